@@ -1,0 +1,43 @@
+# make quickstart   the reward-component study on this machine, from nothing to reports/reward_components/
+# make smoke        the same path with tiny numbers, to reports/smoke/
+# make test         the test suite            make check   format, lint, types            make format   mend the first two
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: quickstart smoke test check format
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/installed
+	$(RUN) -m harness.sweep ablations=reward_components -m
+
+smoke: $(VENV)/installed
+	$(RUN) -m harness.sweep ablations=reward_components preset=smoke -m
+
+test: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(RUN) -m pytest
+
+check: $(VENV)/installed-dev
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+format: $(VENV)/installed-dev
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Installed again when pyproject.toml changes; the code itself is used where it lies.
+$(VENV)/installed: pyproject.toml | $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $(VENV)/installed $@

@@ -1,0 +1,111 @@
+"""The shapes world behind the harness's `Benchmark` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from random import Random
+from typing import Any
+
+from benchmarks.shapes.detector import ShapesDetector
+from benchmarks.shapes.facts import Facts
+from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts
+from benchmarks.shapes.records import stream
+from benchmarks.shapes.scoring import score_detections
+from harness.types import Prompt, Record, Sample, Score
+
+SPLITS = ("val", "dev", "train")  # in the order in which they are drawn, so that val does not depend on the others' sizes
+
+
+class Shapes:
+    """Prompts, training records and scores of the shapes world.
+
+    Args:
+        categories: those of the study, in the order of its table.
+        prompt_seed: decides which prompts the splits hold.
+        train_per_category: prompts for GRPO.
+        dev_per_category: prompts for tuning.
+        val_per_category: prompts for reports.
+        unseen_share: of the val prompts, those that hold an attribute-object pair which nothing else shows.
+        unfaithful_share: of the records, those whose chain and picture contradict the prompt.
+        n_prompts: only the first so many prompts of each category and split; None for all.
+        oracle: this world's exact experts by role, which `judge=oracle` and `grounder=oracle` refer to.
+    """
+
+    def __init__(
+        self,
+        *,
+        categories: Sequence[str],
+        prompt_seed: int,
+        train_per_category: int,
+        dev_per_category: int,
+        val_per_category: int,
+        unseen_share: float,
+        unfaithful_share: float,
+        n_prompts: int | None,
+        oracle: Mapping[str, Any],
+    ) -> None:
+        self.categories = _known(categories)
+        self.sizes = {"train": train_per_category, "dev": dev_per_category, "val": val_per_category}
+        for name, size in self.sizes.items():
+            if size < 1:
+                raise ValueError(f"benchmarks.{name}_per_category is {size}; it must be at least 1")
+        for name, share in (("unseen_share", unseen_share), ("unfaithful_share", unfaithful_share)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"benchmarks.{name} is {share}; it must be between 0 and 1")
+        if n_prompts is not None and n_prompts < 1:
+            raise ValueError(f"benchmarks.n_prompts is {n_prompts}; it must be at least 1, or null for all prompts")
+        self.prompt_seed = prompt_seed
+        self.unseen_share = unseen_share
+        self.unfaithful_share = unfaithful_share
+        self.n_prompts = n_prompts
+        self.oracle = oracle
+        self._detector = ShapesDetector()
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """The prompts of a split, category by category; all splits are disjoint."""
+        if split not in SPLITS:
+            raise ValueError(f"the shapes benchmark has no split {split!r}; it has train, dev and val")
+        return [prompt for category in self.categories for prompt in self._splits[category][split][: self.n_prompts]]
+
+    def records(self, seed: int, count: int) -> Iterable[Record]:
+        """The first `count` training records; their prompts are drawn afresh, and are in neither dev nor val."""
+        held_out = {prompt.text for splits in self._splits.values() for split in ("dev", "val") for prompt in splits[split]}
+        return islice(stream(seed, self.categories, self.unfaithful_share, held_out), count)
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        """Scores by pixels alone; a prompt that carries no facts of this world is unscored."""
+        seen = self._detector.detect([sample.image for sample in samples])
+        return [self._score(sample.prompt, detections) for sample, detections in zip(samples, seen, strict=True)]
+
+    def _score(self, prompt: Prompt, detections: Sequence[Any]) -> Score:
+        facts = Facts.read(prompt.facts)
+        if facts is None or prompt.category not in CATEGORIES:
+            return Score(value=None, unscored=f"prompt {prompt.id} is not of the shapes world: it has no facts or category of it")
+        return score_detections(prompt.category, facts, detections)
+
+    @cached_property
+    def _splits(self) -> dict[str, dict[str, list[Prompt]]]:
+        return {category: self._draw(category) for category in self.categories}
+
+    def _draw(self, category: str) -> dict[str, list[Prompt]]:
+        taken: set[str] = set()
+        splits = {}
+        for split in SPLITS:
+            share = self.unseen_share if split == "val" else 0.0
+            # Spread evenly, so that the first few have the share too.
+            unseen = [int((index + 1) * share) > int(index * share) for index in range(self.sizes[split])]
+            rng = Random(f"shapes prompts {self.prompt_seed} {category} {split}")
+            splits[split] = [
+                Prompt(id=f"{category}-{split}-{index:04d}", text=text, category=category, facts=facts.plain())
+                for index, (text, facts) in enumerate(distinct_prompts(rng, category, unseen, taken))
+            ]
+        return splits
+
+
+def _known(categories: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in categories if name not in CATEGORIES]
+    if unknown or not categories or len(set(categories)) < len(categories):
+        raise ValueError(f"benchmarks.categories is {list(categories)}; give one or more of {', '.join(CATEGORIES)}, each once")
+    return tuple(categories)

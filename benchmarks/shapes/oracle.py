@@ -1,0 +1,95 @@
+"""Exact experts of the shapes world, behind the same protocols as real models.
+
+They know prompt and plan from a question's facts, and pictures by their pixels alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from PIL.Image import Image
+
+from benchmarks.shapes.detector import ShapesDetector
+from benchmarks.shapes.facts import Facts
+from benchmarks.shapes.grading import grade_picture, grade_semantic, grade_spatial
+from benchmarks.shapes.prompts import parse_prompt
+from benchmarks.shapes.scoring import fact_share, find, shown
+from benchmarks.shapes.vocabulary import read_attributes
+from harness.types import Box, Detection, Plan, Prompt, Question
+
+
+class OracleJudge:
+    """Grades chains, layouts and pictures; answers as a real MLLM does: JSON text with a `score` from 0 to 10."""
+
+    def __init__(self) -> None:
+        self._detector = ShapesDetector()
+
+    def ask(self, questions: Sequence[Question]) -> list[str | None]:
+        """One answer per question: None where the facts it needs are missing, or the kind is none that it knows."""
+        pictures = [question.images[0] for question in questions if _shows_picture(question)]
+        seen = iter(_detect_once(self._detector, pictures))
+        return [_answer(question, next(seen) if _shows_picture(question) else []) for question in questions]
+
+
+class OracleGrounder:
+    """Finds what a name's words say (`red striped circle`, `round tile`) among the objects of a picture."""
+
+    def __init__(self) -> None:
+        self._detector = ShapesDetector()
+
+    def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
+        """Boxes by falling confidence; [] if no object has all that the name says, or the name says nothing known."""
+        return [_boxes(name, seen) for name, seen in zip(names, _detect_once(self._detector, images), strict=True)]
+
+
+class OracleSimilarity:
+    """The share of what a text says that a picture shows."""
+
+    def __init__(self) -> None:
+        self._detector = ShapesDetector()
+
+    def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
+        """In [0, 1]; None for a text that is not worded like a prompt of this world."""
+        seen = _detect_once(self._detector, images)
+        return [_similarity(text, detections) for text, detections in zip(texts, seen, strict=True)]
+
+
+def _shows_picture(question: Question) -> bool:
+    return question.kind == "prompt_image" and bool(question.images)
+
+
+def _answer(question: Question, seen: Sequence[Detection]) -> str | None:
+    prompt, plan = question.facts.get("prompt"), question.facts.get("plan")
+    facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
+    if facts is None or not isinstance(prompt, Prompt):
+        return None
+    if _shows_picture(question):
+        grade, reasoning = grade_picture(facts, seen)
+        description = ", ".join(f"a {thing.label}" for thing in seen) or "nothing"
+        return json.dumps(
+            {"description": f"The picture shows {description}.", "caption": prompt.text, "reasoning": reasoning, "score": grade}
+        )
+    if question.kind in ("semantic", "spatial") and isinstance(plan, Plan):
+        grade, reasoning = (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, plan)
+        return json.dumps({"reasoning": reasoning, "score": grade})
+    return None
+
+
+def _boxes(name: str, seen: Sequence[Detection]) -> list[Box]:
+    said = read_attributes(name)
+    if said is None:
+        return []
+    return [thing.box for thing in seen if (look := shown(thing.label)) is not None and said.fits(look)]
+
+
+def _similarity(text: str, seen: Sequence[Detection]) -> float | None:
+    facts = parse_prompt(text)
+    return None if facts is None else fact_share(facts, find(facts.objects, seen))
+
+
+def _detect_once(detector: ShapesDetector, images: Sequence[Image]) -> list[list[Detection]]:
+    """Detections per picture; a picture that is given several times is looked at once."""
+    distinct = {id(image): image for image in images}
+    seen = dict(zip(distinct, detector.detect(list(distinct.values())), strict=True))
+    return [seen[id(image)] for image in images]

@@ -1,0 +1,89 @@
+"""A cell: from resolved settings to scores, read top to bottom.
+
+start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's prompts -> scores
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from harness.keys import key
+from harness.progress import StatusWriter
+from harness.reward import used_components
+from harness.stages import StageStore
+from harness.types import Stage
+
+TRACEBACK_LINES = 15
+
+
+def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Every stage of a cell, each after its inputs, the scores last. Constructs the components, which checks their settings.
+
+    Raises:
+        ValueError: a component refuses its settings (or whatever else its constructor raises).
+    """
+    policy, trainer, _ = (instantiate(config[group], _convert_="all") for group in ("policies", "trainers", "benchmarks"))
+    instantiate(used_components(config["rewards"])["components"], _convert_="all")
+
+    start = policy.start(config)
+    trained = [start, *trainer.stages(config, start)][-1]
+    samples = Stage(
+        name="samples",
+        program="harness.evaluation.sample",
+        settings={
+            "policy": config["policies"],
+            "benchmark": config["benchmarks"],
+            "evaluation": config["evaluation"],
+            "seed": config["seed"],
+        },
+        inputs={"policy": trained},
+    )
+    scores = Stage(
+        name="scores", program="harness.evaluation.score", settings={"benchmark": config["benchmarks"]}, inputs={"samples": samples}
+    )
+    return tuple(with_inputs([scores]).values())
+
+
+def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:
+    """Key -> stage for the given stages and all they read, each after its inputs."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        found |= with_inputs(stage.inputs.values())
+        found[key(stage)] = stage
+    return found
+
+
+def missing(stage: Stage, store: StageStore) -> dict[str, Stage]:
+    """Key -> stage for what is still to be made to have this one, inputs first; inputs of complete stages are not needed."""
+    if store.is_complete(stage):
+        return {}
+    found: dict[str, Stage] = {}
+    for source in stage.inputs.values():
+        found |= missing(source, store)
+    return {**found, key(stage): stage}
+
+
+def run(folder: Path, stage: Stage, store: StageStore) -> bool:
+    """Makes a stage and what it needs, and keeps `folder/status.json`; an error ends up there instead of travelling on.
+
+    Returns:
+        Whether the stage is complete.
+    """
+    with StatusWriter(folder) as status:
+        try:
+            store.make(stage, status)
+        except KeyboardInterrupt:
+            status.end("stopped")
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+            status.end("failed", error="\n".join(lines[-TRACEBACK_LINES:]))
+            return False
+        status.end("done")
+        return True

@@ -1,0 +1,56 @@
+"""Stage programs `samples` and `scores`: draw the benchmark's prompts with a checkpoint, then score them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from harness.protocols import Sampling, Workspace
+from harness.samples import SampleFolder
+from harness.seeds import derive
+
+
+def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """Draws `images_per_prompt` samples of every prompt of the split; goes on at the last whole batch."""
+    evaluation = settings["evaluation"]
+    prompts = instantiate(settings["benchmark"]).prompts(evaluation["split"])
+    if not prompts:
+        raise ValueError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
+    wanted = [(prompt, image) for prompt in prompts for image in range(evaluation["images_per_prompt"])]
+    size = evaluation["batch_size"]
+    folder = SampleFolder(work.folder)
+    done = len(folder.rows()) // size * size
+    folder.keep(done)
+    policy = instantiate(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    for start in range(done, len(wanted), size):
+        block = wanted[start : start + size]
+        seeds = [derive(settings["seed"], "evaluation", prompt.id, image) for prompt, image in block]
+        folder.append(start, policy.rollout([prompt for prompt, _ in block], seeds, Sampling(**evaluation["rollout"])))
+        work.progress(start + len(block), len(wanted))
+
+
+def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """Scores all samples by the benchmark's rules and writes `scores.jsonl`."""
+    benchmark = instantiate(settings["benchmark"])
+    folder = SampleFolder(inputs["samples"])
+    total, done = len(folder.rows()), 0
+    with (work.folder / "scores.jsonl").open("w", encoding="utf-8") as stream:
+        samples = folder.read()
+        while block := list(itertools.islice(samples, 256)):
+            for index, (one, judged) in enumerate(zip(block, benchmark.score(block), strict=True), start=done):
+                row = {
+                    "index": index,
+                    "prompt_id": one.prompt.id,
+                    "category": one.prompt.category,
+                    "seed": one.seed,
+                    "value": judged.value,
+                    "unscored": judged.unscored,
+                    "evidence": dict(judged.evidence),
+                }
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            done += len(block)
+            work.progress(done, total)

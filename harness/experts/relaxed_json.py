@@ -1,0 +1,112 @@
+"""JSON as language models write it: JSON values anywhere in a text, repaired where the intention is plain."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_SPACE = re.compile(r"\s*+")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)("|$)' + r"|'((?:[^'\\]|\\.)*+)('|$)", re.DOTALL)
+_NUMBER = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?(?![\w.])")
+_WORD = re.compile(r"[^\W\d]\w*+")
+_LITERALS = {
+    **{"true": True, "false": False, "null": None, "NaN": math.nan, "Infinity": math.inf},
+    **{"True": True, "False": False, "None": None},
+}
+_DEEPEST = 30
+
+
+class _Irregular(Exception):
+    """What stands here is no value, however leniently read."""
+
+
+def values(text: str) -> Iterator[Any]:
+    """The objects and lists in `text`, in order, outermost only.
+
+    Read beside strict JSON: raw newlines in strings, single quotes, unquoted keys, Python literals, trailing commas,
+    and containers or strings left open at the end of the text. A key left without its value there has None.
+    """
+    at = 0
+    while (opening := _next_opening(text, at)) >= 0:
+        try:
+            value, at = _value(text, opening, 0)
+        except _Irregular:
+            at = opening + 1
+            continue
+        yield value
+
+
+def _next_opening(text: str, at: int) -> int:
+    found = [place for place in (text.find("{", at), text.find("[", at)) if place >= 0]
+    return min(found, default=-1)
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
+    if depth > _DEEPEST:
+        raise _Irregular
+    start = text[at : at + 1]
+    if start == "{":
+        return _object(text, at + 1, depth)
+    if start == "[":
+        return _list(text, at + 1, depth)
+    if string := _STRING.match(text, at):
+        return _content(string), string.end()
+    if number := _NUMBER.match(text, at):
+        return float(number.group()), number.end()
+    if (word := _WORD.match(text, at)) and word.group() in _LITERALS:
+        return _LITERALS[word.group()], word.end()
+    raise _Irregular
+
+
+def _content(string: re.Match[str]) -> str:
+    return re.sub(r"\\(.)", r"\1", string.group(1) if string.group(1) is not None else string.group(3), flags=re.DOTALL)
+
+
+def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
+    read: dict[str, Any] = {}
+    while True:
+        at = _skip(text, at)
+        if at == len(text) or text[at] == "}":
+            return read, min(at + 1, len(text))
+        key = _STRING.match(text, at) or _WORD.match(text, at)
+        if key is None:
+            raise _Irregular
+        name = key.group() if key.re is _WORD else _content(key)
+        at = _skip(text, key.end())
+        if at == len(text):
+            return read, at
+        if text[at] != ":":
+            raise _Irregular
+        at = _skip(text, at + 1)
+        if at == len(text):
+            return {**read, name: None}, at
+        read[name], at = _value(text, at, depth + 1)
+        at = _after_member(text, at, "}")
+
+
+def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
+    read: list[Any] = []
+    while True:
+        at = _skip(text, at)
+        if at == len(text) or text[at] == "]":
+            return read, min(at + 1, len(text))
+        value, at = _value(text, at, depth + 1)
+        read.append(value)
+        at = _after_member(text, at, "]")
+
+
+def _after_member(text: str, at: int, closing: str) -> int:
+    """Past the comma after a member, or at the closing bracket or the end of the text."""
+    at = _skip(text, at)
+    if at == len(text) or text[at] == closing:
+        return at
+    if text[at] != ",":
+        raise _Irregular
+    return at + 1

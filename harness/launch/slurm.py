@@ -1,0 +1,83 @@
+"""`cluster=slurm`: every job through `sbatch`; `status.json` and `squeue` say how it stands, never `sacct`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from submitit import AutoExecutor
+
+from harness import locks
+from harness.launch.cluster import job_environment
+from harness.launch.job import Job
+from harness.launch.tasks import Task
+from harness.progress import OVER, read_status
+
+ASK_EVERY_S = 20.0
+
+
+class Slurm:
+    """Submits every job as soon as what it needs is there.
+
+    Args:
+        threads, shared_threads: cores of a cell's job, and of the job of a stage that several cells read.
+        memory_gb, timeout_min, gpus: of every job. A job that runs into its limit, or is preempted, is
+            queued again up to `requeues` times and goes on from its checkpoints.
+        options: further sbatch options, such as `partition` and `account`.
+    """
+
+    poll_s = 2.0
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        shared_threads: int,
+        memory_gb: float,
+        timeout_min: int,
+        gpus: int = 0,
+        requeues: int = 20,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if shutil.which("sbatch") is None:
+            raise ValueError("cluster=slurm needs the command sbatch, which is not on this machine: use cluster=local, or a login node")
+        self._threads, self._shared_threads = threads, shared_threads
+        self._requeues = requeues
+        limits = {"mem_gb": memory_gb, "timeout_min": timeout_min, "gpus_per_node": gpus or None, "nodes": 1, "tasks_per_node": 1}
+        self._parameters = {name: value for name, value in limits.items() if value is not None}
+        self._parameters |= {f"slurm_{name}": value for name, value in (options or {}).items() if value is not None}
+
+    def has_room(self, task: Task) -> bool:
+        return True
+
+    def submit(self, task: Task) -> SlurmHandle:
+        threads = self._shared_threads if task.shared else self._threads
+        executor = AutoExecutor(folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues)
+        executor.update_parameters(name=task.name, cpus_per_task=threads, **self._parameters)
+        with job_environment(threads):
+            job = executor.submit(Job(sweep=None), str(task.folder.resolve()))
+        return SlurmHandle(str(job.job_id), task.folder)
+
+
+class SlurmHandle:
+    def __init__(self, job_id: str, folder: Path) -> None:
+        self.id = job_id
+        self._folder = folder
+        self._asked = time.monotonic()
+        self._gone = False
+
+    def is_over(self) -> bool:
+        """Whether its status says so, or Slurm does not list it any more."""
+        if self._gone or read_status(self._folder).state in OVER:
+            return True
+        if time.monotonic() - self._asked > ASK_EVERY_S:
+            self._asked = time.monotonic()
+            self._gone = locks.slurm_lists(self.id) is False
+        return self._gone
+
+    def cancel(self) -> None:
+        subprocess.run(["scancel", self.id], capture_output=True, check=False)

@@ -1,0 +1,1 @@
+"""From the results of a study to `reports/<study>/`: tables, plots, gallery, claims, one page."""

@@ -1,0 +1,220 @@
+"""Reads a study folder into plain dataclasses: what was planned, what became of it, and the rows it wrote.
+
+Input is what `docs/architecture.md` states. A cell counts as measured when its `scores` stage is complete;
+whatever is not there is None, never an empty list, so that nothing missing can be averaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.progress import Status, is_silent, read_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """A line of samples.jsonl; `image` is the path of its PNG."""
+
+    index: int
+    prompt_id: str
+    prompt: str
+    category: str
+    facts: Mapping[str, Any]
+    seed: int
+    chain: str
+    faults: tuple[str, ...]
+    truncated: bool
+    image: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """A line of scores.jsonl; `value` None is unscored, and `unscored` says why."""
+
+    index: int
+    prompt_id: str
+    category: str
+    seed: int
+    value: float | None
+    unscored: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """A stage of a cell. `record` is its stage.json, empty while incomplete; `metrics` its lines so far."""
+
+    name: str
+    key: str
+    complete: bool
+    record: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """One arm x seed. `scores` and `samples` are None unless their stages are complete."""
+
+    id: str
+    arm: str
+    seed: int
+    overrides: tuple[str, ...]
+    state: str
+    error: str | None
+    stages: tuple[StageResult, ...]
+    samples: tuple[SampleRow, ...] | None
+    scores: tuple[ScoreRow, ...] | None
+
+    @property
+    def measured(self) -> bool:
+        return self.scores is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """A study as planned, with what its cells have come to."""
+
+    name: str
+    study: Mapping[str, Any]
+    command: str
+    created: str
+    cells: tuple[CellResult, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """In the order of the plan."""
+        return tuple(dict.fromkeys(cell.arm for cell in self.cells))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(cell.seed for cell in self.cells))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """As the study names them, else in the order of the scores."""
+        named = self.study.get("categories")
+        return tuple(named or dict.fromkeys(row.category for cell in self.cells for row in cell.scores or ()))
+
+    @property
+    def published(self) -> dict[str, dict[str, float]]:
+        """The published table: arm -> category -> value, without its gaps."""
+        table = self.study.get("published") or {}
+        return {
+            arm: {column: float(value) for column, value in zip(table["columns"], values, strict=True) if value is not None}
+            for arm, values in (table.get("rows") or {}).items()
+        }
+
+    def cells_of(self, arm: str) -> list[CellResult]:
+        return [cell for cell in self.cells if cell.arm == arm]
+
+
+def read_study(study_folder: Path) -> StudyResult:
+    """Reads `outputs/studies/<study>`.
+
+    Raises:
+        ValueError: No plan.json there; names the studies that have one.
+    """
+    plan_file = study_folder / "plan.json"
+    if not plan_file.is_file():
+        known = sorted(file.parent.name for file in study_folder.parent.glob("*/plan.json"))
+        raise ValueError(
+            f"no study {study_folder.name!r} under {study_folder.parent}; "
+            + (f"known: {', '.join(known)}" if known else f"none was run yet: python -m harness.sweep ablations={study_folder.name} -m")
+        )
+    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    outputs = study_folder.parent.parent
+    return StudyResult(
+        name=str(plan["study"]["name"]),
+        study=plan["study"],
+        command=str(plan["command"]),
+        created=str(plan["created"]),
+        cells=tuple(_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]),
+    )
+
+
+def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellResult:
+    status = read_status(folder)
+    stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
+    folders = {stage["name"]: outputs / stage["folder"] for stage in planned["stages"]}
+    complete = {stage.name for stage in stages if stage.complete}
+    scored = "scores" in complete
+    return CellResult(
+        id=planned["id"],
+        arm=planned["arm"],
+        seed=int(planned["seed"]),
+        overrides=tuple(planned["overrides"]),
+        state=_state(folder, status, scored=scored),
+        error=status.error,
+        stages=stages,
+        samples=_read_samples(folders["samples"]) if "samples" in complete else None,
+        scores=_read_scores(folders["scores"]) if scored else None,
+    )
+
+
+def _state(folder: Path, status: Status, *, scored: bool) -> str:
+    """A complete `scores` stage is a measured cell whoever made it; done without one, or running without a process, is lost."""
+    if scored:
+        return "done"
+    return "lost" if status.state == "done" or is_silent(folder, status) else status.state
+
+
+def _read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
+    folder = outputs / planned["folder"]
+    record = folder / "stage.json"
+    complete = record.is_file()
+    here = folder if complete else folder.with_name(folder.name + ".part")
+    return StageResult(
+        name=planned["name"],
+        key=planned["key"],
+        complete=complete,
+        record=json.loads(record.read_text(encoding="utf-8")) if complete else {},
+        metrics=tuple(_lines(here / "metrics.jsonl")),
+    )
+
+
+def _read_samples(folder: Path) -> tuple[SampleRow, ...]:
+    return tuple(
+        SampleRow(
+            index=row["index"],
+            prompt_id=row["prompt_id"],
+            prompt=row["prompt"],
+            category=row["category"],
+            facts=row["facts"],
+            seed=row["seed"],
+            chain=row["chain"],
+            faults=tuple(row["faults"]),
+            truncated=row["truncated"],
+            image=folder / row["image"],
+        )
+        for row in _lines(folder / "samples.jsonl")
+    )
+
+
+def _read_scores(folder: Path) -> tuple[ScoreRow, ...]:
+    return tuple(
+        ScoreRow(
+            index=row["index"],
+            prompt_id=row["prompt_id"],
+            category=row["category"],
+            seed=row["seed"],
+            value=row["value"],
+            unscored=row["unscored"],
+        )
+        for row in _lines(folder / "scores.jsonl")
+    )
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a last line that is still being written is left out."""
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").split("\n"):  # not splitlines: text may hold other line separators
+        try:
+            rows.append(json.loads(line) if line else None)
+        except json.JSONDecodeError:
+            break
+    return [row for row in rows if row is not None]

@@ -1,0 +1,240 @@
+"""The cache of stages: folders named by what decides their contents, complete or resumable, never half-written.
+
+`<root>/<name>-<key>/` is complete from the instant it exists (it gets its name by a rename);
+`<root>/<name>-<key>.part/` is the same in the making and survives a kill; `<root>/<name>-<key>.lock` is held
+by the process that makes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import locks, provenance
+from harness.keys import key as key
+from harness.keys import plain as plain
+from harness.types import Stage
+
+ATTEMPT_SAVE_S = 2.0
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+class Reporter(Protocol):
+    """Who is told how the making of stages goes."""
+
+    def begin(self, stage: Stage) -> None: ...
+
+    def wait(self, stage: Stage, owner: locks.Owner | None) -> None: ...
+
+    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None: ...
+
+
+class StorageError(OSError):
+    """The disk is full or the folder cannot be written; the message says what to do."""
+
+
+class StageStore:
+    """All stages under one root folder (`outputs/stages`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, stage: Stage) -> Path:
+        return self.root / f"{stage.name}-{key(stage)}"
+
+    def is_complete(self, stage: Stage) -> bool:
+        return (self.folder(stage) / "stage.json").is_file()
+
+    def make(self, stage: Stage, reporter: Reporter) -> Path:
+        """The folder of the stage, made now (its inputs first) where it is not there yet.
+
+        Raises:
+            StorageError: nothing can be written there; what was done is kept.
+            Exception: whatever the program raised; its unfinished folder is kept for the next attempt.
+        """
+        folder = self.folder(stage)
+        if (folder / "stage.json").is_file():
+            return folder
+        inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
+        try:
+            with locks.wait_for(folder.with_name(folder.name + ".lock"), lambda owner: reporter.wait(stage, owner)):
+                if not (folder / "stage.json").is_file():
+                    reporter.begin(stage)
+                    self._make(stage, folder, inputs, reporter)
+        except OSError as error:
+            if error.errno in STORAGE_ERRORS and not isinstance(error, StorageError):
+                raise StorageError(storage_advice(folder, error)) from error
+            raise
+        return folder
+
+    def _make(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
+        part = folder.with_name(folder.name + ".part")
+        part.mkdir(parents=True, exist_ok=True)
+        attempts = _Attempts(part / "attempts.json")
+        program = load_program(stage.program)
+        program(_Workspace(part, reporter, attempts), json.loads(json.dumps(stage.settings)), dict(inputs))
+        attempts.save()
+        facts = {
+            **describe(stage),
+            "started": attempts.all[0]["started"],
+            "finished": _now(),
+            "seconds": round(sum(attempt["seconds"] for attempt in attempts.all), 3),
+            "peak_mb": max(attempt["peak_mb"] for attempt in attempts.all),
+            "attempts": attempts.all,
+            "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
+            **provenance.record(),
+        }
+        (part / "stage.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        attempts.path.unlink()
+        _flush_to_disk(part)
+        if folder.exists():  # only a folder whose stage.json was removed by hand
+            shutil.rmtree(folder)
+        part.rename(folder)
+        _flush(self.root)
+
+
+def describe(stage: Stage) -> dict[str, Any]:
+    """A stage as JSON values: its inputs by key."""
+    return {
+        "key": key(stage),
+        "name": stage.name,
+        "program": stage.program,
+        "settings": json.loads(json.dumps(stage.settings)),
+        "inputs": {name: key(source) for name, source in stage.inputs.items()},
+        "external": list(stage.external),
+    }
+
+
+def load_program(path: str) -> Callable[[Any, dict[str, Any], dict[str, Path]], None]:
+    """The function behind a dotted path; only now is its module imported."""
+    module, _, name = path.rpartition(".")
+    program = getattr(importlib.import_module(module), name, None)
+    if not callable(program):
+        raise ValueError(f"the program {path!r} of a stage is no function of the module {module!r}")
+    return program
+
+
+class _Workspace:
+    """What a program works in (`harness.protocols.Workspace`)."""
+
+    def __init__(self, folder: Path, reporter: Reporter, attempts: _Attempts) -> None:
+        self.folder = folder
+        self._reporter = reporter
+        self._attempts = attempts
+        self._last_step: int | None = None
+
+    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None) -> None:
+        if metrics is not None:
+            self._write({"step": step, **metrics})
+        self._attempts.save_sometimes()
+        self._reporter.progress(step, total, metrics or {})
+
+    def _write(self, line: Mapping[str, float | int | None]) -> None:
+        path = self.folder / "metrics.jsonl"
+        step = int(line["step"] or 0)
+        if self._last_step is None or step <= self._last_step:
+            _drop_lines_from(path, step)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._last_step = step
+
+
+class _Attempts:
+    """Seconds and memory of every attempt at a stage, kept in its folder so that a kill does not lose them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _reset_peak_memory()
+        self._begin = self._saved = time.monotonic()
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        self.all = [*earlier, {"started": _now(), "seconds": 0.0, "peak_mb": 0.0}]
+        self.save()
+
+    def save(self) -> None:
+        self._saved = time.monotonic()
+        self.all[-1]["seconds"] = round(self._saved - self._begin, 3)
+        self.all[-1]["peak_mb"] = peak_memory_mb()
+        write_whole(self.path, json.dumps(self.all))
+
+    def save_sometimes(self) -> None:
+        if time.monotonic() - self._saved > ATTEMPT_SAVE_S:
+            self.save()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a small file so that a reader sees the old text or the new, never a part."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def peak_memory_mb() -> float:
+    """Highest resident memory of this process since `_reset_peak_memory`, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
+
+
+def _reset_peak_memory() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:  # no such file: the peak is then that of the whole process
+        return
+
+
+def _drop_lines_from(path: Path, step: int) -> None:
+    """Removes from a metrics file the first line of `step` or later, or cut short by a kill, and all after it."""
+    if not path.exists():
+        return
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                stop = not line.endswith(b"\n") or json.loads(line)["step"] >= step
+            except ValueError:
+                stop = True
+            if stop:
+                break
+            kept += len(line)
+    os.truncate(path, kept)
+
+
+def _flush_to_disk(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_advice(folder: Path, error: OSError) -> str:
+    return (
+        f"cannot write {error.filename or folder}: {error.strerror or error}. Free some space, or name a folder that can be "
+        "written with outputs_dir=FOLDER; then run the same command again: what is done is kept"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Trainers: each declares stages from a starting checkpoint to a trained one."""

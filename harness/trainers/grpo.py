@@ -1,0 +1,222 @@
+"""Stage program `grpo`: group relative policy optimisation over chain and image tokens.
+
+One step, top to bottom in `Grpo.step`: rollouts, rewards, advantages, clipped-ratio update with a KL
+penalty (k3 estimator) to the frozen start. Differences from the textbook: the loss is a mean over each
+sample's tokens, then over samples; a begin-of-image forced at the length limit is no action; unscored
+samples and groups without spread carry no advantage and are counted.
+
+`image_logprobs` names the distribution whose log-probs enter the ratio and the KL: `guided`, the one
+sampled from, or `conditional`, which with guidance > 1 is another; `sampler_gap` says by how much.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
+from harness.reward import RewardFunction
+from harness.seeds import derive
+from harness.trainers import lora
+from harness.trainers.advantage import group_advantages
+from harness.trainers.learner import Learner
+from harness.trainers.order import batch
+from harness.types import Group, Prompt, Sample
+
+
+def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """Runs `grpo.steps` steps from the start checkpoint and writes `checkpoint/`."""
+    grpo = settings["grpo"]
+    policy, reference = _load(settings, inputs["start"] / "checkpoint")
+    prompts = instantiate(settings["benchmark"]).prompts("train")
+    if not prompts:
+        raise ValueError("the benchmark gave no training prompts: choose one that has them")
+    optimisation = {name: grpo[name] for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")}
+    learner = Learner(policy.module, **{**optimisation, "steps": grpo["steps"] * grpo["inner_epochs"]})
+    rewards = RewardFunction(**instantiate(settings["rewards"]))
+    run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
+    saved = work.folder / "training.pt"
+    for step in range(learner.restore(saved), grpo["steps"]):
+        metrics = run.step(batch(prompts, grpo["prompts"], step, settings["seed"]), step)
+        work.progress(step + 1, grpo["steps"], metrics)
+        if (step + 1) % grpo["checkpoint_every"] == 0:
+            learner.save(saved, step + 1)
+    if grpo["lora"]:
+        lora.merge(policy.module)
+    policy.save(work.folder / "checkpoint")
+    saved.unlink(missing_ok=True)
+
+
+def _load(settings: dict[str, Any], start: Path) -> tuple[Policy, AbstractContextManager[Policy]]:
+    """The policy to train and a context in which the frozen start is used."""
+    recipe, grpo = instantiate(settings["policy"]), settings["grpo"]
+    policy = recipe.load(start, trainable=True)
+    if grpo["lora"]:
+        torch.manual_seed(derive(settings["seed"], "lora"))
+        lora.add(policy.module, **grpo["lora"])
+        return policy, _Reference(policy, policy.module)
+    return policy, _Reference(recipe.load(start), None)
+
+
+class _Reference(AbstractContextManager[Policy]):
+    """A frozen copy for full weights; the policy itself with its adapters switched off for LoRA."""
+
+    def __init__(self, policy: Policy, adapted: torch.nn.Module | None) -> None:
+        self._policy, self._adapted = policy, adapted
+
+    def __enter__(self) -> Policy:
+        self._off = lora.switched_off(self._adapted) if self._adapted is not None else _nothing()
+        self._off.__enter__()
+        return self._policy
+
+    def __exit__(self, *error: object) -> None:
+        self._off.__exit__(*error)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples of a step as the update needs them; letters as in `TokenLogprobs`."""
+
+    samples: list[Sample]
+    advantages: list[float | None]
+
+
+class Grpo:
+    """One training run; `step` is the algorithm."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        reference: AbstractContextManager[Policy],
+        rewards: RewardFunction,
+        learner: Learner,
+        sampling: Sampling,
+        settings: dict[str, Any],
+        seed: int,
+    ) -> None:
+        self._policy, self._reference, self._rewards, self._learner = policy, reference, rewards, learner
+        self._sampling, self._settings, self._seed = sampling, settings, seed
+        guided = settings["image_logprobs"] == "guided"
+        self._scored = sampling if guided else replace(sampling, guidance=1.0)
+        self._exact = guided or sampling.guidance <= 1
+
+    def step(self, prompts: list[Prompt], step: int) -> dict[str, float]:
+        """Rollouts, rewards, advantages, update; returns the metrics of the step."""
+        started = time.perf_counter()
+        groups = self._groups(prompts, step)
+        advantages = [group_advantages([reward.total.value for reward in group.rewards]) for group in groups]
+        samples = [sample for group in groups for sample in group.samples]
+        flat = [value for group in advantages for value in group.values]
+        metrics = {**_reward_metrics(groups), "zero_spread_groups": sum(group.zero_spread for group in advantages)}
+        metrics["lr"] = self._learner.learning_rate
+        metrics |= self._update(samples, flat)
+        return {**metrics, "seconds": time.perf_counter() - started}
+
+    def _groups(self, prompts: list[Prompt], step: int) -> list[Group]:
+        """N samples of every prompt, drawn in one batch and rewarded."""
+        count = self._settings["samples"]
+        repeated = [prompt for prompt in prompts for _ in range(count)]
+        seeds = [derive(self._seed, "rollout", step, index) for index in range(len(repeated))]
+        samples = self._policy.rollout(repeated, seeds, self._sampling)
+        rewards = self._rewards(samples)
+        return [
+            Group(prompt=prompt, samples=tuple(samples[place : place + count]), rewards=tuple(rewards[place : place + count]))
+            for prompt, place in zip(prompts, range(0, len(samples), count), strict=True)
+        ]
+
+    def _update(self, samples: list[Sample], advantages: list[float | None]) -> dict[str, float]:
+        """`inner_epochs` optimizer steps; old log-probs are those before the first, under the scored distribution."""
+        size = self._settings["micro_batch"]
+        chunks = [
+            Batch(samples=samples[start : start + size], advantages=advantages[start : start + size])
+            for start in range(0, len(samples), size)
+        ]
+        with torch.no_grad(), self._reference as frozen:
+            reference = [self._logprobs(frozen, chunk).values_BT for chunk in chunks]
+        old: list[Tensor] = []
+        totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0, "sampler_gap": 0.0}
+        for epoch in range(self._settings["inner_epochs"]):
+            for index, chunk in enumerate(chunks):
+                new = self._logprobs(self._policy, chunk)
+                if epoch == 0:
+                    old.append(new.values_BT.detach())
+                    totals["sampler_gap"] += self._sampler_gap(chunk, new) * len(chunk.samples) / len(samples)
+                loss, parts = self._loss(chunk, new, old[index], reference[index])
+                share = len(chunk.samples) / len(samples)
+                self._learner.backward(loss * share)
+                for name, value in parts.items():
+                    totals[name] += value * share / self._settings["inner_epochs"]
+            totals["grad_norm"] = self._learner.step()
+        return totals
+
+    def _logprobs(self, policy: Policy, chunk: Batch) -> TokenLogprobs:
+        return policy.logprobs([sample.tokens for sample in chunk.samples], self._scored)
+
+    def _loss(self, chunk: Batch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Clipped objective plus KL; unscored samples (no advantage) take no part in either."""
+        values_BT = new.values_BT
+        weight_B = values_BT.new_tensor([value is not None for value in chunk.advantages])
+        advantage_B1 = values_BT.new_tensor([value or 0.0 for value in chunk.advantages])[:, None]
+        action_BT = new.action_BT * weight_B[:, None]
+        per_sample_B = action_BT.sum(1).clamp(min=1)
+
+        def mean(values: Tensor) -> Tensor:
+            return ((values * action_BT).sum(1) / per_sample_B).sum() / max(len(chunk.samples), 1)
+
+        clip = self._settings["clip"]
+        ratio_BT = (values_BT - old_BT).exp()
+        clipped_BT = ratio_BT.clamp(1 - clip, 1 + clip)
+        gain_BT = torch.minimum(ratio_BT * advantage_B1, clipped_BT * advantage_B1)
+        gap_BT = reference_BT - values_BT
+        kl = mean(gap_BT.exp() - gap_BT - 1)
+        loss = self._settings["kl_weight"] * kl - mean(gain_BT)
+        outside = mean((ratio_BT != clipped_BT).float())
+        return loss, {"loss": loss.item(), "kl": kl.item(), "clip_fraction": outside.item()}
+
+    def _sampler_gap(self, chunk: Batch, replayed: TokenLogprobs) -> float:
+        """Mean |replayed - recorded| log-prob over actions.
+
+        Raises:
+            ValueError: the replayed distribution is meant to be the sampled one and is not.
+        """
+        recorded_BT = torch.zeros_like(replayed.values_BT)
+        for row, sample in zip(recorded_BT, chunk.samples, strict=True):
+            row[: len(sample.logprobs)] = row.new_tensor(sample.logprobs)
+        gap = (replayed.values_BT.detach() - recorded_BT).abs()[replayed.action_BT]
+        if self._exact and gap.max() > self._settings["gap_tolerance"]:
+            raise ValueError(
+                f"replayed log-probs differ from the sampler's by up to {gap.max():.2g}, allowed is"
+                f" grpo.gap_tolerance={self._settings['gap_tolerance']}: rollout and training do not score the same model"
+                " (raise the tolerance only for low-precision weights)"
+            )
+        return gap.mean().item()
+
+
+def _reward_metrics(groups: list[Group]) -> dict[str, float]:
+    rewards = [reward for group in groups for reward in group.rewards]
+    samples = [sample for group in groups for sample in group.samples]
+
+    def mean(values: list[float | None]) -> float:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else float("nan")
+
+    return {
+        "reward": mean([reward.total.value for reward in rewards]),
+        **{f"component/{name}": mean([reward.components[name].value for reward in rewards]) for name in rewards[0].components},
+        "unscored": sum(reward.total.value is None for reward in rewards),
+        "truncated_chains": sum(sample.tokens.forced_end for sample in samples),
+        "faulty_chains": sum(bool(sample.plan.faults) for sample in samples),
+    }

@@ -1,0 +1,209 @@
+"""The nouns that pass between the parts: frozen dataclasses, no behaviour beyond their own geometry.
+
+Units: a `Box` is on the 0..1000 scale of the canvas (x right, y down), whatever the pixels are;
+rewards and scores are in [0, 1]; `None` where a value stands means *unscored*, never zero.
+Shape letters used in the code: B samples, T tokens, V vocabulary, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CANVAS = 1000  # boxes are integers on 0..CANVAS, GoT-R1's coordinate scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One request for an image.
+
+    `facts` are what a benchmark knows about the prompt (plain JSON values: its objects, relation,
+    whether it holds an unseen pair, ...); only that benchmark's scorers and oracle experts read them.
+    """
+
+    id: str
+    text: str
+    category: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Axis-aligned box, integers with 0 <= x1 <= x2 <= 1000 and 0 <= y1 <= y2 <= 1000."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x1 <= self.x2 <= CANVAS and 0 <= self.y1 <= self.y2 <= CANVAS):
+            raise ValueError(f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS} with its first corner top left")
+
+    @property
+    def area(self) -> int:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union on continuous coordinates; 0 when both boxes are empty."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        shared = max(width, 0) * max(height, 0)
+        union = self.area + other.area - shared
+        return shared / union if union else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedObject:
+    """An object of a chain; `box` is None where the chain gave it no readable box."""
+
+    name: str
+    box: Box | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A parsed Generation Chain-of-Thought: see `harness.plan` for the grammar.
+
+    `text` is the chain as sampled, `bare_text` the same without tags and boxes (what the semantic
+    reward reads), `faults` names everything that is not as the grammar wants it, in order.
+    """
+
+    text: str
+    objects: tuple[PlannedObject, ...]
+    bare_text: str
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The ids of one sequence in the order the model sees them: prompt, chain, image.
+
+    `chain` ends with begin-of-image. `forced_end` says that this last id was appended at the length
+    limit and not sampled: it is no action and carries no gradient.
+    """
+
+    prompt: tuple[int, ...]
+    chain: tuple[int, ...]
+    image: tuple[int, ...]
+    forced_end: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One rollout: what was asked, planned and drawn, and the ids and log-probs behind it.
+
+    `logprobs` has one value per chain id and then per image id, under the distribution that was
+    sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image.
+    """
+
+    prompt: Prompt
+    plan: Plan
+    image: Image
+    tokens: Tokens
+    logprobs: tuple[float, ...]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of GoT training data: a prompt with the chain and image to imitate.
+
+    `faithful` is False where chain and image agree with each other but not with the prompt.
+    """
+
+    prompt: Prompt
+    chain: str
+    image: Image
+    faithful: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A value in [0, 1] with its evidence, or explicitly unscored (`value` None and the reason)."""
+
+    value: float | None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    unscored: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != (self.unscored is not None):
+            raise ValueError(f"a score has a value or a reason why not, got {self.value=} and {self.unscored=}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """The total of one sample and the raw score of every component that entered it."""
+
+    total: Score
+    components: Mapping[str, Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The N samples of one prompt and their rewards, in the same order."""
+
+    prompt: Prompt
+    samples: tuple[Sample, ...]
+    rewards: tuple[Reward, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """An object found in an image: its label as the detector spells it, its box, confidence in [0, 1]."""
+
+    label: str
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question to a judge: `kind` names the rubric (semantic, spatial, prompt_image, preference).
+
+    `text` and `images` are all a real model sees; `facts` carry the structured truth beside them
+    (`prompt`: Prompt, `plan`: Plan where there is one) and only an oracle reads those.
+    """
+
+    kind: str
+    text: str
+    images: tuple[Image, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One cached step of a cell, as pure data: everything that decides its numbers is here.
+
+    `program` is a dotted path to `f(work: Workspace, settings: dict, inputs: dict[str, Path]) -> None`,
+    which fills `work.folder`; it is imported only when the stage runs, so planning needs no torch.
+    `settings` are plain JSON values; `_target_` entries in them are components made by the program.
+    `inputs` are the stages whose folders it reads; `external` are files or folders from outside the
+    project whose contents count (a checkpoint, a prompt file).
+    """
+
+    name: str
+    program: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    external: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One arm x seed of a study: its resolved settings and its stages, in the order they run."""
+
+    id: str
+    arm: str
+    seed: int
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+    stages: tuple[Stage, ...]

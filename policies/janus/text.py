@@ -1,0 +1,86 @@
+"""The text side of a Janus checkpoint: special ids by name, the prompt template, chains in and out of ids.
+
+Facts: `tokenizers.Tokenizer` is used directly because transformers 5 drops the BOS of DeepSeek-style
+tokenizers; ids differ between Janus-Pro-1B and 7B, so they are looked up by string, never by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from harness.plan import BOX_END, BOX_START, END, OBJ_END, OBJ_START
+
+BOS = "<｜begin▁of▁sentence｜>"
+EOS = "<｜end▁of▁sentence｜>"
+PAD = "<｜▁pad▁｜>"
+IMAGE_PLACEHOLDER = "<image_placeholder>"
+SPECIAL = (BOS, EOS, PAD, "<|User|>", "<|Assistant|>", IMAGE_PLACEHOLDER, END, "<end_of_image>")
+GOT = (BOX_START, BOX_END, OBJ_START, OBJ_END)  # in the order in which GoT-R1 appends them
+
+
+class ChainTokenizer:
+    """Prompts and chains as ids; `template` holds `{caption}` and is stripped as upstream strips it."""
+
+    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
+        if "{caption}" not in template:
+            raise ValueError(f"the prompt template must contain {{caption}}, got {template!r}")
+        self._tokenizer = tokenizer
+        self._template = template
+        tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None])
+        self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
+
+    @classmethod
+    def load(cls, folder: Path, template: str) -> ChainTokenizer:
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise ValueError(f"{folder} has no tokenizer.json: it is not a Janus checkpoint folder")
+        return cls(Tokenizer.from_file(str(file)), template)
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def _id(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {token!r}: it is not a Janus tokenizer")
+        return found
+
+    def prompt_ids(self, caption: str) -> tuple[int, ...]:
+        """The prompt with BOS in front, ready for the chain."""
+        text = self._template.format(caption=caption.strip()).strip()
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
+
+    def chain_ids(self, chain: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(chain, add_special_tokens=False).ids)
+
+    def chain_text(self, ids: Sequence[int]) -> str:
+        """All ids decoded, special tokens kept, as upstream saves its chains."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+
+def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE with Janus's special tokens: any text has ids, frequent words and box corners have one.
+
+    Corners `(x,y)` stay whole before merging, which makes a box three ids long and a chain about thirty.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\(\d+,\d+\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT])
+    return tokenizer

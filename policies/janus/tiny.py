@@ -1,0 +1,75 @@
+"""Stage program `tokenizer`: makes the starting checkpoint of the miniature.
+
+A small BPE is trained on the benchmark's texts and a small JanusVQVAE on its images; the decoder stays
+at its random start. The result is an ordinary transformers checkpoint folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+
+from harness.protocols import Workspace
+from harness.types import Record
+from policies.janus import checkpoint, text, vq
+
+
+def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """Trains both tokenizers and writes `checkpoint/`."""
+    torch.manual_seed(settings["seed"])
+    benchmark = instantiate(settings["benchmark"])
+    sizes = settings["vq"]
+    records = list(benchmark.records(settings["seed"], max(settings["text"]["records"], sizes["records"])))
+    tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings)
+    model = JanusForConditionalGeneration(_config(tokenizer.get_vocab_size(), settings))
+    _train_vq(model, records[: sizes["records"]], sizes, settings["seed"], work)
+    folder = work.folder / "checkpoint"
+    checkpoint.save(model, folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Any:
+    texts = (settings["template"].format(caption=record.prompt.text) + record.chain for record in records)
+    return text.train(texts, settings["text"]["vocabulary"])
+
+
+def _config(vocabulary: int, settings: dict[str, Any]) -> JanusConfig:
+    sizes = settings["vq"]
+    width = settings["decoder"]["hidden_size"]
+    side = sizes["image_size"] // sizes["patch_size"]
+    return JanusConfig(
+        text_config=LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=False, **settings["decoder"]).to_dict(),
+        # the reading tower is part of the class but takes no part in drawing: as small as it can be
+        vision_config=JanusVisionConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            image_size=sizes["image_size"],
+            patch_size=sizes["patch_size"],
+            projection_dim=width,
+            num_image_tokens=side**2,
+        ).to_dict(),
+        vq_config=JanusVQVAEConfig(
+            embed_dim=sizes["embed_dim"],
+            num_embeddings=sizes["codes"],
+            latent_channels=sizes["latent_channels"],
+            base_channels=sizes["base_channels"],
+            channel_multiplier=sizes["channel_multiplier"],
+            num_res_blocks=sizes["res_blocks"],
+            projection_dim=width,
+            image_token_embed_dim=width,
+        ).to_dict(),
+        tie_word_embeddings=False,
+    )
+
+
+def _train_vq(model: JanusForConditionalGeneration, records: list[Record], sizes: dict[str, Any], seed: int, work: Workspace) -> None:
+    pixels = vq.pixels([record.image for record in records])
+    optimisation = {name: sizes[name] for name in ("learning_rate", "steps", "batch_size")}
+    training = vq.Training(model.model.vqmodel, pixels, seed=seed, **optimisation)
+    for step, losses in enumerate(training.run(), start=1):
+        work.progress(step, sizes["steps"], losses)

@@ -1,0 +1,26 @@
+"""R_PI: does the image show what the prompt asks for? A judge sees both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.protocols import Judge
+from harness.types import Question, Sample, Score
+from rewards.judged import Rubric, judge_scores
+
+
+class PromptImage:
+    """Prompt-image reward of GoT-R1 (arXiv 2505.17022, section 3)."""
+
+    name = "pi"
+
+    def __init__(self, *, judge: Judge, rubric: str = "prompt_image") -> None:
+        self.judge = judge
+        self.rubric = Rubric(rubric, "prompt")
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Score]:
+        return judge_scores(self.judge, [self._question(sample) for sample in samples])
+
+    def _question(self, sample: Sample) -> Question:
+        text = self.rubric.fill({"prompt": sample.prompt.text})
+        return Question(kind="prompt_image", text=text, images=(sample.image,), facts={"prompt": sample.prompt})

@@ -1,0 +1,87 @@
+"""Real sweeps of the toy world, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "tests" / "toy"
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Sweeps:
+    """Sweeps that share one outputs folder."""
+
+    outputs: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
+        command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
+        process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=3 * PATIENCE_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def plan(self, study: str = "toy") -> dict[str, Any]:
+        return json.loads((self.outputs / "studies" / study / "plan.json").read_text())
+
+    def status(self, arm: str, study: str = "toy") -> dict[str, Any]:
+        (folder,) = (cell["folder"] for cell in self.plan(study)["cells"] if cell["arm"] == arm)
+        return json.loads((self.outputs / "studies" / study / folder / "status.json").read_text())
+
+    def states(self, study: str = "toy") -> dict[str, str]:
+        return {cell["arm"]: self.status(cell["arm"], study)["state"] for cell in self.plan(study)["cells"]}
+
+    def stage(self, arm: str, name: str, study: str = "toy") -> Path:
+        """The folder of a stage of an arm."""
+        (cell,) = (cell for cell in self.plan(study)["cells"] if cell["arm"] == arm)
+        return self.outputs / next(stage["folder"] for stage in cell["stages"] if stage["name"] == name)
+
+    def scores(self, arm: str, study: str = "toy") -> str:
+        return (self.stage(arm, "scores", study) / "scores.jsonl").read_text()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition over files that may not be there yet."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                if condition():
+                    return
+            except (FileNotFoundError, ValueError):
+                pass
+            time.sleep(0.05)
+        raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Iterator[Sweeps]:
+    made = Sweeps(tmp_path / "outputs")
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """One undisturbed sweep, to read from and to compare with."""
+    made = Sweeps(tmp_path_factory.mktemp("finished") / "outputs")
+    ended = made.run("-m")
+    assert ended.returncode == 0, ended.stderr
+    return made

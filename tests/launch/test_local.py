@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import provenance
+from harness.launch import cluster
+from harness.launch.local import Local
+from harness.launch.tasks import Task
+from harness.types import Stage
+
+
+class Running:
+    """A job of given size that ends when told."""
+
+    def __init__(self, threads: int, gpu: int | None = None) -> None:
+        self.threads, self.gpu, self.over = threads, gpu, False
+
+    def is_over(self) -> bool:
+        return self.over
+
+
+def _task(*, shared: bool = False) -> Task:
+    return Task(name="x", folder=Path("x"), stage=Stage(name="x", program="json.dumps", settings={}), shared=shared)
+
+
+def _local(monkeypatch, *, gpus=(), **settings):
+    monkeypatch.setattr(provenance, "gpus", lambda: tuple((index, "a GPU") for index in gpus))
+    return Local(**{"threads": 1, "shared_threads": 2, "cores": 4, **settings})
+
+
+def test_threads_of_all_jobs_never_exceed_the_cores(monkeypatch):
+    local = _local(monkeypatch, threads=2)
+    jobs = [Running(2)]
+    local._running = jobs.copy()
+    assert local.has_room(_task())
+    local._running.append(Running(2))
+    assert not local.has_room(_task())
+    jobs[0].over = True
+    assert local.has_room(_task())
+
+
+def test_a_job_larger_than_the_machine_runs_alone(monkeypatch):
+    local = _local(monkeypatch, threads=8)
+    assert local.has_room(_task())
+    local._running = [Running(1)]
+    assert not local.has_room(_task())
+
+
+def test_the_job_of_a_shared_stage_has_its_own_number_of_threads(monkeypatch):
+    local = _local(monkeypatch, threads=1, shared_threads=4)
+    local._running = [Running(1)]
+    assert local.has_room(_task()) and not local.has_room(_task(shared=True))
+
+
+def test_every_gpu_gets_one_job(monkeypatch):
+    local = _local(monkeypatch, gpus=(0, 3), cores=16)
+    local._running = [Running(1, gpu=0)]
+    assert local.has_room(_task()) and local._free_gpu() == 3
+    local._running.append(Running(1, gpu=3))
+    assert not local.has_room(_task())
+
+
+@pytest.mark.parametrize("name", ["threads", "shared_threads"])
+def test_no_threads_are_refused(monkeypatch, name):
+    with pytest.raises(ValueError, match=rf"resources\.{name}=0"):
+        _local(monkeypatch, **{name: 0})
+
+
+def test_gpus_are_those_this_process_may_use(tmp_path, monkeypatch):
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\nprintf '0, NVIDIA H200\\n1, NVIDIA H200\\n'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert provenance.gpus.__wrapped__() == ((0, "NVIDIA H200"), (1, "NVIDIA H200"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert provenance.gpus.__wrapped__() == ((1, "NVIDIA H200"),)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert provenance.gpus.__wrapped__() == ()
+
+
+def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = dict(os.environ)
+    with cluster.job_environment(3):
+        assert {os.environ[name] for name in cluster.THREAD_VARIABLES} == {"3"}
+        assert "SLURM_JOB_ID" not in os.environ and "SUBMITIT_EXECUTOR" not in os.environ
+        assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
+        places = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert places[0] == str(tmp_path.resolve())
+        assert not any(place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places)
+    assert dict(os.environ) == before

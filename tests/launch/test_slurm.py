@@ -1,0 +1,88 @@
+"""`cluster=slurm` against recorded fakes of Slurm's commands: `sbatch` keeps the script and runs it here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import pytest
+
+from harness.launch.job import Job
+from harness.launch.slurm import Slurm, SlurmHandle
+from harness.progress import Status, write_status
+
+SBATCH = """#!/bin/bash
+id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
+cp "${@: -1}" "$FAKE_SLURM/job-$id.sh"
+env > "$FAKE_SLURM/env-$id"
+SLURM_JOB_ID=$id SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+  setsid bash "${@: -1}" > "$FAKE_SLURM/out-$id" 2>&1 < /dev/null &
+echo "Submitted batch job $id"
+"""
+SRUN = f"""#!/bin/bash
+while [ "$1" != "{sys.executable}" ]; do shift; done
+exec "$@"
+"""
+SQUEUE = """#!/bin/bash
+echo RUNNING
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A folder on PATH with sbatch, srun and squeue; the scripts submitted and their environments are kept in it."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    return folder
+
+
+def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "99")  # as if the sweep itself ran within a job
+    words = ["cluster=slurm", "cluster.options.partition=gpu", "resources.gpus=1", "resources.timeout_min=90", "resources.threads=3"]
+    ended = sweeps.run("arms=baseline,half", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert sweeps.states() == {"baseline": "done", "half": "done"}
+    assert sweeps.status("half")["job"] in {"4243", "4244"}
+    scripts = sorted(slurm.glob("job-*.sh"))
+    assert len(scripts) == 3  # the shared stage, then two cells
+    script = scripts[-1].read_text()
+    for line in ("--cpus-per-task=3", "--time=90", "--gpus-per-node=1", "--mem=4GB", "--partition=gpu", "--nodes=1", "--signal=USR2@90"):
+        assert f"#SBATCH {line}" in script
+    environment = dict(line.partition("=")[::2] for line in (slurm / "env-4244").read_text().splitlines())
+    assert "SLURM_NTASKS" not in environment
+    assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_a_job_that_slurm_no_longer_lists_is_over(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
+    write_status(tmp_path, Status(state="running"))
+    (slurm / "squeue").write_text("#!/bin/sh\necho PENDING\n")
+    handle = SlurmHandle("7", tmp_path)
+    time.sleep(0.001)
+    assert not handle.is_over()
+    (slurm / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
+    assert handle.is_over()
+
+
+def test_a_job_is_over_when_its_status_says_so(slurm, tmp_path):
+    write_status(tmp_path, Status(state="failed"))
+    assert SlurmHandle("7", tmp_path).is_over()
+
+
+def test_a_cluster_without_slurm_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="cluster=local"):
+        Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
+
+
+def test_a_requeued_job_starts_with_the_same_arguments():
+    """Submitit asks the function what to queue again: itself, since all progress is on disk."""
+    job = Job(sweep=None)
+    again = job.checkpoint("folder")
+    assert again.function is job and again.args == ("folder",)

@@ -1,0 +1,136 @@
+"""Numbers of a study with known effects, without writing a report."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import pytest
+
+from harness.claims import Part
+from harness.report.analysis import Analysis
+from harness.report.cost import cost_table, final_value, run_tables
+from harness.report.gallery import make_gallery
+from harness.report.table import Table
+from harness.report.tables import rank_correlation, score_tables
+from harness.results import read_study
+from harness.statistics import Comparison
+
+CLAIM = {"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}}
+
+
+def analysed(study) -> Analysis:
+    return Analysis(read_study(study.write()))
+
+
+def rows(tables: Sequence[Table], name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(next(table for table in tables if table.name == name).csv())))
+
+
+def test_a_real_effect_is_found_with_its_size(fake_study):
+    analysis = analysed(fake_study(claims=CLAIM))
+    assert [verdict.verdict for verdict in analysis.verdicts] == ["reproduced"]
+    assert analysis.verdicts[0].note == ""
+    found = analysis.compare("full", "baseline", "color")
+    assert isinstance(found, Comparison)
+    assert found.effect == pytest.approx(0.4, abs=0.03)
+    assert found.prompts == 60
+    assert found.interval.low is not None and found.interval.high is not None
+    assert found.interval.low < found.effect < found.interval.high
+
+
+def test_a_reversed_effect_contradicts(fake_study):
+    analysis = analysed(fake_study(claims=CLAIM, arms={"baseline": 0.7, "full": 0.3}, seeds=(0,)))
+    assert (analysis.verdicts[0].verdict, analysis.verdicts[0].note) == ("contradicted", "this run only")
+
+
+def test_no_effect_is_undecided(fake_study):
+    analysis = analysed(fake_study(claims=CLAIM, arms={"baseline": 0.5, "full": 0.5}))
+    assert analysis.verdicts[0].verdict == "undecided"
+    assert all(part.prompts_needed for part in analysis.verdicts[0].parts)
+
+
+def test_an_arm_with_a_missing_seed_is_shown_but_not_compared(fake_study):
+    analysis = analysed(fake_study(claims=CLAIM, states={("full", 1): ("lost", None)}))
+    assert analysis.estimate("full", "color").mean == pytest.approx(0.7, abs=0.05)
+    assert analysis.compare("full", "baseline", "color") == "full lost"
+    assert analysis.verdicts[0].verdict == "not measured"
+    main = score_tables(analysis)[0]
+    assert main.rows[2][0].text == "full (1 of 2 seeds; lost)"
+
+
+def test_seed_effects_are_kept_apart(fake_study):
+    analysis = analysed(fake_study(claims=CLAIM))
+    effects = analysis.seed_effects(Part("full", "baseline", "color"))
+    assert len(effects) == 2
+    found = analysis.compare("full", "baseline", "color")
+    assert isinstance(found, Comparison)
+    assert sum(effects) / 2 == pytest.approx(found.effect)
+
+
+def test_arms_outside_the_run_and_unknown_categories_have_a_reason(fake_study):
+    analysis = analysed(fake_study())
+    assert analysis.compare("full", "w_spa", "color") == "w_spa is not in this run"
+    assert analysis.compare("full", "baseline", "shape") == "shape was not measured"
+
+
+def test_splits_partition_the_prompts(fake_study):
+    tables = score_tables(analysed(fake_study()))
+    unseen = [row for row in rows(tables, "split_unseen") if row["arm"] == "full" and row["category"] == "color"]
+    assert {row["prompts_are"]: row["prompts"] for row in unseen} == {"seen": "45", "unseen": "15"}
+    phrasing = rows(tables, "split_phrasing")
+    assert {row["category"] for row in phrasing} == {"2D-spatial"}
+    assert {row["prompts_are"] for row in phrasing} == {"direct", "inverse"}
+
+
+def test_rank_correlation_with_the_published_table(fake_study):
+    published = {"columns": ["color", "2D-spatial"], "rows": {"baseline": [0.1, 0.9], "w_PI": [0.2, 0.5], "full": [0.3, 0.2]}}
+    analysis = analysed(fake_study(published=published))
+    assert rank_correlation(analysis, "color") == (pytest.approx(1), 3)
+    assert rank_correlation(analysis, "2D-spatial") == (pytest.approx(-1), 3)
+
+
+def test_best_of_a_column_is_marked_once(fake_study):
+    main = score_tables(analysed(fake_study()))[0]
+    assert [[cell.strong for cell in row[1:]] for row in main.rows] == [[False, False], [False, False], [True, True]]
+
+
+def test_only_cost_depends_on_how_long_it_took(fake_study):
+    study = fake_study(seeds=(0,), claims=CLAIM)
+    first = analysed(study)
+    before = {table.name: table.csv() for tables in (score_tables, run_tables) for table in tables(first)}
+    for record in study.outputs.glob("stages/*/stage.json"):
+        record.write_text(record.read_text().replace("12.5", "99.25"))
+    slower = Analysis(read_study(study.folder))
+    after = {table.name: table.csv() for tables in (score_tables, run_tables) for table in tables(slower)}
+    assert {name for name in before if before[name] != after[name]} == {"cost"}
+
+
+def test_cost_and_counts(fake_study):
+    analysis = analysed(fake_study(seeds=(0,), states={("full", 0): ("failed", "x")}))
+    cost = rows(run_tables(analysis), "cost")
+    assert (cost[0]["grpo_s"], cost[0]["peak_mb"], float(cost[0]["samples_per_s"])) == ("12.5", "321", pytest.approx(120 / 12.5))
+    assert (cost[2]["grpo_s"], cost[2]["sft_s"], cost[2]["samples_per_s"]) == ("", "12.5", "")
+    counts = rows(run_tables(analysis), "counts")
+    assert (counts[0]["samples"], counts[0]["training_unscored"], counts[0]["training_faulty_chains"]) == ("120", "20", "40")
+    assert (counts[2]["samples"], counts[2]["state"]) == ("", "failed")
+    assert cost_table(analysis.study).header[-2:] == ("samples/s", "peak MB")
+
+
+def test_final_values_are_means_over_the_last_tenth():
+    lines = [{"step": step, "reward": float(step), "component/pi": None} for step in range(30)]
+    assert final_value(lines, "reward") == pytest.approx(28)
+    assert final_value(lines, "component/pi") is None
+    assert final_value([], "reward") is None
+
+
+def test_large_pictures_become_small_files(fake_study):
+    exhibits = make_gallery(analysed(fake_study(seeds=(0,), prompts=2, image_size=768)))
+    pictures = [tile.picture for exhibit in exhibits for tile in exhibit.tiles]
+    assert pictures and all(picture is not None and picture.width <= 288 for picture in pictures)
+
+
+def test_unscored_tiles_say_why(fake_study):
+    exhibits = make_gallery(analysed(fake_study(seeds=(0,), prompts=2, unscored={"full": 4})))
+    assert {exhibit.tiles[2].score for exhibit in exhibits} == {"unscored: unreadable answer"}

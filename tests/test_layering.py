@@ -1,0 +1,116 @@
+"""The layering of docs/architecture.md, read from the imports: nouns below, plugins beside each other, torch only where tensors are."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = ("policies", "rewards", "benchmarks", "ablations")
+NOUNS = {"harness.types", "harness.protocols", "harness.plan"}
+LIGHT = ["harness.types", "harness.protocols", "harness.plan", "harness.totals", "harness.reward", "harness.experts.answers"]
+HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "pandas")
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports anywhere, `from a import b` as `a.b` where that is a module of ours, else as `a`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the module in full"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" if is_ours(f"{node.module}.{alias.name}") else node.module for alias in node.names)
+
+
+def is_ours(dotted: str) -> bool:
+    place = ROOT.joinpath(*dotted.split("."))
+    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
+
+
+def below(module: str, *tops: str) -> bool:
+    return any(module == top or module.startswith(f"{top}.") for top in tops)
+
+
+def named(paths: list[Path]) -> list:
+    return [pytest.param(path, id=module_of(path)) for path in paths]
+
+
+@pytest.mark.parametrize("path", named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "plan")]))
+def test_the_nouns_import_only_each_other(path):
+    first_party = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
+    assert first_party <= NOUNS
+
+
+@pytest.mark.parametrize("path", named(sources(*PLUGINS)))
+def test_a_plugin_imports_the_nouns_the_experts_and_itself(path):
+    own = path.relative_to(ROOT).parts[0]
+    odd = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
+    assert not {module for module in odd if module not in NOUNS and not below(module, "harness.experts", own)}
+
+
+@pytest.mark.parametrize("path", named(sources("harness")))
+def test_the_harness_names_no_plugin(path):
+    assert not {module for module in imports(path) if below(module, *PLUGINS)}
+    texts = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)}
+    dotted = {text for text in texts if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text) and below(text, *PLUGINS)}
+    assert not {text for text in dotted if is_ours(text) or ((parent := text.rpartition(".")[0]) not in PLUGINS and is_ours(parent))}
+
+
+def test_there_is_a_harness_and_there_are_plugins_to_look_at():
+    assert len(sources("harness")) > 5 and len(sources(*PLUGINS)) > 5
+
+
+def targets() -> list[str]:
+    """Every `_target_` of every YAML file in the tree."""
+
+    def walk(node) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("_target_"), str):
+                yield node["_target_"]
+            for value in node.values():
+                yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    files = [path for folder in ("harness", *PLUGINS) for path in (ROOT / folder).rglob("*.yaml")]
+    return sorted({target for path in files for target in walk(yaml.safe_load(path.read_text(encoding="utf-8")))})
+
+
+def loaded_by(statements: str) -> set[str]:
+    """The heavy packages that a fresh interpreter holds after running the statements."""
+    code = f"import sys\n{statements}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_classes_named_in_yaml_are_found_without_torch():
+    found = targets()
+    assert "rewards.chain_image.ChainImage" in found
+    lines = [f"import {target.rpartition('.')[0]} as module; module.{target.rpartition('.')[2]}" for target in found]
+    assert loaded_by("\n".join(lines)) == set()
+
+
+@pytest.mark.parametrize("module", [*LIGHT, "harness.sweep", "harness.status"])
+def test_what_a_login_node_runs_needs_no_torch(module):
+    assert is_ours(module), f"{module} is gone; say here what a login node runs instead"
+    assert loaded_by(f"import {module}") == set()

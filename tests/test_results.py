@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from harness.results import read_study
+
+
+def write_json(file: Path, value: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_study(outputs: Path, status: dict[str, object] | None, *, complete: bool) -> Path:
+    """A study of one cell with a grpo and a scores stage."""
+    folder = outputs / "studies" / "tiny"
+    stages = [{"name": name, "key": "1f", "folder": f"stages/{name}-1f"} for name in ("grpo", "samples", "scores")]
+    cell = {"id": "c0", "arm": "full", "seed": 0, "overrides": ["seed=0"], "folder": "cells/c0", "stages": stages}
+    published = {"columns": ["color", "shape"], "rows": {"full": [0.5, None]}}
+    study = {"name": "tiny", "baseline": "baseline", "full": "full", "published": published, "claims": {}}
+    write_json(folder / "plan.json", {"study": study, "command": "sweep", "created": "now", "cells": [cell]})
+    if status is not None:
+        write_json(folder / "cells" / "c0" / "status.json", status)
+    (outputs / "stages/grpo-1f.part").mkdir(parents=True)
+    (outputs / "stages/grpo-1f.part/metrics.jsonl").write_text('{"step": 0, "reward": 0.5}\n{"step": 1, "rew', encoding="utf-8")
+    scored = outputs / ("stages/scores-1f" if complete else "stages/scores-1f.part")
+    row = {"index": 0, "prompt_id": "p\u2028", "category": "color", "seed": 1, "value": None, "unscored": "no answer", "evidence": {}}
+    scored.mkdir()
+    (scored / "scores.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    if complete:
+        write_json(scored / "stage.json", {"seconds": 3})
+    return folder
+
+
+def test_a_measured_cell_keeps_unscored_rows_as_unscored(tmp_path):
+    study = read_study(write_study(tmp_path, {"state": "done", "error": None}, complete=True))
+    (cell,) = study.cells
+    assert cell.measured and cell.state == "done"
+    assert cell.scores is not None
+    assert (cell.scores[0].value, cell.scores[0].unscored, cell.scores[0].prompt_id) == (None, "no answer", "p\u2028")
+    assert study.categories == ("color",)
+    assert study.published == {"full": {"color": 0.5}}
+
+
+def test_a_failed_cell_has_no_scores_even_if_some_were_written(tmp_path):
+    (cell,) = read_study(write_study(tmp_path, {"state": "failed", "error": "RuntimeError: boom"}, complete=False)).cells
+    assert (cell.state, cell.error, cell.scores, cell.samples) == ("failed", "RuntimeError: boom", None, None)
+
+
+def test_metrics_of_an_unfinished_stage_are_read_up_to_the_line_being_written(tmp_path):
+    (cell,) = read_study(write_study(tmp_path, {"state": "running"}, complete=False)).cells
+    grpo = cell.stages[0]
+    assert not grpo.complete
+    assert grpo.metrics == ({"step": 0, "reward": 0.5},)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (None, "planned"),
+        ({"state": "stopped"}, "stopped"),
+        ({"state": "done", "error": None}, "lost"),
+        ({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, "lost"),
+    ],
+)
+def test_what_became_of_a_cell_without_scores(tmp_path, status, state):
+    (cell,) = read_study(write_study(tmp_path, status, complete=False)).cells
+    assert (cell.state, cell.measured) == (state, False)
+
+
+def test_a_complete_scores_stage_counts_whoever_made_it(tmp_path):
+    (cell,) = read_study(write_study(tmp_path, {"state": "planned"}, complete=True)).cells
+    assert cell.measured and cell.state == "done"
+
+
+def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path):
+    write_study(tmp_path, None, complete=False)
+    with pytest.raises(ValueError, match=r"no study 'other' .*known: tiny"):
+        read_study(tmp_path / "studies" / "other")
+    with pytest.raises(ValueError, match="none was run yet"):
+        read_study(tmp_path / "elsewhere" / "other")

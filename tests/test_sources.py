@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import sources
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {
+    "__init__.py": "",
+    "top.py": "from harness import types\nfrom . import near\nfrom .deep.inner import Thing\n\ndef run():\n    import plugin.late\n",
+    "near.py": "import json\n",
+    "late.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import plugin.typed\n",
+    "typed.py": "",
+    "other.py": "",
+    "deep/__init__.py": "",
+    "deep/inner.py": "class Thing:\n    'A thing.'\n    size = 1  # of it\n",
+    "rubrics/one.txt": "How good?",
+    "deep/note.md": "nothing",
+}
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    for name, text in FILES.items():
+        path = tmp_path / "plugin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path / "plugin"
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Sources are read once per process; here every test and every edit reads them anew."""
+    _forget()
+    yield
+    _forget()
+
+
+def _forget():
+    for cached in (sources.locate, sources._digest, sources._top_level, sources._data_files, sources._parse):
+        cached.cache_clear()
+
+
+def _digest(*roots):
+    _forget()
+    return sources.digest(roots)
+
+
+def test_the_closure_follows_imports_wherever_they_stand_but_not_those_for_type_checkers(plugin):
+    found = sources.closure(["plugin.top.run"], own={"plugin", "harness"})
+    names = {"plugin", "plugin.top", "plugin.near", "plugin.deep", "plugin.deep.inner", "plugin.late"}
+    assert set(found) == names | {"harness", "harness.types"}
+    assert "plugin.top" not in sys.modules
+
+
+def test_an_edit_counts_and_a_comment_does_not(plugin):
+    before = _digest("plugin.top.run")
+    (plugin / "deep" / "inner.py").write_text('class Thing:\n    """Another text."""\n\n    size = (1)\n')
+    assert _digest("plugin.top.run") == before
+    (plugin / "deep" / "inner.py").write_text("class Thing:\n    size = 2\n")
+    assert _digest("plugin.top.run") != before
+
+
+def test_what_is_not_imported_does_not_count(plugin):
+    before = _digest("plugin.top.run")
+    (plugin / "other.py").write_text("x = 1")
+    (plugin / "typed.py").write_text("x = 1")
+    (plugin / "deep" / "note.md").write_text("something")
+    assert _digest("plugin.top.run") == before
+
+
+def test_data_beside_a_module_counts(plugin):
+    before = _digest("plugin.near")
+    (plugin / "rubrics" / "one.txt").write_text("How bad?")
+    assert _digest("plugin.near") != before
+
+
+def test_a_library_counts_by_name_only():
+    assert sources.digest(["json.JSONDecoder"]) == sources.digest(["collections.OrderedDict"])
+
+
+def test_a_file_that_is_no_python_is_named(plugin):
+    (plugin / "near.py").write_text("def (")
+    with pytest.raises(ValueError, match=r"near\.py cannot be read as Python"):
+        sources.digest(["plugin.near"])
+
+
+def test_targets_are_found_at_any_depth():
+    settings = {"_target_": "a.A", "parts": [{"judge": {"_target_": "b.B"}}, 3], "name": "_target_"}
+    assert list(sources.targets(settings)) == ["a.A", "b.B"]
+
+
+def test_the_parts_of_the_shipped_study_do_not_depend_on_the_machine_or_the_report():
+    found = sources.closure(["harness.evaluation.sample", "harness.evaluation.score"])
+    for module in ("harness.report", "harness.launch", "harness.stages", "harness.study", "harness.cell"):
+        assert module not in found
+
+
+def test_planning_imports_no_torch():
+    code = "import sys, harness.launch.run, harness.status; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

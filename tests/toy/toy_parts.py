@@ -1,0 +1,132 @@
+"""A world without torch, as a third party would bring it: policy, trainer, benchmark and reward, all tiny and exact."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from harness.types import Plan, Prompt, Sample, Score, Stage, Tokens
+
+
+class ToyPolicy:
+    """Its whole weight is one number, and it answers every prompt with a grey square of that brightness."""
+
+    def __init__(self, *, start: float) -> None:
+        if not 0 <= start <= 1:
+            raise ValueError(f"policies.start={start}: give a brightness from 0 to 1")
+        self._start = start
+
+    def start(self, config: dict[str, Any]) -> Stage:
+        return Stage(name="base", program="toy_parts.build", settings={"start": self._start})
+
+    def load(self, folder: Path, *, trainable: bool = False) -> ToyPolicy:
+        self.weight = json.loads((folder / "weight.json").read_text())
+        return self
+
+    def rollout(self, prompts: list[Prompt], seeds: list[int], sampling: Any) -> list[Sample]:
+        return [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    def _draw(self, prompt: Prompt, seed: int) -> Sample:
+        grey = round(255 * min(1.0, max(0.0, self.weight + (seed % 7) / 100)))
+        return Sample(
+            prompt=prompt,
+            plan=Plan(text=f"grey {grey}", objects=(), bare_text=f"grey {grey}"),
+            image=Image.new("RGB", (4, 4), (grey,) * 3),
+            tokens=Tokens(prompt=(1,), chain=(2,), image=(3,)),
+            logprobs=(0.0, 0.0),
+            seed=seed,
+        )
+
+
+class ToyTrainer:
+    """Two stages: `warm` is the same for all cells, `climb` moves the weight by the reward, slowly, with checkpoints.
+
+    Args:
+        fault: `raise`, or `kill-once` (the process kills itself half-way, the first time), at `climb`.
+    """
+
+    def __init__(self, *, steps: int, pause_s: float, climb: bool, fault: str | None) -> None:
+        self._settings = {"steps": steps, "pause_s": pause_s}
+        self._climb, self._fault = climb, fault
+
+    def stages(self, config: dict[str, Any], start: Stage) -> list[Stage]:
+        warm = Stage(name="warm", program="toy_parts.train", settings={**self._settings, "gain": 0.01, "seed": 0}, inputs={"start": start})
+        if not self._climb:
+            return [warm]
+        settings = {**self._settings, "gain": config["rewards"]["components"]["glow"]["gain"], "seed": config["seed"], "fault": self._fault}
+        return [warm, Stage(name="climb", program="toy_parts.train", settings=settings, inputs={"start": warm})]
+
+
+class BrokenWarm(ToyTrainer):
+    """Its first stage, which all cells share, always fails."""
+
+    def stages(self, config: dict[str, Any], start: Stage) -> list[Stage]:
+        return [Stage(name="warm", program="toy_parts.refuse", settings={}, inputs={"start": start})]
+
+
+class ToyBenchmark:
+    categories = ("bright", "dark")
+
+    def __init__(self, *, prompts: int) -> None:
+        self._count = prompts
+
+    def prompts(self, split: str) -> list[Prompt]:
+        return [Prompt(id=f"{split}-{n}", text=f"square {n}", category=self.categories[n % 2]) for n in range(self._count)]
+
+    def score(self, samples: list[Sample]) -> list[Score]:
+        values = [sample.image.getpixel((0, 0))[0] / 255 for sample in samples]
+        return [Score(value=value if one.prompt.category == "bright" else 1 - value) for one, value in zip(samples, values, strict=True)]
+
+
+class Glow:
+    name = "glow"
+
+    def __init__(self, *, gain: float) -> None:
+        if gain < 0:
+            raise ValueError(f"gain={gain}: give a number from 0")
+        self.gain = gain
+
+    def __call__(self, samples: list[Sample]) -> list[Score]:
+        return [Score(value=min(1.0, self.gain)) for _ in samples]
+
+
+def refuse(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    raise LookupError("no such animal")
+
+
+def build(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    _save(work.folder, 0, settings["start"])
+
+
+def train(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    state = work.folder / "state.json"
+    step, weight = json.loads(state.read_text()) if state.exists() else (0, json.loads(_weight(inputs["start"]).read_text()))
+    while step < settings["steps"]:
+        if settings.get("fault") == "raise" and step == 2:
+            raise RuntimeError("the toy was told to fail")
+        if settings.get("fault") == "kill-once" and step == 5 and not (work.folder / "killed").exists():
+            (work.folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(settings["pause_s"])
+        step, weight = step + 1, weight + settings["gain"] / settings["steps"] + settings["seed"] * 1e-4
+        work.progress(step, settings["steps"], {"reward": round(weight, 6)})
+        if step % 2 == 0:
+            temporary = work.folder / "state.new"
+            temporary.write_text(json.dumps([step, weight]))
+            temporary.replace(state)
+    _save(work.folder, step, weight)
+
+
+def _save(folder: Path, step: int, weight: float) -> None:
+    _weight(folder).parent.mkdir(exist_ok=True)
+    _weight(folder).write_text(json.dumps(weight))
+
+
+def _weight(folder: Path) -> Path:
+    return folder / "checkpoint" / "weight.json"
