@@ -27,6 +27,8 @@ def main() -> None:
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
         _hydra()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except UsageError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:

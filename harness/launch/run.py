@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _launch(study: Study, cluster: Cluster) -> bool:
                 board.show({name: read_status(folder) for name, folder in folders.items()})
                 time.sleep(cluster.poll_s)
             board.show({name: read_status(folder) for name, folder in folders.items()})
-    except KeyboardInterrupt:
+    except BaseException:
         _stop(running, folders.values())
         raise
     finally:
@@ -138,10 +139,11 @@ def _log_end(folder: Path, handle: Handle) -> list[str]:
 def _stop(running: dict[str, Handle], folders: Iterable[Path]) -> None:
     for handle in running.values():
         handle.cancel()
-    for folder in folders:
-        status = read_status(folder)
-        if status.state not in OVER:
-            write_status(folder, replace(status, state="stopped", eta_s=None))
+    with suppress(OSError):  # a full disk may be what stops us
+        for folder in folders:
+            status = read_status(folder)
+            if status.state not in OVER:
+                write_status(folder, replace(status, state="stopped", eta_s=None))
 
 
 def _summary(study: Study) -> bool:

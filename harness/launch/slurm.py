@@ -15,7 +15,7 @@ from harness import locks
 from harness.launch.cluster import job_environment
 from harness.launch.job import Job
 from harness.launch.tasks import Task
-from harness.progress import OVER, read_status
+from harness.progress import OVER, is_silent, read_status
 
 ASK_EVERY_S = 20.0
 
@@ -68,16 +68,19 @@ class SlurmHandle:
         self.id = job_id
         self._folder = folder
         self._asked = time.monotonic()
-        self._gone = False
+        self._missed = 0
 
     def is_over(self) -> bool:
-        """Whether its status says so, or Slurm does not list it any more."""
-        if self._gone or read_status(self._folder).state in OVER:
+        """Whether its status says so, or Slurm has twice not listed it (a file may come late over the network)."""
+        status = read_status(self._folder)
+        if status.state in OVER:
             return True
         if time.monotonic() - self._asked > ASK_EVERY_S:
             self._asked = time.monotonic()
-            self._gone = locks.slurm_lists(self.id) is False
-        return self._gone
+            listed = locks.slurm_lists(self.id)
+            gone = is_silent(self._folder, status) if listed is None else not listed
+            self._missed = self._missed + 1 if gone else 0
+        return self._missed > 1
 
     def cancel(self) -> None:
         subprocess.run(["scancel", self.id], capture_output=True, check=False)

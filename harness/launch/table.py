@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from harness.progress import Status
@@ -47,12 +48,12 @@ class Board:
 
 
 def table(title: str, statuses: Mapping[str, Status]) -> Table:
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=escape(title), title_justify="left")
     for head in ("cell", "state", "stage", "step", "reward", "ETA"):
         shown.add_column(head, justify="right" if head in ("step", "reward", "ETA") else "left", no_wrap=True)
     for name, status in statuses.items():
         color = COLORS.get(status.state, "white")
-        shown.add_row(name, f"[{color}]{status.state}[/{color}]", status.stage or "", _step(status), _reward(status), _eta(status))
+        shown.add_row(escape(name), f"[{color}]{status.state}[/{color}]", status.stage or "", _step(status), _reward(status), _eta(status))
     return shown
 
 

@@ -14,8 +14,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.seeds import derive
-
 TEMPERATURE = 0.1  # of the similarities when a code is looked for in training
 FINDING_WEIGHT = 0.1  # of finding the code beside drawing it
 
@@ -86,7 +84,7 @@ class Training:
         """Yields the losses of every step: of drawing, and of finding the code."""
         self.vq.train()
         for step in range(self.steps):
-            generator = torch.Generator().manual_seed(derive(self._seed, "vq", step))
+            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
             chosen = torch.randint(len(self._images), (self._size,), generator=generator)
             yield self._step(self._images[chosen], self._codes_NT[chosen])
         self.vq.eval()

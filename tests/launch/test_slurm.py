@@ -59,15 +59,30 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
 
 
-def test_a_job_that_slurm_no_longer_lists_is_over(slurm, tmp_path, monkeypatch):
+def _asked_anew(handle: SlurmHandle) -> bool:
+    time.sleep(0.001)
+    return handle.is_over()
+
+
+def test_a_job_that_slurm_twice_does_not_list_is_over(slurm, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
     write_status(tmp_path, Status(state="running"))
-    (slurm / "squeue").write_text("#!/bin/sh\necho PENDING\n")
     handle = SlurmHandle("7", tmp_path)
-    time.sleep(0.001)
-    assert not handle.is_over()
+    assert not _asked_anew(handle)
     (slurm / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
-    assert handle.is_over()
+    assert not _asked_anew(handle)
+    assert _asked_anew(handle)
+
+
+def test_where_slurm_cannot_be_asked_a_job_is_over_when_it_gives_no_sign_of_life(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
+    (slurm / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
+    write_status(tmp_path, Status(state="running", host="node7", pid=1))
+    handle = SlurmHandle("7", tmp_path)
+    assert not _asked_anew(handle) and not _asked_anew(handle)
+    os.utime(tmp_path / "status.json", (0, 0))
+    assert not _asked_anew(handle)
+    assert _asked_anew(handle)
 
 
 def test_a_job_is_over_when_its_status_says_so(slurm, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 from harness import locks
 from harness.launch.job import Job
@@ -92,14 +93,18 @@ def test_a_killed_job_is_lost_others_go_on_and_the_next_run_resumes_it(sweeps):
 def test_a_killed_sweep_takes_its_jobs_along_and_the_same_command_ends_with_the_same_numbers(sweeps, finished):
     words = ("trainers.pause_s=0.1", "arms=half,full")
     first = sweeps.start(*words)
-    sweeps.until(lambda: sweeps.status("half")["stage"] == "climb" and (sweeps.status("half")["step"] or 0) >= 3)
+    sweeps.until(lambda: len((_part(sweeps.stage("half", "climb")) / "metrics.jsonl").read_text().splitlines()) >= 3)
     job = sweeps.status("half")["pid"]
     first.kill()
     sweeps.until(lambda: not locks.is_alive(job))
-    assert sweeps.status("half")["state"] == "running"
+    assert sweeps.status("half")["state"] == "running" and not sweeps.stage("half", "climb").exists()
     assert sweeps.run(*words).returncode == 0
     for arm in ("half", "full"):
         assert sweeps.scores(arm) == finished.scores(arm)
+
+
+def _part(stage: Path) -> Path:
+    return stage.with_name(stage.name + ".part")
 
 
 def test_ctrl_c_stops_the_jobs_and_says_how_to_go_on(sweeps):

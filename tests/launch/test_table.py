@@ -20,8 +20,9 @@ def test_a_line_says_how_a_cell_stands():
 
 def test_the_table_has_a_row_for_every_cell():
     console = Console(width=120, record=True)
-    console.print(table("study: [which] rewards?", {"a-s0": RUNNING, "b-s0": Status()}))
+    console.print(table("study: [red] rewards?", {"a-s0": RUNNING, "b-s0": Status()}))
     text = console.export_text()
+    assert "[red] rewards?" in text
     assert "12/60" in text and "0.412" in text and "b-s0" in text and "planned" in text
 
 
