@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-
+from harness.components import make
 from harness.keys import key
 from harness.progress import StatusWriter
 from harness.reward import used_components
@@ -27,8 +26,8 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     Raises:
         ValueError: a component refuses its settings (or whatever else its constructor raises).
     """
-    policy, trainer, _ = (instantiate(config[group], _convert_="all") for group in ("policies", "trainers", "benchmarks"))
-    instantiate(used_components(config["rewards"])["components"], _convert_="all")
+    policy, trainer, _ = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
+    make(used_components(config["rewards"])["components"])
 
     start = policy.start(config)
     trained = [start, *trainer.stages(config, start)][-1]

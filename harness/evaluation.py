@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-
+from harness.components import make
 from harness.protocols import Sampling, Workspace
 from harness.samples import SampleFolder
 from harness.seeds import derive
@@ -17,7 +16,7 @@ from harness.seeds import derive
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Draws `images_per_prompt` samples of every prompt of the split; goes on at the last whole batch."""
     evaluation = settings["evaluation"]
-    prompts = instantiate(settings["benchmark"]).prompts(evaluation["split"])
+    prompts = make(settings["benchmark"]).prompts(evaluation["split"])
     if not prompts:
         raise ValueError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
     wanted = [(prompt, image) for prompt in prompts for image in range(evaluation["images_per_prompt"])]
@@ -25,7 +24,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     folder = SampleFolder(work.folder)
     done = len(folder.rows()) // size * size
     folder.keep(done)
-    policy = instantiate(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     for start in range(done, len(wanted), size):
         block = wanted[start : start + size]
         seeds = [derive(settings["seed"], "evaluation", prompt.id, image) for prompt, image in block]
@@ -35,7 +34,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
 
 def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Scores all samples by the benchmark's rules and writes `scores.jsonl`."""
-    benchmark = instantiate(settings["benchmark"])
+    benchmark = make(settings["benchmark"])
     folder = SampleFolder(inputs["samples"])
     total, done = len(folder.rows()), 0
     with (work.folder / "scores.jsonl").open("w", encoding="utf-8") as stream:

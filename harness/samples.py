@@ -30,7 +30,7 @@ class SampleFolder:
         """All complete rows; a line cut off by a kill is left out."""
         if not self.index.is_file():
             return []
-        lines = self.index.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = self.index.read_bytes().split(b"\n")[:-1]  # a kill may cut a line within a character
         return [json.loads(line) for line in lines]
 
     def keep(self, count: int) -> None:

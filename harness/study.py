@@ -15,13 +15,13 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import groups
 from harness.arguments import UsageError, check_arm_name, explain, known, readable
 from harness.cell import plan_stages
+from harness.components import make
 from harness.keys import key
 from harness.progress import OVER, Status, read_status, write_status
 from harness.stages import StageStore, write_whole
@@ -112,7 +112,7 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
     for line in lines:
         cell = _cell(*_who(line), arms, _compose(config, loader, line))
         cells.append(cell)
-        categories.extend(instantiate(cell.config["benchmarks"]).categories)
+        categories.extend(make(cell.config["benchmarks"]).categories)
     facts = {word: value for word, value in _resolved(config, ["study"])["study"].items() if word not in ("arms", "arm")}
     for role in ("baseline", "full"):
         if facts.get(role) is not None and facts[role] not in arms:

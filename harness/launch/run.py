@@ -14,11 +14,11 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from harness import locks
 from harness.arguments import UsageError, explain
+from harness.components import make
 from harness.launch.cluster import Cluster, Handle
 from harness.launch.job import write_spec
 from harness.launch.table import Board
@@ -63,7 +63,7 @@ def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]
 
 def _cluster(config: DictConfig) -> Cluster:
     try:
-        return instantiate(config.cluster)
+        return make(config.cluster)
     except HydraException as error:
         raise UsageError(f"cluster={config.cluster.get('_target_')}: {explain(error)}") from error
 

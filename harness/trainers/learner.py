@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -46,18 +47,24 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        return self._schedule.get_last_lr()[0]
+        return float(self._schedule.get_last_lr()[0])
 
     def backward(self, loss: Tensor) -> None:
         self._accelerator.backward(loss)
 
     def step(self) -> float:
-        """Clips, updates, clears the gradients; returns the gradient norm before clipping."""
-        norm = self._accelerator.clip_grad_norm_(list(self._named.values()), self._max_grad_norm)
+        """Clips, updates, clears the gradients; returns the gradient norm before clipping.
+
+        Raises:
+            ValueError: the gradient is not finite; the weights are left as they were.
+        """
+        norm = float(self._accelerator.clip_grad_norm_(list(self._named.values()), self._max_grad_norm))
+        if not math.isfinite(norm):
+            raise ValueError(f"the gradient norm is {norm}: training has diverged; lower learning_rate or max_grad_norm")
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
-        return float(norm)
+        return norm
 
     def save(self, file: Path, step: int) -> None:
         state = {
@@ -76,13 +83,23 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, file: Path) -> int:
-        """Steps done so far: 0 where there is no checkpoint."""
+        """Steps done so far: 0 where there is no checkpoint.
+
+        Raises:
+            ValueError: the file cannot be read as a checkpoint of this training.
+        """
         if not file.is_file():
             return 0
-        state = torch.load(file, weights_only=True, map_location=next(iter(self._named.values())).device)
+        advice = f"{file} cannot be gone on from: delete it, and the stage starts over"
+        try:
+            state = torch.load(file, weights_only=True, map_location=next(iter(self._named.values())).device)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{advice} ({error})") from error
+        if state["weights"].keys() != self._named.keys():
+            raise ValueError(f"{advice} (it trains other weights)")
         for name, parameter in self._named.items():
             parameter.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"].cpu())
-        return state["step"]
+        return int(state["step"])

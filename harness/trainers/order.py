@@ -13,7 +13,8 @@ Item = TypeVar("Item")
 
 def batch(items: Sequence[Item], size: int, step: int, seed: int) -> list[Item]:
     """The `size` items of `step`; an epoch shows every item once, and a batch may span two epochs."""
-    chosen, place = [], step * size
+    chosen: list[Item] = []
+    place = step * size
     while len(chosen) < size:
         epoch, offset = divmod(place + len(chosen), len(items))
         order = list(range(len(items)))

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-
+from harness.components import make
 from harness.protocols import Sampling, Workspace
 from harness.seeds import derive
 from harness.trainers.learner import Learner
@@ -18,8 +17,8 @@ from harness.trainers.order import batch
 def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Trains on `sft.records` records for `sft.steps` steps and writes `checkpoint/`."""
     sft, seed = settings["sft"], settings["seed"]
-    policy = instantiate(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
-    records = list(instantiate(settings["benchmark"]).records(derive(seed, "sft"), sft["records"]))
+    policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
+    records = list(make(settings["benchmark"]).records(derive(seed, "sft"), sft["records"]))
     if not records:
         raise ValueError("the benchmark gave no training records: choose one that has them, or raise sft.records")
     examples = policy.encode(records)
@@ -34,9 +33,10 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         erased = [rng.random() < sft["condition_dropout"] for _ in tokens]
         scored = policy.logprobs(tokens, Sampling(), unconditional=erased)
         chain, image = scored.action_BT & ~scored.image_BT, scored.image_BT
-        learner.backward(-scored.values_BT[scored.action_BT].mean())
+        loss = -scored.values_BT[scored.action_BT].mean()
+        learner.backward(loss)
         losses = {
-            "loss": -scored.values_BT[scored.action_BT].mean().item(),
+            "loss": loss.item(),
             "loss_chain": -scored.values_BT[chain].mean().item() if chain.any() else None,
             "loss_image": -scored.values_BT[image].mean().item(),
         }

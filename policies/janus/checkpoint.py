@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration
+
+REMEDY = "give a folder that save_pretrained wrote for Janus; a damaged one must be made or fetched again"
 
 
 def load(folder: Path) -> JanusForConditionalGeneration:
@@ -16,19 +20,30 @@ def load(folder: Path) -> JanusForConditionalGeneration:
     """
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} has no {name}: give a folder written by save_pretrained for Janus, or delete a damaged one")
+            raise ValueError(f"{folder} has no {name}: {REMEDY}")
+    _check_architecture(folder / "config.json")
     try:
         model, report = JanusForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be read as a Janus checkpoint: {error}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be read as a Janus checkpoint ({error}): {REMEDY}") from error
     missing = sorted(report["missing_keys"]) + [str(key) for key in report.get("mismatched_keys", ())]
     if missing:
         raise ValueError(
-            f"{folder} is not a whole Janus checkpoint: {len(missing)} weights are missing or of another shape, first {missing[0]}"
+            f"{folder} is not a whole Janus checkpoint: {len(missing)} weights are missing or of another shape,"
+            f" first {missing[0]}: {REMEDY}"
         )
     return model.eval()
+
+
+def _check_architecture(file: Path) -> None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is no model configuration ({error}): {REMEDY}") from error
+    if found != "janus":
+        raise ValueError(f"{file} is of model_type {found!r}, allowed is 'janus': {REMEDY}")
 
 
 def save(model: JanusForConditionalGeneration, folder: Path) -> None:

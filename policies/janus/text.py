@@ -6,6 +6,7 @@ tokenizers; ids differ between Janus-Pro-1B and 7B, so they are looked up by str
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\(\d+,|\d+\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r"\(\d+,\d+\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -84,3 +85,10 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT])
     return tokenizer
+
+
+def save(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes `tokenizer.json`, and beside it what transformers' AutoTokenizer needs to open it."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -21,7 +21,7 @@ from policies.janus import checkpoint, text, vq
 def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Trains both tokenizers and writes `checkpoint/`."""
     torch.manual_seed(settings["seed"])
-    benchmark = instantiate(settings["benchmark"])
+    benchmark = instantiate(settings["benchmark"], _convert_="all")
     sizes = settings["vq"]
     records = list(benchmark.records(settings["seed"], max(settings["text"]["records"], sizes["records"])))
     tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings)
@@ -29,7 +29,7 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     _train_vq(model, records[: sizes["records"]], sizes, settings["seed"], work)
     folder = work.folder / "checkpoint"
     checkpoint.save(model, folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    text.save(tokenizer, folder)
 
 
 def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Any:

@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 parameter.normal_(std=0.25)
         model.lm_head.weight[tokenizer.token_to_id(text.END)] *= 3  # chains end now and then
     checkpoint.save(model, path)
-    tokenizer.save(str(path / "tokenizer.json"))
+    text.save(tokenizer, path)
     return path
 
 
