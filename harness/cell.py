@@ -13,6 +13,7 @@ from typing import Any
 from harness.components import make
 from harness.keys import key
 from harness.progress import StatusWriter
+from harness.protocols import Sampling
 from harness.reward import used_components
 from harness.stages import StageStore
 from harness.types import Stage
@@ -28,6 +29,8 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     """
     policy, trainer, _ = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
     make(used_components(config["rewards"])["components"])
+
+    _check_evaluation(config["evaluation"])
 
     start = policy.start(config)
     trained = [start, *trainer.stages(config, start)][-1]
@@ -46,6 +49,13 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         name="scores", program="harness.evaluation.score", settings={"benchmark": config["benchmarks"]}, inputs={"samples": samples}
     )
     return tuple(with_inputs([scores]).values())
+
+
+def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
+    for name in ("images_per_prompt", "batch_size"):
+        if not isinstance(evaluation[name], int) or evaluation[name] < 1:
+            raise ValueError(f"evaluation.{name}={evaluation[name]!r}: give a whole number from 1")
+    Sampling(**evaluation["rollout"])
 
 
 def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.components import make
 from harness.protocols import Sampling, Workspace
 from harness.samples import SampleFolder
-from harness.seeds import derive
+from harness.seeds import derive, of_batch
 
 
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -20,15 +20,15 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     if not prompts:
         raise ValueError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
     wanted = [(prompt, image) for prompt in prompts for image in range(evaluation["images_per_prompt"])]
-    size = evaluation["batch_size"]
+    size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
     done = len(folder.rows()) // size * size
     folder.keep(done)
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     for start in range(done, len(wanted), size):
         block = wanted[start : start + size]
-        seeds = [derive(settings["seed"], "evaluation", prompt.id, image) for prompt, image in block]
-        folder.append(start, policy.rollout([prompt for prompt, _ in block], seeds, Sampling(**evaluation["rollout"])))
+        seeds = of_batch((derive(settings["seed"], "evaluation", prompt.id, image) for prompt, image in block), sampling.random)
+        folder.append(start, policy.rollout([prompt for prompt, _ in block], seeds, sampling))
         work.progress(start + len(block), len(wanted))
 
 

@@ -35,6 +35,15 @@ class Sampling:
     max_chain_tokens: int = 600
     random: Literal["per_sample", "upstream"] = "per_sample"
 
+    def __post_init__(self) -> None:
+        for name in ("text_temperature", "image_temperature"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"rollout.{name}={getattr(self, name)}: give a number from 0 (greedy)")
+        if self.max_chain_tokens < 1:
+            raise ValueError(f"rollout.max_chain_tokens={self.max_chain_tokens}: give a whole number from 1")
+        if self.random not in ("per_sample", "upstream"):
+            raise ValueError(f"rollout.random={self.random!r}: allowed are per_sample and upstream")
+
 
 @dataclass(frozen=True)
 class TokenLogprobs:

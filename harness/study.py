@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import groups
+from harness import claims, groups
 from harness.arguments import UsageError, check_arm_name, explain, known, readable
 from harness.cell import plan_stages
 from harness.components import make
@@ -117,10 +117,15 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
     for role in ("baseline", "full"):
         if facts.get(role) is not None and facts[role] not in arms:
             raise UsageError(known(f"arm as study.{role}", facts[role], arms))
+    facts["categories"] = list(dict.fromkeys(categories))
+    try:
+        claims.check({**facts, "arms": arms})
+    except ValueError as error:
+        raise UsageError(f"in study {name}: {error}") from error
     outputs = Path(config.outputs_dir)
     return Study(
         name=name,
-        facts={**facts, "categories": list(dict.fromkeys(categories))},
+        facts=facts,
         command=shlex.join(["python", "-m", "harness.sweep", *sys.argv[1:]]),
         folder=outputs / "studies" / name,
         store=StageStore(outputs / "stages"),

@@ -80,8 +80,11 @@ def _reward(status: Status) -> str:
 
 
 def _eta(status: Status) -> str:
-    if status.eta_s is None:
-        return ""
-    minutes, seconds = divmod(round(status.eta_s), 60)
+    return "" if status.eta_s is None else duration(status.eta_s)
+
+
+def duration(seconds_s: float) -> str:
+    """Such as `40s`, `3m10s` or `2h05m`."""
+    minutes, seconds = divmod(round(seconds_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"

@@ -25,7 +25,7 @@ from torch import Tensor
 from harness.components import make
 from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
 from harness.reward import RewardFunction
-from harness.seeds import derive
+from harness.seeds import derive, of_batch
 from harness.trainers import lora
 from harness.trainers.advantage import group_advantages
 from harness.trainers.learner import Learner
@@ -123,7 +123,7 @@ class Grpo:
         """N samples of every prompt, drawn in one batch and rewarded."""
         count = self._settings["samples"]
         repeated = [prompt for prompt in prompts for _ in range(count)]
-        seeds = [derive(self._seed, "rollout", step, index) for index in range(len(repeated))]
+        seeds = of_batch((derive(self._seed, "rollout", step, index) for index in range(len(repeated))), self._sampling.random)
         samples = self._policy.rollout(repeated, seeds, self._sampling)
         rewards = self._rewards(samples)
         return [
@@ -142,19 +142,20 @@ class Grpo:
             reference = [self._logprobs(frozen, chunk).values_BT for chunk in chunks]
         scored = sum(value is not None for value in advantages)
         old: list[Tensor] = []
-        totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0, "sampler_gap": 0.0}
+        gaps: list[Tensor] = []
+        totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
         for epoch in range(self._settings["inner_epochs"]):
             for index, chunk in enumerate(chunks):
                 new = self._logprobs(self._policy, chunk)
                 if epoch == 0:
                     old.append(new.values_BT.detach())
-                    totals["sampler_gap"] += self._sampler_gap(chunk, new) * len(chunk.samples) / len(samples)
+                    gaps.append(self._sampler_gap(chunk, new))
                 loss, parts = self._loss(chunk, new, old[index], reference[index], scored)
                 self._learner.backward(loss)
                 for name, value in parts.items():
                     totals[name] += value / self._settings["inner_epochs"]
             totals["grad_norm"] = self._learner.step()
-        return totals
+        return {**totals, "sampler_gap": torch.cat(gaps).mean().item()}
 
     def _logprobs(self, policy: Policy, chunk: Batch) -> TokenLogprobs:
         return policy.logprobs([sample.tokens for sample in chunk.samples], self._scored)
@@ -183,8 +184,8 @@ class Grpo:
         outside = mean((ratio_BT != clipped_BT).float())
         return loss, {"loss": loss.item(), "kl": kl.item(), "clip_fraction": outside.item()}
 
-    def _sampler_gap(self, chunk: Batch, replayed: TokenLogprobs) -> float:
-        """Mean |replayed - recorded| log-prob over actions.
+    def _sampler_gap(self, chunk: Batch, replayed: TokenLogprobs) -> Tensor:
+        """|replayed - recorded| log-prob of every action.
 
         Raises:
             ValueError: the replayed distribution is meant to be the sampled one and is not.
@@ -192,14 +193,15 @@ class Grpo:
         recorded_BT = torch.zeros_like(replayed.values_BT)
         for row, sample in zip(recorded_BT, chunk.samples, strict=True):
             row[: len(sample.logprobs)] = row.new_tensor(sample.logprobs)
-        gap = (replayed.values_BT.detach() - recorded_BT).abs()[replayed.action_BT].mean().item()
+        gaps = (replayed.values_BT.detach() - recorded_BT).abs()[replayed.action_BT]
+        gap = gaps.mean().item()
         if self._exact and not gap <= self._settings["gap_tolerance"]:  # NaN fails this too
             raise ValueError(
                 f"replayed log-probs differ from the sampler's by {gap:.2g} nats a token, allowed is"
                 f" grpo.gap_tolerance={self._settings['gap_tolerance']}: rollout and training do not score the same model"
                 " (a tolerance of 1e-2 is right for bfloat16 products, 1e-4 for float32)"
             )
-        return gap
+        return gaps
 
 
 def _reward_metrics(groups: list[Group]) -> Metrics:

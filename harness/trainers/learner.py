@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 from pathlib import Path
 
 import torch
@@ -93,8 +92,10 @@ class Learner:
         advice = f"{file} cannot be gone on from: delete it, and the stage starts over"
         try:
             state = torch.load(file, weights_only=True, map_location=next(iter(self._named.values())).device)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{advice} ({error})") from error
+        except OSError:
+            raise
+        except Exception as error:  # a damaged pickle may raise anything
+            raise ValueError(f"{advice} ({type(error).__name__}: {error})") from error
         if state["weights"].keys() != self._named.keys():
             raise ValueError(f"{advice} (it trains other weights)")
         for name, parameter in self._named.items():

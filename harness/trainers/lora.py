@@ -22,7 +22,7 @@ def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None
     if not chosen:
         raise ValueError(
             f"grpo.lora.targets={targets!r} matches no trained linear layer: give a regular expression for whole names"
-            f" such as {layers[0]} or {layers[-1]}"
+            f" such as {layers[len(layers) // 2]} or {layers[-1]}"
         )
     module.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, chosen))), module)

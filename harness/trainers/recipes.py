@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.protocols import Config
+from harness.protocols import Config, Sampling
 from harness.reward import used_components
 from harness.types import Stage
 
@@ -76,6 +76,7 @@ class SftGrpo:
         self._grpo = dict(grpo)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
+        Sampling(**config["rollout"])  # refuses wrong settings before any job
         imitated = self._sft.stages(config, start)
         settings = {
             "grpo": self._grpo,

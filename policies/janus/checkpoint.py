@@ -24,11 +24,16 @@ def load(folder: Path) -> JanusForConditionalGeneration:
     _check_architecture(folder / "config.json")
     try:
         model, report = JanusForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, local_files_only=True
+            folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, by name
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be read as a Janus checkpoint ({error}): {REMEDY}") from error
-    missing = sorted(report["missing_keys"]) + [str(key) for key in report.get("mismatched_keys", ())]
+    missing = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     if missing:
         raise ValueError(
             f"{folder} is not a whole Janus checkpoint: {len(missing)} weights are missing or of another shape,"

@@ -66,8 +66,6 @@ class Upstream:
 def draw(seeds: Sequence[int], sampling: Sampling, image_tokens: int, device: torch.device) -> Draw:
     if sampling.random == "per_sample":
         return PerSample(seeds, sampling, image_tokens, device)
-    if sampling.random == "upstream":
-        if len(set(seeds)) != 1:
-            raise ValueError("rollout.random=upstream draws all samples from one stream: give every sample the same seed")
-        return Upstream(seeds, sampling, device)
-    raise ValueError(f"rollout.random={sampling.random!r}: allowed are per_sample and upstream")
+    if len(set(seeds)) != 1:
+        raise ValueError("rollout.random=upstream draws all samples from one stream: give every sample the same seed")
+    return Upstream(seeds, sampling, device)

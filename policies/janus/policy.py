@@ -19,6 +19,14 @@ from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
 
 TRAINED = ("model.language_model.", "lm_head.", "model.generation_embeddings.", "model.generation_aligner.", "model.generation_head.")
+BESIDE_WEIGHTS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 class JanusPolicy:
@@ -60,12 +68,27 @@ class JanusPolicy:
         ]
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
-        """Ids of training records; the chain must end with begin-of-image."""
+        """Ids of training records.
+
+        Raises:
+            ValueError: a chain does not end with begin-of-image, or an image is not of the size this checkpoint draws.
+        """
+        for record in records:
+            self._check(record)
         codes = vq.encode(self.module.model.vqmodel, [record.image for record in records])
         return [
             Tokens(prompt=self._text.prompt_ids(record.prompt.text), chain=self._text.chain_ids(record.chain), image=image)
             for record, image in zip(records, codes, strict=True)
         ]
+
+    def _check(self, record: Record) -> None:
+        config = self.module.config.vq_config
+        side = config.num_patches * 2 ** (len(config.channel_multiplier) - 1)
+        if record.image.size != (side, side):
+            wrong = "x".join(map(str, record.image.size))
+            raise ValueError(f"the image of record {record.prompt.id} is {wrong}, this checkpoint draws {side}x{side}: give it that size")
+        if not record.chain.endswith(plan.END):
+            raise ValueError(f"the chain of record {record.prompt.id} must end with {plan.END}, got {record.chain[-40:]!r}")
 
     def logprobs(self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()) -> TokenLogprobs:
         with self._products():
@@ -75,7 +98,7 @@ class JanusPolicy:
         """Writes weights and tokenizer to `folder`, in transformers' layout."""
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.save(self.module, folder)
-        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        for name in BESIDE_WEIGHTS:
             if (self._folder / name).is_file() and self._folder != folder:
                 shutil.copyfile(self._folder / name, folder / name)
 

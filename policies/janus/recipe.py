@@ -28,6 +28,14 @@ class TinyJanus:
     def __init__(self, *, template: str, precision: str, decoder: dict[str, Any], text: dict[str, Any], vq: dict[str, Any]) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"policies.precision={precision!r}: allowed are {', '.join(PRECISIONS)}")
+        if template.count("{caption}") != 1:
+            raise ValueError(f"policies.template={template!r}: it must hold {{caption}} once, where the prompt goes")
+        patch = 2 ** (len(vq["channel_multiplier"]) - 1)
+        if vq["patch_size"] != patch:
+            levels = len(vq["channel_multiplier"])
+            raise ValueError(f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must be {patch}")
+        if vq["image_size"] % patch:
+            raise ValueError(f"policies.vq.image_size={vq['image_size']}: give a multiple of patch_size={patch}")
         self.template, self.precision = template, precision
         self.settings = {"template": template, "decoder": dict(decoder), "text": dict(text), "vq": dict(vq)}
 

@@ -7,6 +7,7 @@ tokenizers; ids differ between Janus-Pro-1B and 7B, so they are looked up by str
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,17 +20,18 @@ EOS = "<｜end▁of▁sentence｜>"
 PAD = "<｜▁pad▁｜>"
 IMAGE_PLACEHOLDER = "<image_placeholder>"
 SPECIAL = (BOS, EOS, PAD, "<|User|>", "<|Assistant|>", IMAGE_PLACEHOLDER, END, "<end_of_image>")
+OPENING = re.compile(r"(^|User|<\|User\|>):? ?$")  # what stands before a caption that opens the user's message
 GOT = (BOX_START, BOX_END, OBJ_START, OBJ_END)  # in the order in which GoT-R1 appends them
 
 
 class ChainTokenizer:
-    """Prompts and chains as ids; `template` holds `{caption}` and is stripped as upstream strips it."""
+    """Prompts and chains as ids; `template` holds `{caption}` once."""
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:
         if "{caption}" not in template:
             raise ValueError(f"the prompt template must contain {{caption}}, got {template!r}")
         self._tokenizer = tokenizer
-        self._template = template
+        self._before, _, self._after = template.partition("{caption}")
         tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None])
         self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
 
@@ -38,7 +40,11 @@ class ChainTokenizer:
         file = folder / "tokenizer.json"
         if not file.is_file():
             raise ValueError(f"{folder} has no tokenizer.json: it is not a Janus checkpoint folder")
-        return cls(Tokenizer.from_file(str(file)), template)
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"{file} cannot be read as a tokenizer ({error}): it must be made or fetched again") from error
+        return cls(tokenizer, template)
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
@@ -51,7 +57,8 @@ class ChainTokenizer:
 
     def prompt_ids(self, caption: str) -> tuple[int, ...]:
         """The prompt with BOS in front, ready for the chain."""
-        text = self._template.format(caption=caption.strip()).strip()
+        spoken = caption.strip() if OPENING.search(self._before) else caption.rstrip()  # upstream strips the whole message
+        text = (self._before + spoken + self._after).strip()
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
 

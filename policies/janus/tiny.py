@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 
 from harness.protocols import Workspace
@@ -25,24 +26,30 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     sizes = settings["vq"]
     records = list(benchmark.records(settings["seed"], max(settings["text"]["records"], sizes["records"])))
     tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings)
-    model = JanusForConditionalGeneration(_config(tokenizer.get_vocab_size(), settings))
+    model = JanusForConditionalGeneration(_config(tokenizer, settings))
     _train_vq(model, records[: sizes["records"]], sizes, settings["seed"], work)
     folder = work.folder / "checkpoint"
     checkpoint.save(model, folder)
     text.save(tokenizer, folder)
 
 
-def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Any:
-    texts = (settings["template"].format(caption=record.prompt.text) + record.chain for record in records)
+def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Tokenizer:
+    texts = (settings["template"].replace("{caption}", record.prompt.text) + record.chain for record in records)
     return text.train(texts, settings["text"]["vocabulary"])
 
 
-def _config(vocabulary: int, settings: dict[str, Any]) -> JanusConfig:
+def _config(tokenizer: Tokenizer, settings: dict[str, Any]) -> JanusConfig:
     sizes = settings["vq"]
     width = settings["decoder"]["hidden_size"]
     side = sizes["image_size"] // sizes["patch_size"]
     return JanusConfig(
-        text_config=LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=False, **settings["decoder"]).to_dict(),
+        text_config=LlamaConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            bos_token_id=tokenizer.token_to_id(text.BOS),
+            eos_token_id=tokenizer.token_to_id(text.EOS),  # no pad id: it would keep the pad row of the embedding at zero
+            tie_word_embeddings=False,
+            **settings["decoder"],
+        ).to_dict(),
         # the reading tower is part of the class but takes no part in drawing: as small as it can be
         vision_config=JanusVisionConfig(
             hidden_size=16,

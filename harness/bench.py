@@ -1,0 +1,210 @@
+"""`python -m harness.bench`: how fast this machine draws, trains and scores.
+
+Every figure is a median over a few repeats after one that is not counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import command, provenance
+from harness.arguments import UsageError, known
+from harness.command import Choice
+from harness.components import make
+from harness.launch.cluster import job_environment
+from harness.protocols import Sampling
+from harness.reward import RewardFunction, used_components
+from harness.seeds import derive, of_batch
+from harness.stages import load_program
+from harness.types import Prompt, Sample, Stage
+
+REPEATS = 5
+USAGE = """\
+Prints how fast this machine draws, trains and scores.
+
+  python -m harness.bench [rollout] [grpo] [score]
+
+rollout    tokens a second of whole rollouts, and of chains and images apart
+grpo       training steps a minute: rollouts, rewards and update
+score      images a second through the benchmark's scorers and through the reward
+KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
+           The SFT checkpoint is made first if it is not there.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """`amount` units of work, done in each of `seconds`; `setting` is what it was measured with."""
+
+    name: str
+    amount: float
+    unit: str
+    seconds: Sequence[float]
+    setting: str
+    per_s: float = 1.0
+
+    def __str__(self) -> str:
+        middle = statistics.median(self.seconds)
+        rate = self.amount * self.per_s / middle if middle > 0 else float("inf")
+        spread = f"{middle:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {len(self.seconds)} repeats)"
+        return f"{self.name:<16} {rate:>8,.{0 if rate >= 100 else 2}f} {self.unit:<9}  {spread}; {self.setting}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run(bench, sys.argv[1:] if argv is None else argv, USAGE)
+
+
+def bench(words: list[str]) -> None:
+    """Measures what is asked for, or everything, and prints the figures."""
+    names, rest = read_words(words)
+    chosen = command.choose(rest)
+    with job_environment(chosen.threads):
+        for name in names:
+            for figure in BENCHES[name](chosen):
+                print(f"{figure}; {_machine(chosen)}", flush=True)
+
+
+def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The benches that are named first (all if none is), and the other words."""
+    count = next((at for at, word in enumerate(words) if "=" in word or word.startswith(("-", "~"))), len(words))
+    for name in words[:count]:
+        if name not in BENCHES:
+            raise UsageError(known("bench", name, BENCHES))
+    return list(dict.fromkeys(words[:count])) or list(BENCHES), list(words[count:])
+
+
+def rollout(chosen: Choice) -> list[Figure]:
+    """Whole rollouts, then the same with chains cut to one token: what remains is the image phase."""
+    policy, prompts, seeds, sampling = _ready(chosen)
+    samples: list[Sample] = []
+
+    def whole() -> None:
+        samples[:] = policy.rollout(prompts, seeds, sampling)
+
+    seconds = _timed(whole)
+    image_seconds = _timed(lambda: policy.rollout(prompts, seeds, replace(sampling, max_chain_tokens=1)))
+    image_middle = statistics.median(image_seconds)
+    chain, image = (sum(len(getattr(sample.tokens, part)) for sample in samples) for part in ("chain", "image"))
+    batch = f"batch {len(prompts)}"
+    return [
+        Figure(
+            name="rollout", amount=chain + image, unit="tokens/s", seconds=seconds, setting=f"{batch}, {chain} chain + {image} image tokens"
+        ),
+        Figure(
+            name="rollout, chains",
+            amount=chain,
+            unit="tokens/s",
+            seconds=[max(one - image_middle, 0.0) for one in seconds],
+            setting=f"{batch}, whole rollouts less the image phase",
+        ),
+        Figure(name="rollout, images", amount=image, unit="tokens/s", seconds=image_seconds, setting=f"{batch}, chains cut to one token"),
+    ]
+
+
+def grpo(chosen: Choice) -> list[Figure]:
+    """Steps of the trainer's last stage, run as it is in a folder that is thrown away, and stopped after a few."""
+    stage = chosen.trained
+    inputs = {name: command.obtain(source, chosen.store) for name, source in stage.inputs.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        work = _Stopwatch(Path(folder))
+        with suppress(_Enough):
+            load_program(stage.program)(work, dict(stage.settings), inputs)
+    if not work.seconds:
+        raise UsageError(f"the stage {stage.name} has too few steps to be timed: raise {stage.name}.steps to at least 2")
+    numbers = stage.settings.get(stage.name, {})
+    batch = ", ".join(
+        f"{name} {numbers[name]}" for name in ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch") if name in numbers
+    )
+    return [
+        Figure(name=stage.name, amount=1, unit="steps/min", seconds=work.seconds, setting=batch or "batch as the trainer has it", per_s=60)
+    ]
+
+
+def score(chosen: Choice) -> list[Figure]:
+    """The benchmark's scorers, and the reward, on one batch of rollouts."""
+    policy, prompts, seeds, sampling = _ready(chosen)
+    samples = policy.rollout(prompts, seeds, sampling)
+    benchmark = make(chosen.samples.settings["benchmark"])
+    rewards = RewardFunction(**make(used_components(chosen.cell.config["rewards"])))
+    setting = f"batch {len(samples)}"
+    return [
+        Figure(name="score", amount=len(samples), unit="images/s", seconds=_timed(lambda: benchmark.score(samples)), setting=setting),
+        Figure(
+            name="reward",
+            amount=len(samples),
+            unit="images/s",
+            seconds=_timed(lambda: rewards(samples)),
+            setting=f"{setting}, {rewards.total.text}",
+        ),
+    ]
+
+
+BENCHES: dict[str, Callable[[Choice], list[Figure]]] = {"rollout": rollout, "grpo": grpo, "score": score}
+
+
+class _Enough(Exception):
+    """Steps enough were timed."""
+
+
+class _Stopwatch:
+    """A `harness.protocols.Workspace` that times steps after the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seconds: list[float] = []
+        self._last: float | None = None
+
+    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None) -> None:
+        now = time.perf_counter()
+        if self._last is not None:
+            self.seconds.append(now - self._last)
+        if len(self.seconds) == REPEATS:
+            raise _Enough
+        self._last = now
+
+
+def _ready(chosen: Choice) -> tuple[Any, list[Prompt], list[int], Sampling]:
+    """The SFT model, or what the trainer has instead, with one batch of the benchmark's prompts."""
+    settings = chosen.samples.settings
+    evaluation = settings["evaluation"]
+    checkpoint = command.obtain(_sft(chosen), chosen.store) / "checkpoint"
+    size, every = evaluation["batch_size"], make(settings["benchmark"]).prompts(evaluation["split"])
+    prompts = every[:: max(1, len(every) // size)][:size]  # of all categories
+    if not prompts:
+        raise UsageError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
+    sampling = Sampling(**evaluation["rollout"])
+    seeds = of_batch((derive(settings["seed"], "bench", prompt.id) for prompt in prompts), sampling.random)
+    return make(settings["policy"]).load(checkpoint), prompts, seeds, sampling
+
+
+def _sft(chosen: Choice) -> Stage:
+    return next((stage for stage in chosen.cell.stages if stage.name == "sft"), chosen.trained)
+
+
+def _timed(work: Callable[[], Any]) -> list[float]:
+    work()
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _machine(chosen: Choice) -> str:
+    threads = f"{chosen.threads} thread{'s' if chosen.threads > 1 else ''}"
+    precision = chosen.cell.config["policies"].get("precision", "of the checkpoint")
+    torch = provenance.versions().get("torch", "not there")
+    return f"{threads}, precision {precision}; {provenance.hardware()}, torch {torch}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

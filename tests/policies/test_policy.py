@@ -1,0 +1,66 @@
+"""The loaded policy: records to ids, samples whole, only the drawing parts trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mini_world import TEMPLATE, MiniBenchmark
+from PIL import Image
+
+from harness import plan
+from harness.protocols import Sampling
+from harness.types import Prompt
+from policies.janus import vq
+from policies.janus.policy import JanusPolicy
+
+RECORDS = MiniBenchmark(captions=[]).records(0, 5)
+
+
+def test_records_become_ids_that_end_with_begin_of_image(policy: JanusPolicy) -> None:
+    for record, tokens in zip(RECORDS, policy.encode(RECORDS), strict=True):
+        assert tokens.prompt == policy._text.prompt_ids(record.prompt.text)
+        assert policy._text.chain_text(tokens.chain) == record.chain
+        assert tokens.chain[-1] == policy._text.boi and not tokens.forced_end
+        assert tokens.image == vq.encode(policy.module.model.vqmodel, [record.image])[0]
+
+
+def test_records_the_checkpoint_cannot_imitate_are_named(policy: JanusPolicy) -> None:
+    with pytest.raises(ValueError, match="image of record 0 is 16x12, this checkpoint draws 12x12: give it that size"):
+        policy.encode([replace(RECORDS[0], image=Image.new("RGB", (16, 12)))])
+    with pytest.raises(ValueError, match="chain of record 1 must end with <begin_of_image>, got 'no end'"):
+        policy.encode([RECORDS[0], replace(RECORDS[1], chain="no end")])
+
+
+def test_a_sample_holds_what_was_drawn(policy: JanusPolicy) -> None:
+    prompt = Prompt(id="7", text="a red circle", category="color")
+    (sample,) = policy.rollout([prompt], [11], Sampling(max_chain_tokens=8))
+    assert sample.prompt is prompt and sample.seed == 11
+    assert sample.plan == plan.parse(policy._text.chain_text(sample.tokens.chain))
+    assert sample.tokens.prompt == policy._text.prompt_ids(prompt.text)
+    assert len(sample.logprobs) == len(sample.tokens.chain) + len(sample.tokens.image)
+    assert sample.image.tobytes() == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+    assert policy.rollout([], [], Sampling()) == []
+
+
+def test_only_the_drawing_parts_are_trainable_and_only_when_asked(policy: JanusPolicy, janus_folder: Path) -> None:
+    trained = {name.split(".")[1] if name.startswith("model.") else name.split(".")[0] for name, one in named(policy) if one.requires_grad}
+    assert trained == {"language_model", "lm_head", "generation_embeddings", "generation_aligner", "generation_head"}
+    frozen = JanusPolicy(janus_folder, template=TEMPLATE)
+    assert not any(one.requires_grad for _, one in named(frozen))
+
+
+def named(policy: JanusPolicy) -> list[tuple[str, torch.nn.Parameter]]:
+    return list(policy.module.named_parameters())
+
+
+def test_bfloat16_products_keep_float32_weights_and_logprobs(policy: JanusPolicy, janus_folder: Path) -> None:
+    fast = JanusPolicy(janus_folder, template=TEMPLATE, precision="bfloat16", trainable=True)
+    tokens = policy.encode(RECORDS)
+    with torch.no_grad():
+        exact, rough = policy.logprobs(tokens, Sampling()), fast.logprobs(tokens, Sampling())
+    assert {one.dtype for _, one in named(fast)} == {torch.float32} and rough.values_BT.dtype == torch.float32
+    assert not torch.equal(exact.values_BT, rough.values_BT)
+    assert torch.allclose(exact.values_BT, rough.values_BT, atol=0.5)

@@ -1,0 +1,116 @@
+"""The text side: specials by name, the prompt as upstream builds it, any chain in and out of ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mini_world import TEMPLATE
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from policies.janus import text
+from policies.janus.text import ChainTokenizer
+
+CHAIN = "A <|obj_start|>red circle<|obj_end|> <|box_start|>(12,300),(499,777)<|box_end|> alone.<begin_of_image>"
+TRAINED = text.train([CHAIN, "a red circle", "User: a blue square\n\nAssistant:"] * 3, 400)
+
+
+@pytest.fixture(scope="module")
+def chains() -> ChainTokenizer:
+    return ChainTokenizer(Tokenizer.from_str(TRAINED.to_str()), TEMPLATE)
+
+
+def test_special_tokens_are_found_by_name(chains: ChainTokenizer) -> None:
+    specials = {"bos": text.BOS, "eos": text.EOS, "pad": text.PAD, "boi": text.END}
+    for name, token in specials.items():
+        assert TRAINED.token_to_id(token) == getattr(chains, name)
+    assert len(chains) == TRAINED.get_vocab_size()
+
+
+def test_the_prompt_is_stripped_as_upstream_strips_it_and_begins_with_bos(chains: ChainTokenizer) -> None:
+    ids = chains.prompt_ids("  a red circle \n")
+    assert ids[0] == chains.bos and ids.count(chains.bos) == 1
+    assert ids == (chains.bos, *TRAINED.encode("User: a red circle\n\nAssistant:").ids)
+
+
+def test_a_template_that_writes_bos_itself_gets_no_second_one() -> None:
+    own = ChainTokenizer(Tokenizer.from_str(TRAINED.to_str()), text.BOS + TEMPLATE)
+    assert own.prompt_ids("x").count(own.bos) == 1
+
+
+def test_upstreams_prompts_are_reproduced(conformance_dir: Path) -> None:
+    import json
+
+    golden = json.loads((conformance_dir / "janus_tiny" / "golden_got.json").read_text(encoding="utf-8"))
+    template = "User: Follow the caption to generate an image through a chain of thought process: {caption}\n\nAssistant:"
+    chains = ChainTokenizer.load(conformance_dir / "janus_tiny" / "checkpoint", template)
+    assert golden["prompts"]
+    for prompt in golden["prompts"]:
+        assert list(chains.prompt_ids(prompt["caption"])) == prompt["prompt_ids"]
+    for case in golden["cases"]:
+        assert case["chain_ids"][-1] == chains.boi
+
+
+def test_tokens_of_the_grammar_have_one_id_each_and_a_box_three(chains: ChainTokenizer) -> None:
+    for token in (*text.GOT, text.END):
+        assert len(chains.chain_ids(token)) == 1
+    assert len(text.GOT) == 4
+    box = chains.chain_ids("(12,300),(499,777)")
+    assert len(box) == 3, "two corners and the comma, for boxes seen in training"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_goes_in_and_comes_out(written: str) -> None:
+    chains = ChainTokenizer(TRAINED, TEMPLATE)
+    assert chains.chain_text(chains.chain_ids(written)) == written
+
+
+def test_a_chain_goes_in_and_comes_out_with_its_tags(chains: ChainTokenizer) -> None:
+    assert chains.chain_text(chains.chain_ids(CHAIN)) == CHAIN
+
+
+def test_any_ids_come_out_as_some_text(chains: ChainTokenizer) -> None:
+    assert isinstance(chains.chain_text(range(len(chains))), str)
+
+
+def test_the_grammars_tokens_are_appended_where_a_checkpoint_lacks_them(conformance_dir: Path) -> None:
+    file = conformance_dir / "janus_tiny" / "checkpoint" / "tokenizer.json"
+    plain = Tokenizer.from_file(str(file))
+    chains = ChainTokenizer(Tokenizer.from_file(str(file)), TEMPLATE)
+    size = plain.get_vocab_size()
+    assert [plain.token_to_id(token) for token in text.GOT] == [None] * 4
+    assert [chains.chain_ids(token) for token in ("<|box_start|>", "<|box_end|>", "<|obj_start|>", "<|obj_end|>")] == [
+        (size + place,) for place in range(4)
+    ]
+
+
+def test_saved_it_opens_as_an_ordinary_tokenizer(tmp_path: Path, chains: ChainTokenizer) -> None:
+    text.save(TRAINED, tmp_path)
+    opened = AutoTokenizer.from_pretrained(tmp_path)
+    assert tuple(opened(CHAIN, add_special_tokens=False).input_ids) == chains.chain_ids(CHAIN)
+    assert opened.decode(chains.chain_ids(CHAIN)) == CHAIN
+    assert (opened.bos_token_id, opened.eos_token_id, opened.pad_token_id) == (chains.bos, chains.eos, chains.pad)
+    again = ChainTokenizer.load(tmp_path, TEMPLATE)
+    assert again.chain_ids(CHAIN) == chains.chain_ids(CHAIN)
+
+
+def test_training_twice_gives_the_same_tokenizer() -> None:
+    texts = [CHAIN, "a red circle", "User: a blue square\n\nAssistant:"] * 3
+    assert text.train(texts, 400).to_str() == TRAINED.to_str()
+
+
+def test_wrong_folders_tokenizers_and_templates_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
+        ChainTokenizer.load(tmp_path, TEMPLATE)
+    (tmp_path / "tokenizer.json").write_text(TRAINED.to_str()[:200], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read.*fetched again"):
+        ChainTokenizer.load(tmp_path, TEMPLATE)
+    with pytest.raises(ValueError, match=r"must contain \{caption\}, got 'Draw:'"):
+        ChainTokenizer(TRAINED, "Draw:")
+    foreign = Tokenizer.from_str(TRAINED.to_str().replace("begin_of_image", "something_else"))
+    with pytest.raises(ValueError, match="no token '<begin_of_image>': it is not a Janus tokenizer"):
+        ChainTokenizer(foreign, TEMPLATE)

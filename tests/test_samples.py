@@ -1,0 +1,80 @@
+"""A folder of samples: what is written is read again, and a kill leaves whole rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from harness import plan
+from harness.samples import SampleFolder
+from harness.types import Prompt, Sample, Tokens
+
+
+def sample(number: int, *, forced: bool = False) -> Sample:
+    chain = f"A <|obj_start|>kreis № {number} \u2028é<|obj_end|> <|box_start|>(1,2),(3,4)<|box_end|>.\r\nEnd" + (
+        "" if forced else "<begin_of_image>"
+    )
+    return Sample(
+        prompt=Prompt(id=f"val-{number}", text='a "red" кружок\n', category="color", facts={"n": number, "objects": ["x", None]}),
+        plan=plan.parse(chain),
+        image=Image.effect_noise((12, 8), number).convert("RGB"),
+        tokens=Tokens(prompt=(1,), chain=(2, 3), image=(4,), forced_end=forced),
+        logprobs=(-1.0, -2.0, -0.5),
+        seed=2**62 + number,
+    )
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    samples = [sample(0), sample(1, forced=True), sample(2)]
+    folder = SampleFolder(tmp_path)
+    folder.append(0, samples[:2])
+    folder.append(2, samples[2:])
+    again = list(folder.read())
+    assert len(again) == 3
+    for before, after in zip(samples, again, strict=True):
+        assert (after.prompt, after.plan, after.seed) == (before.prompt, before.plan, before.seed)
+        assert after.image.mode == "RGB" and after.image.tobytes() == before.image.tobytes()
+
+
+def test_rows_are_as_the_architecture_page_says(tmp_path: Path) -> None:
+    SampleFolder(tmp_path).append(7, [sample(1, forced=True)])
+    line, rest = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")
+    assert rest == ""
+    row = json.loads(line)
+    assert list(row) == ["index", "prompt_id", "prompt", "category", "facts", "seed", "chain", "faults", "truncated", "image"]
+    assert row["index"] == 7 and row["truncated"] is True
+    assert row["faults"] == list(sample(1, forced=True).plan.faults)
+    assert (tmp_path / row["image"]).is_file()
+
+
+def test_a_folder_without_rows_has_none(tmp_path: Path) -> None:
+    assert SampleFolder(tmp_path).rows() == []
+    assert list(SampleFolder(tmp_path).read()) == []
+    SampleFolder(tmp_path).keep(0)
+    assert SampleFolder(tmp_path).rows() == []
+
+
+def test_a_line_cut_off_anywhere_is_left_out(tmp_path: Path) -> None:
+    folder = SampleFolder(tmp_path)
+    folder.append(0, [sample(0), sample(1)])
+    whole = folder.index.read_bytes()
+    first = whole.index(b"\n") + 1
+    rows = folder.rows()
+    for end in range(first, len(whole)):  # also within the bytes of a letter
+        folder.index.write_bytes(whole[:end])
+        assert folder.rows() == rows[:1]
+    folder.index.write_bytes(whole[: first + 20])
+    folder.keep(1)
+    assert folder.index.read_bytes() == whole[:first]
+    folder.append(1, [sample(1)])
+    assert folder.index.read_bytes() == whole
+
+
+def test_keep_drops_the_rows_after_the_first_ones(tmp_path: Path) -> None:
+    folder = SampleFolder(tmp_path)
+    folder.append(0, [sample(number) for number in range(4)])
+    folder.keep(2)
+    assert [row["index"] for row in folder.rows()] == [0, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "samples.jsonl"]

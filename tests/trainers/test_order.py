@@ -1,0 +1,26 @@
+"""Which items a step sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.trainers.order import batch
+
+ITEMS = list("abcdefg")
+
+
+def test_every_epoch_shows_every_item_once_though_batches_span_epochs() -> None:
+    shown = [item for step in range(7) for item in batch(ITEMS, 3, step, seed=1)]
+    epochs = [shown[start : start + 7] for start in range(0, 21, 7)]
+    assert all(sorted(epoch) == ITEMS for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3, "every epoch is shuffled anew"
+
+
+def test_a_step_needs_no_state() -> None:
+    assert batch(ITEMS, 3, 12, seed=1) == batch(ITEMS, 3, 12, seed=1)
+    assert [batch(ITEMS, 3, step, seed=1) for step in range(5)] != [batch(ITEMS, 3, step, seed=2) for step in range(5)]
+
+
+def test_a_batch_larger_than_the_items_repeats_them_evenly() -> None:
+    counts = Counter(batch("abc", 8, 0, seed=0))
+    assert sorted(counts.values()) == [2, 3, 3]

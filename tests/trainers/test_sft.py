@@ -1,0 +1,102 @@
+"""The `sft` program on a tiny Janus: what it minimises, whom it erases, and that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings
+
+from harness.protocols import Sampling, TokenLogprobs
+from harness.seeds import derive
+from harness.trainers import sft
+from harness.trainers.order import batch
+from harness.types import Tokens
+from policies.janus.policy import JanusPolicy
+
+
+def weights(work: FakeWorkspace) -> bytes:
+    return (work.folder / "checkpoint" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 5])
+def test_an_interrupted_run_ends_in_the_same_bytes(train, stop_at: int) -> None:
+    whole = train(sft.train, sft_settings())
+    resumed = train(sft.train, sft_settings(), stop_at=stop_at)
+    assert weights(resumed) == weights(whole)
+    assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint"]
+    steps = [line["step"] for line in resumed.lines]
+    # the checkpoint of a step is written after it is reported, so the reported step is done again
+    assert steps == [*range(1, stop_at + 1), *range((stop_at - 1) // 2 * 2 + 1, 6)]
+    last = {line["step"]: {**line, "seconds": 0} for line in resumed.lines}
+    assert list(last.values()) == [{**line, "seconds": 0} for line in whole.lines]
+
+
+def test_the_loss_falls_and_only_the_drawing_parts_move(train, janus_folder: Path) -> None:
+    work = train(sft.train, sft_settings(steps=25, learning_rate=5e-3))
+    losses = [line["loss"] for line in work.lines]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    before = JanusPolicy(janus_folder, template=TEMPLATE).module.state_dict()
+    after = JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    for part in ("model.language_model.embed_tokens", "model.generation_embeddings", "model.generation_aligner", "lm_head"):
+        assert any(name.startswith(part) for name in changed), part
+    assert not [name for name in changed if name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))]
+
+
+def test_the_first_loss_is_the_mean_negative_log_likelihood(train, janus_folder: Path) -> None:
+    work = train(sft.train, sft_settings(steps=1, condition_dropout=0.0))
+    policy = JanusPolicy(janus_folder, template=TEMPLATE)
+    settings = sft_settings()
+    records = MiniBenchmark(captions=BENCHMARK["captions"]).records(derive(settings["seed"], "sft"), SFT["records"])
+    chosen = batch(policy.encode(records), SFT["batch_size"], 0, settings["seed"])
+    chain, image = [], []
+    for tokens in chosen:
+        with torch.no_grad():
+            values = policy.logprobs([tokens], Sampling()).values_BT[0].tolist()
+        chain += values[: len(tokens.chain)]
+        image += values[len(tokens.chain) :]
+    line = work.lines[0]
+    assert line["loss"] == pytest.approx(-sum(chain + image) / len(chain + image), abs=1e-4)
+    assert line["loss_chain"] == pytest.approx(-sum(chain) / len(chain), abs=1e-4)
+    assert line["loss_image"] == pytest.approx(-sum(image) / len(image), abs=1e-4)
+    assert line["lr"] == pytest.approx(SFT["learning_rate"] / SFT["warmup_steps"])
+
+
+def test_condition_dropout_erases_the_stated_share_the_same_in_every_run(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    erased: list[bool] = []
+    real = JanusPolicy.logprobs
+
+    def watched(self: JanusPolicy, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()) -> TokenLogprobs:
+        erased.extend(unconditional)
+        return real(self, tokens, sampling, unconditional=unconditional)
+
+    monkeypatch.setattr(JanusPolicy, "logprobs", watched)
+    train(sft.train, sft_settings(steps=40))
+    assert 0.25 < sum(erased) / len(erased) < 0.55
+    expected = []
+    for step in range(40):
+        rng = random.Random(derive(5, "dropout", step))
+        expected += [rng.random() < 0.4 for _ in range(SFT["batch_size"])]
+    assert erased == expected
+    erased.clear()
+    train(sft.train, sft_settings(condition_dropout=0.0))
+    assert not any(erased)
+
+
+def test_a_batch_that_is_erased_altogether_still_trains_its_images(train) -> None:
+    work = train(sft.train, sft_settings(steps=1, condition_dropout=0.999999))
+    assert work.lines[0]["loss_chain"] is None
+    assert work.lines[0]["loss"] == pytest.approx(work.lines[0]["loss_image"])
+
+
+def test_another_seed_is_another_run(train) -> None:
+    assert weights(train(sft.train, sft_settings())) != weights(train(sft.train, {**sft_settings(), "seed": 6}))
+
+
+def test_no_records_is_a_clear_error(train) -> None:
+    with pytest.raises(ValueError, match=r"no training records.*sft\.records"):
+        train(sft.train, sft_settings(records=0))
