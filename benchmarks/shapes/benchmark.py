@@ -27,7 +27,7 @@ class Shapes:
         train_per_category: prompts for GRPO.
         dev_per_category: prompts for tuning.
         val_per_category: prompts for reports.
-        unseen_share: of the val prompts, those that hold an attribute-object pair which nothing else shows.
+        unseen_share: of the val prompts, those that hold an attribute-object pair which no train or dev prompt holds.
         unfaithful_share: of the records, those whose chain and picture contradict the prompt.
         n_prompts: only the first so many prompts of each category and split; None for all.
         oracle: this world's exact experts by role, which `judge=oracle` and `grounder=oracle` refer to.
