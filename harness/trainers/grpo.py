@@ -198,8 +198,8 @@ class Grpo:
         if self._exact and not gap <= self._settings["gap_tolerance"]:  # NaN fails this too
             raise ValueError(
                 f"replayed log-probs differ from the sampler's by {gap:.2g} nats a token, allowed is"
-                f" grpo.gap_tolerance={self._settings['gap_tolerance']}: rollout and training do not score the same model"
-                " (a tolerance of 1e-2 is right for bfloat16 products, 1e-4 for float32)"
+                f" grpo.gap_tolerance={self._settings['gap_tolerance']}: rollout and training do not score the same distribution"
+                " (low-precision weights alone explain little: find the cause before raising the tolerance)"
             )
         return gaps
 

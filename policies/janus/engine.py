@@ -116,7 +116,7 @@ class Engine:
         copies = 2 if guided else 1
         table_CH = self._model.prepare_embeddings_for_image_generation(
             torch.arange(self._model.config.vq_config.num_embeddings, device=lengths_B.device)
-        )
+        ).to(self._embed.weight.dtype)  # under autocast too: the residual stream keeps its dtype
         positions_B = (lengths_B - 1).repeat(copies)
         embeds_BH = self._embed(torch.full_like(positions_B, self._boi))
         ids, logprobs = [], []
