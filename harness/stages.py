@@ -26,7 +26,8 @@ from harness.keys import plain as plain
 from harness.types import Stage
 
 ATTEMPT_SAVE_S = 2.0
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+STORAGE_ERRORS = {*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 class Reporter(Protocol):
@@ -71,9 +72,11 @@ class StageStore:
                 if not (folder / "stage.json").is_file():
                     reporter.begin(stage)
                     self._make(stage, folder, inputs, reporter)
-        except OSError as error:
-            if error.errno in STORAGE_ERRORS and not isinstance(error, StorageError):
-                raise StorageError(storage_advice(folder, error)) from error
+        except StorageError:
+            raise
+        except Exception as error:
+            if cause := _storage_cause(error):
+                raise StorageError(storage_advice(folder, cause)) from error
             raise
         return folder
 
@@ -230,10 +233,25 @@ def _flush(path: Path) -> None:
 
 
 def storage_advice(folder: Path, error: OSError) -> str:
+    remedy = "Free some space there, or name another folder" if error.errno in DISK_FULL else "Name a folder that can be written"
     return (
-        f"cannot write {error.filename or folder}: {error.strerror or error}. Free some space, or name a folder that can be "
-        "written with outputs_dir=FOLDER; then run the same command again: what is done is kept"
+        f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy} with outputs_dir=FOLDER; "
+        "then run the same command again: what is done is kept"
     )
+
+
+def _storage_cause(error: BaseException) -> OSError | None:
+    """What the disk has to do with an error: torch and safetensors raise errors of their own where a write fails."""
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return error
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.errno in DISK_FULL:
+            return link
+        if os.strerror(errno.ENOSPC) in str(link):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        link = link.__cause__ or link.__context__
+    return None
 
 
 def _now() -> str:
