@@ -126,6 +126,8 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
 
 def _arm_overrides(name: str, value: str) -> list[str]:
     check_arm_name(name)
+    if not value:
+        raise UsageError(f"arm.{name}= is empty: write arm.{name}=OVERRIDE, such as arm.{name}=rewards=my_rewards")
     if not value.startswith("["):
         return [value]
     try:

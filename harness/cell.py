@@ -5,8 +5,11 @@ start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's pro
 
 from __future__ import annotations
 
+import json
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from harness.keys import key
 from harness.progress import StatusWriter
 from harness.protocols import Sampling
 from harness.reward import used_components
-from harness.stages import StageStore
+from harness.stages import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
 
 TRACEBACK_LINES = 15
@@ -31,6 +34,9 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     make(used_components(config["rewards"])["components"])
 
     _check_evaluation(config["evaluation"])
+    for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", config["evaluation"]["rollout"])):
+        _check_rollout(section, rollout)
+    _check_prompts(json.dumps(config["benchmarks"]), config["evaluation"]["split"])
 
     start = policy.start(config)
     trained = [start, *trainer.stages(config, start)][-1]
@@ -55,7 +61,22 @@ def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
     for name in ("images_per_prompt", "batch_size"):
         if not isinstance(evaluation[name], int) or evaluation[name] < 1:
             raise ValueError(f"evaluation.{name}={evaluation[name]!r}: give a whole number from 1")
-    Sampling(**evaluation["rollout"])
+
+
+def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:
+    for name in ("guidance", "text_temperature", "image_temperature"):
+        if not isinstance(rollout[name], int | float) or isinstance(rollout[name], bool):
+            raise ValueError(f"{section}.{name}={rollout[name]!r}: give a number")
+    if not isinstance(rollout["max_chain_tokens"], int):
+        raise ValueError(f"{section}.max_chain_tokens={rollout['max_chain_tokens']!r}: give a whole number from 1")
+    Sampling(**rollout)
+
+
+@cache
+def _check_prompts(benchmark: str, split: str) -> None:
+    """Refuses a benchmark (its settings as JSON) that has nothing to evaluate on, before anything is trained."""
+    if not make(json.loads(benchmark)).prompts(split):
+        raise ValueError(f"evaluation.split={split}: the benchmark has no prompts there. Name another split, or change its settings")
 
 
 def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:
@@ -89,6 +110,10 @@ def run(folder: Path, stage: Stage, store: StageStore) -> bool:
         except KeyboardInterrupt:
             status.end("stopped")
             raise
+        except (DamagedStageError, StorageError) as error:  # the message says all
+            print(f"error: {error}", file=sys.stderr)
+            status.end("failed", error=str(error))
+            return False
         except Exception as error:
             traceback.print_exc()
             lines = "".join(traceback.format_exception(error)).rstrip().splitlines()

@@ -43,12 +43,12 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """The status of a cell's folder; `planned` where nothing is written yet."""
+    """The status of a cell's folder; `planned` where nothing readable is written: it is news, no result depends on it."""
     try:
         found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return Status(**{field.name: found.get(field.name) for field in fields(Status)})
+    except (FileNotFoundError, ValueError, AttributeError):
         return Status()
-    return Status(**{field.name: found.get(field.name) for field in fields(Status)})
 
 
 def write_status(folder: Path, status: Status) -> None:

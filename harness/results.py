@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.progress import Status, is_silent, read_status
+from harness.stages import read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def read_study(study_folder: Path) -> StudyResult:
     """Reads `outputs/studies/<study>`.
 
     Raises:
-        ValueError: No plan.json there; names the studies that have one.
+        ValueError: No plan.json there (names the studies that have one), or a file that is damaged.
     """
     plan_file = study_folder / "plan.json"
     if not plan_file.is_file():
@@ -124,7 +125,7 @@ def read_study(study_folder: Path) -> StudyResult:
             f"no study {study_folder.name!r} under {study_folder.parent}; "
             + (f"known: {', '.join(known)}" if known else f"none was run yet: python -m harness.sweep ablations={study_folder.name} -m")
         )
-    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    plan = read_plan(study_folder)
     outputs = study_folder.parent.parent
     return StudyResult(
         name=str(plan["study"]["name"]),
@@ -133,6 +134,23 @@ def read_study(study_folder: Path) -> StudyResult:
         created=str(plan["created"]),
         cells=tuple(_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]),
     )
+
+
+def read_plan(study_folder: Path) -> dict[str, Any]:
+    """What plan.json says.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    file = study_folder / "plan.json"
+    try:
+        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if {"study", "command", "created", "cells"} <= plan.keys():
+            return plan
+        reason = "it is no plan"
+    except (ValueError, AttributeError) as error:
+        reason = str(error)
+    raise ValueError(f"{file} is damaged ({reason}): run the sweep's command again, which writes it anew; no result is lost")
 
 
 def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellResult:
@@ -163,14 +181,13 @@ def _state(folder: Path, status: Status, *, scored: bool) -> str:
 
 def _read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
     folder = outputs / planned["folder"]
-    record = folder / "stage.json"
-    complete = record.is_file()
+    complete = (folder / "stage.json").is_file()
     here = folder if complete else folder.with_name(folder.name + ".part")
     return StageResult(
         name=planned["name"],
         key=planned["key"],
         complete=complete,
-        record=json.loads(record.read_text(encoding="utf-8")) if complete else {},
+        record=read_record(folder) if complete else {},
         metrics=tuple(_lines(here / "metrics.jsonl")),
     )
 
@@ -208,13 +225,20 @@ def _read_scores(folder: Path) -> tuple[ScoreRow, ...]:
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that is still being written is left out."""
+    """The objects of a JSON-lines file; a last line that is still being written is left out.
+
+    Raises:
+        ValueError: another line is damaged.
+    """
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text(encoding="utf-8").split("\n"):  # not splitlines: text may hold other line separators
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):  # not splitlines: text may hold other line separators
         try:
-            rows.append(json.loads(line) if line else None)
-        except json.JSONDecodeError:
-            break
-    return [row for row in rows if row is not None]
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"line {number} of {file} is damaged ({error}): delete the folder {file.parent} and run the sweep's command again, "
+                "which makes it anew"
+            ) from error
+    return rows

@@ -44,6 +44,10 @@ class StorageError(OSError):
     """The disk is full or the folder cannot be written; the message says what to do."""
 
 
+class DamagedStageError(ValueError):
+    """A complete stage is not what was written; the message names what differs and says what to do."""
+
+
 class StageStore:
     """All stages under one root folder (`outputs/stages`)."""
 
@@ -54,17 +58,27 @@ class StageStore:
         return self.root / f"{stage.name}-{key(stage)}"
 
     def is_complete(self, stage: Stage) -> bool:
-        return (self.folder(stage) / "stage.json").is_file()
+        """Whether it is there, whole.
+
+        Raises:
+            DamagedStageError: it is there, but somebody removed or cut one of its files.
+        """
+        folder = self.folder(stage)
+        if not (folder / "stage.json").is_file():
+            return False
+        read_record(folder)
+        return True
 
     def make(self, stage: Stage, reporter: Reporter) -> Path:
         """The folder of the stage, made now (its inputs first) where it is not there yet.
 
         Raises:
+            DamagedStageError: it or one of its inputs is there, but not whole.
             StorageError: nothing can be written there; what was done is kept.
             Exception: whatever the program raised; its unfinished folder is kept for the next attempt.
         """
         folder = self.folder(stage)
-        if (folder / "stage.json").is_file():
+        if self.is_complete(stage):
             return folder
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
         try:
@@ -96,6 +110,7 @@ class StageStore:
             "attempts": attempts.all,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
             **provenance.record(),
+            "files": _sizes(part, without={"stage.json", attempts.path.name}),
         }
         (part / "stage.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         attempts.path.unlink()
@@ -104,6 +119,35 @@ class StageStore:
             shutil.rmtree(folder)
         part.rename(folder)
         _flush(self.root)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The stage.json of a complete stage, whose files are all there in full length.
+
+    Raises:
+        DamagedStageError: they are not, or the record cannot be read.
+    """
+    remedy = f"delete the folder {folder} and run the sweep's command again, which makes it anew"
+    try:
+        record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        written = record.get("files", {}).items()
+    except (ValueError, AttributeError) as error:
+        raise DamagedStageError(f"{folder / 'stage.json'} is damaged ({error}): {remedy}") from error
+    for name, size in written:
+        try:
+            found = (folder / name).stat().st_size
+        except FileNotFoundError:
+            raise DamagedStageError(f"{folder / name} is missing, so that stage is damaged: {remedy}") from None
+        if found != size:
+            raise DamagedStageError(f"{folder / name} is damaged, it has {found} bytes and not the {size} that were written: {remedy}")
+    return record
+
+
+def _sizes(folder: Path, *, without: set[str]) -> dict[str, int]:
+    """File -> bytes, for all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return {name: size for name, size in sizes.items() if name not in without}
 
 
 def describe(stage: Stage) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +13,11 @@ from rich.console import Console
 from harness import locks
 from harness.launch.table import line, table
 from harness.progress import Status, is_silent, read_status
+from harness.results import read_plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the cells; returns 0, or 2 where there is no such study."""
+    """Prints the cells; returns 0, 1 where a plan is damaged, or 2 where there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m harness.status", description=__doc__)
     parser.add_argument("study", nargs="?", help="name of a study; all of them if left out")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="the outputs_dir of the study (default: outputs)")
@@ -29,9 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(folder.name for folder in studies) or "none was started yet (python -m harness.sweep ablations=NAME -m)"
         print(f"error: {asked} under {given.outputs}. Known: {known}. Another outputs_dir is named with --outputs FOLDER", file=sys.stderr)
         return 2
+    damaged = 0
     for folder in chosen:
-        show(folder)
-    return 0
+        try:
+            show(folder)
+        except ValueError as error:
+            damaged = 1
+            print(f"error: {error}", file=sys.stderr)
+    return damaged
 
 
 def show(folder: Path) -> None:
@@ -52,7 +57,7 @@ def show(folder: Path) -> None:
 
 def statuses_of(folder: Path) -> dict[str, Status]:
     """The planned cells of a study, after the shared stages that are being made; one whose process is gone is lost."""
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    plan = read_plan(folder)
     shared = sorted(path for path in (folder / "shared").glob("*") if (path / "status.json").exists())
     found = {f"shared {path.name}": _status(path) for path in shared if _status(path).state != "done"}
     return found | {cell["id"]: _status(folder / cell["folder"]) for cell in plan["cells"]}

@@ -122,7 +122,7 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
         claims.check({**facts, "arms": arms})
     except ValueError as error:
         raise UsageError(f"in study {name}: {error}") from error
-    outputs = Path(config.outputs_dir)
+    outputs = Path(folder_setting(config, "outputs_dir"))
     return Study(
         name=name,
         facts=facts,
@@ -131,6 +131,17 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
         store=StageStore(outputs / "stages"),
         cells=tuple(cells),
     )
+
+
+def folder_setting(config: DictConfig, name: str) -> str:
+    """`outputs_dir` or `reports_dir`.
+
+    Raises:
+        UsageError: it is empty or null.
+    """
+    if not (value := config[name]):
+        raise UsageError(f"{name}={'null' if value is None else value}: give a folder, such as {name}={name.removesuffix('_dir')}")
+    return str(value)
 
 
 def write_plan(study: Study) -> None:

@@ -153,6 +153,8 @@ def test_an_arm_is_given_by_one_word_for_each_of_its_overrides():
     ]
     with pytest.raises(UsageError, match=r"once for each"):
         prepare(["arm.mine=[a=1"])
+    with pytest.raises(UsageError, match=r"arm\.mine= is empty: write arm\.mine=OVERRIDE"):
+        prepare(["arm.mine="])
 
 
 @pytest.mark.parametrize("total", ["pi*ri", "pi*(sem+spa)/2*ri", "max(pi,ri)", "min(pi, ri)*sem", "(pi)", "1-pi", '"pi"'])

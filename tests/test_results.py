@@ -50,6 +50,29 @@ def test_a_failed_cell_has_no_scores_even_if_some_were_written(tmp_path):
     assert (cell.state, cell.error, cell.scores, cell.samples) == ("failed", "RuntimeError: boom", None, None)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"cells": []}'])
+def test_a_damaged_plan_is_named_with_the_remedy(tmp_path, text):
+    folder = write_study(tmp_path, {"state": "done"}, complete=True)
+    (folder / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match=r"plan\.json is damaged .*command again.*no result is lost"):
+        read_study(folder)
+
+
+def test_a_damaged_line_is_named_and_hides_none_after_it(tmp_path):
+    folder = write_study(tmp_path, {"state": "done"}, complete=True)
+    scores = tmp_path / "stages/scores-1f/scores.jsonl"
+    scores.write_text("garbage\n" + scores.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 1 of .*scores\.jsonl is damaged.*delete the folder .*scores-1f"):
+        read_study(folder)
+
+
+def test_an_unreadable_status_hides_no_result(tmp_path):
+    folder = write_study(tmp_path, {"state": "done"}, complete=True)
+    for text in ("{", "[]"):
+        (folder / "cells" / "c0" / "status.json").write_text(text)
+        assert read_study(folder).cells[0].measured
+
+
 def test_metrics_of_an_unfinished_stage_are_read_up_to_the_line_being_written(tmp_path):
     (cell,) = read_study(write_study(tmp_path, {"state": "running"}, complete=False)).cells
     grpo = cell.stages[0]

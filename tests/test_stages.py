@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import stages
-from harness.stages import StageStore, StorageError, key
+from harness.stages import DamagedStageError, StageStore, StorageError, key
 from harness.types import Stage
 
 NUMBERS = itertools.count()
@@ -114,6 +115,50 @@ def test_a_full_disk_is_explained_and_leaves_nothing_complete(tmp_path, program)
     with pytest.raises(StorageError, match=r"No space left.*outputs_dir=FOLDER.*same command again"):
         StageStore(tmp_path).make(stage, Silent())
     assert not StageStore(tmp_path).is_complete(stage)
+
+
+def _as_torch(work, settings, inputs):
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    finally:
+        raise RuntimeError("unexpected pos 9073280 vs 9073172")
+
+
+def _as_safetensors(work, settings, inputs):
+    raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("fill", [_as_torch, _as_safetensors])
+def test_a_full_disk_behind_an_error_of_a_library_is_explained(tmp_path, program, fill):
+    with pytest.raises(StorageError, match=r"No space left.*Free some space.*outputs_dir=FOLDER"):
+        StageStore(tmp_path).make(Stage(name="big", program=program(fill), settings={}), Silent())
+
+
+def _cut(folder):
+    (folder / "result").write_text("{")
+
+
+def _remove(folder):
+    (folder / "result").unlink()
+
+
+def _spoil_record(folder):
+    (folder / "stage.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"), [(_cut, "result is damaged"), (_remove, "result is missing"), (_spoil_record, "stage.json is")]
+)
+def test_a_stage_that_is_no_longer_whole_is_refused_with_the_remedy(tmp_path, program, spoil, named):
+    stage = Stage(name="first", program=program(_write_result), settings={})
+    store = StageStore(tmp_path)
+    folder = store.make(stage, Silent())
+    spoil(folder)
+    for use in (store.is_complete, lambda stage: store.make(Stage(name="x", program="a.b", settings={}, inputs={"of": stage}), Silent())):
+        with pytest.raises(DamagedStageError, match=rf"{named}.*delete the folder .*{folder.name}.*command again"):
+            use(stage)
+    shutil.rmtree(folder)
+    assert store.make(stage, Silent()) == folder
 
 
 def test_a_really_full_disk(tmp_path):

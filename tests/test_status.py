@@ -33,7 +33,7 @@ def outputs(tmp_path):
         (study / folder).mkdir(parents=True)
         write_status(study / folder, one)
     cells = [{"id": f"{name}-s0", "folder": f"cells/{name}-s0"} for name in "abc"]
-    (study / "plan.json").write_text(json.dumps({"cells": cells}))
+    (study / "plan.json").write_text(json.dumps({"study": {}, "command": "sweep", "created": "now", "cells": cells}))
     return tmp_path
 
 
@@ -114,3 +114,9 @@ def test_a_cell_of_another_host_is_silent_only_after_a_while(tmp_path):
     os.utime(tmp_path / "status.json", (0, 0))
     assert is_silent(tmp_path, far)
     assert not is_silent(tmp_path, replace(far, state="done"))
+
+
+def test_a_damaged_plan_is_an_error_with_its_remedy(outputs, capsys):
+    (outputs / "studies" / "toy" / "plan.json").write_text("{")
+    assert status.main(["--outputs", str(outputs)]) == 1
+    assert "plan.json is damaged" in capsys.readouterr().err

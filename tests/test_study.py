@@ -6,8 +6,10 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
+from benchmarks.shapes.benchmark import Shapes
 from harness import study
 from harness.arguments import UsageError
+from harness.cell import _check_prompts
 from harness.keys import key
 from harness.progress import Status, read_status, write_status
 
@@ -121,3 +123,26 @@ def test_an_added_arm_stands_beside_the_others():
         config = compose("config", [*BASE, "+arm.full=[]"], return_hydra_config=True)
         with pytest.raises(UsageError, match="arm 'full' is an arm of reward_components already"):
             study.arms_of(config)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("outputs_dir=", r"outputs_dir=: give a folder, such as outputs_dir=outputs"),
+        ("outputs_dir=null", r"outputs_dir=null: give a folder"),
+        ("rollout.guidance=strong", r"in arm full, seed 0: rollout\.guidance='strong': give a number"),
+        ("evaluation.rollout.max_chain_tokens=1.5", r"evaluation\.rollout\.max_chain_tokens=1\.5: give a whole number"),
+        ("evaluation.split=test", r"no split 'test'; it has train, dev and val"),
+    ],
+)
+def test_mistakes_are_found_when_the_study_is_planned(planned, word, message):
+    with pytest.raises(UsageError, match=message):
+        planned("arms=full", word)
+
+
+def test_a_benchmark_without_prompts_is_refused_when_the_study_is_planned(planned, monkeypatch):
+    monkeypatch.setattr(Shapes, "prompts", lambda self, split: [])
+    _check_prompts.cache_clear()
+    with pytest.raises(UsageError, match=r"evaluation\.split=val: the benchmark has no prompts there"):
+        planned("arms=full")
+    _check_prompts.cache_clear()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from submitit import LocalExecutor
 
@@ -49,7 +53,7 @@ class Local:
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN, gpus_per_node=0 if gpu is None else 1, visible_gpus=() if gpu is None else (gpu,)
         )
-        with job_environment(self._need(task)):
+        with job_environment(self._need(task)), _stderr_to(task.folder / "logs" / "controller.err"):
             job = executor.submit(Job(sweep=os.getpid()), str(task.folder.resolve()))
         self._running.append(LocalHandle(job, threads=self._need(task), gpu=gpu))
         return self._running[-1]
@@ -77,6 +81,20 @@ class LocalHandle:
         end = time.monotonic() + CANCEL_S
         while not self.is_over() and time.monotonic() < end:
             time.sleep(0.05)
+
+
+@contextmanager
+def _stderr_to(file: Path) -> Iterator[None]:
+    """Lets a process that is started within write its errors to a file: submitit's own would show a traceback at every Ctrl-C."""
+    sys.stderr.flush()
+    ours = os.dup(2)
+    try:
+        with file.open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 def available_cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -24,8 +25,9 @@ from harness.launch.job import write_spec
 from harness.launch.table import Board
 from harness.launch.tasks import Task, tasks_of
 from harness.progress import OVER, Status, read_status, write_status
-from harness.stages import STORAGE_ERRORS, storage_advice
-from harness.study import Study, plan, write_plan
+from harness.report.place import check_place
+from harness.stages import STORAGE_ERRORS, DamagedStageError, storage_advice
+from harness.study import Study, folder_setting, plan, write_plan
 
 LOG_LINES = 15
 
@@ -41,18 +43,21 @@ def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]
     """
     study = plan(config, loader, lines)
     cluster = _cluster(config)
+    reports_dir = _reports_dir(config, study.name)
     try:
         with locks.lock(study.folder / "lock"):
             write_plan(study)
             complete = _launch(study, cluster)
-            reported = config.reports_dir is None or _report(study, Path(config.reports_dir))
+            reported = reports_dir is None or _report(study, reports_dir)
     except locks.Held as error:
         raise UsageError(
             f"the study {study.name} is being run by {error.owner or 'another process'}: wait for it "
             f"(python -m harness.status {study.name}), or give this one another name with study.name=NAME"
         ) from None
+    except DamagedStageError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
-        if error.errno in STORAGE_ERRORS or isinstance(error, FileNotFoundError | NotADirectoryError):
+        if error.errno in STORAGE_ERRORS or isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError):
             raise UsageError(storage_advice(study.folder, error)) from error
         raise
     except KeyboardInterrupt:
@@ -66,6 +71,18 @@ def _cluster(config: DictConfig) -> Cluster:
         return make(config.cluster)
     except HydraException as error:
         raise UsageError(f"cluster={config.cluster.get('_target_')}: {explain(error)}") from error
+
+
+def _reports_dir(config: DictConfig, study: str) -> Path | None:
+    """Where the report is to go, found out before anything is trained; None for no report."""
+    if config.reports_dir is None:
+        return None
+    folder = Path(folder_setting(config, "reports_dir"))
+    try:
+        check_place(folder, study)
+    except ValueError as error:
+        raise UsageError(f"reports_dir={folder}: {error}") from error
+    return folder
 
 
 def _launch(study: Study, cluster: Cluster) -> bool:
@@ -161,9 +178,14 @@ def _report(study: Study, reports_dir: Path) -> bool:
 
     try:
         written: Any = write_report(study.folder, reports_dir)
-    except Exception:  # the results are safe; the report can be written again
-        traceback.print_exc()
-        print(f"error: no report was written; to try again: python -m harness.report {study.name}", file=sys.stderr)
+    except Exception as error:  # the results are safe; the report can be written again
+        if isinstance(error, ValueError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        folders = ["--outputs", str(study.folder.parent.parent), "--reports", str(reports_dir)]
+        again = shlex.join(["python", "-m", "harness.report", study.name, *folders])
+        print(f"error: no report was written, the results are kept; to try again: {again}", file=sys.stderr)
         return False
     print(f"report: {written}")
     return True

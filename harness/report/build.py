@@ -13,6 +13,7 @@ from harness.report.cost import run_tables
 from harness.report.gallery import gallery_sheet, make_gallery
 from harness.report.origin import origin_of
 from harness.report.page import Contents, write_pages
+from harness.report.place import check_place, not_written
 from harness.report.tables import score_tables
 from harness.results import read_study
 
@@ -28,11 +29,8 @@ def write_report(study_folder: Path, reports_dir: Path) -> Path:
         ValueError: no such study, a folder in its place that is no report, or a place that cannot be written.
     """
     analysis = Analysis(read_study(study_folder))
-    target = reports_dir / analysis.study.name
-    if target.exists() and not (target / "report.md").is_file() and any(target.iterdir()):
-        raise ValueError(f"{target} is not a report and is left alone: choose another reports_dir or move it away")
+    target = check_place(reports_dir, analysis.study.name)
     try:
-        reports_dir.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(reports_dir, analysis.study.name)
         made = Path(tempfile.mkdtemp(prefix=f".{analysis.study.name}-", dir=reports_dir))
         try:
@@ -42,7 +40,7 @@ def write_report(study_folder: Path, reports_dir: Path) -> Path:
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
-        raise ValueError(f"cannot write the report {target} ({error}); free space there or choose another reports_dir") from error
+        raise ValueError(not_written(target, error)) from error
     return target
 
 

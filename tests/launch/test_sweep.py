@@ -4,6 +4,8 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from harness import locks
 from harness.launch.job import Job
 
@@ -115,6 +117,7 @@ def test_ctrl_c_stops_the_jobs_and_says_how_to_go_on(sweeps):
     _, errors = first.communicate(timeout=30)
     assert first.returncode == 130
     assert "run again" in errors and SLOW in errors
+    assert "Traceback" not in errors
     assert sweeps.status("full")["state"] == "stopped"
     assert not locks.is_alive(job)
 
@@ -132,6 +135,26 @@ def test_the_same_study_twice_is_refused_and_another_study_waits_for_the_stage_i
     record = json.loads((sweeps.stage("full", "climb") / "stage.json").read_text())
     assert len(record["attempts"]) == 1
     assert sweeps.scores("full") == sweeps.scores("full", "other")
+
+
+def test_a_damaged_stage_is_refused_before_anything_runs(sweeps):
+    assert sweeps.run("arms=full").returncode == 0
+    scores = sweeps.stage("full", "scores") / "scores.jsonl"
+    scores.write_text(scores.read_text()[:100])
+    again = sweeps.run("arms=full")
+    assert again.returncode == 2
+    assert f"error: {scores} is damaged" in again.stderr and "delete the folder" in again.stderr
+
+
+@pytest.mark.parametrize(("folder", "reason"), [("", "give a folder"), ("file", "cannot write the report"), ("mine", "is not a report")])
+def test_a_place_where_no_report_can_go_is_refused_before_anything_runs(sweeps, tmp_path, folder, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "mine" / "toy").mkdir(parents=True)
+    (tmp_path / "mine" / "toy" / "diary.txt").write_text("dear diary")
+    ended = sweeps.run("arms=full", f"reports_dir={tmp_path / folder if folder else ''}")
+    assert ended.returncode == 2
+    assert reason in ended.stderr
+    assert not sweeps.outputs.exists()
 
 
 def test_an_edit_of_the_source_between_plan_and_start_is_noticed(sweeps):
