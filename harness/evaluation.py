@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
+from harness import rows
 from harness.components import make
 from harness.protocols import Sampling, Workspace
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
+from harness.types import Sample, Score
 
 
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -37,19 +38,23 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     benchmark = make(settings["benchmark"])
     folder = SampleFolder(inputs["samples"])
     total, done = len(folder.rows()), 0
-    with (work.folder / "scores.jsonl").open("w", encoding="utf-8") as stream:
-        samples = folder.read()
-        while block := list(itertools.islice(samples, 256)):
-            for index, (one, judged) in enumerate(zip(block, benchmark.score(block), strict=True), start=done):
-                row = {
-                    "index": index,
-                    "prompt_id": one.prompt.id,
-                    "category": one.prompt.category,
-                    "seed": one.seed,
-                    "value": judged.value,
-                    "unscored": judged.unscored,
-                    "evidence": dict(judged.evidence),
-                }
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            done += len(block)
-            work.progress(done, total)
+    file = work.folder / "scores.jsonl"
+    rows.write(file, [])  # a killed attempt's rows are not kept: scoring is quick
+    samples = folder.read()
+    while block := list(itertools.islice(samples, 256)):
+        scored = zip(block, benchmark.score(block), strict=True)
+        rows.write(file, [_row(index, one, judged) for index, (one, judged) in enumerate(scored, start=done)], "a")
+        done += len(block)
+        work.progress(done, total)
+
+
+def _row(index: int, sampled: Sample, judged: Score) -> dict[str, Any]:
+    return {
+        "index": index,
+        "prompt_id": sampled.prompt.id,
+        "category": sampled.prompt.category,
+        "seed": sampled.seed,
+        "value": judged.value,
+        "unscored": judged.unscored,
+        "evidence": dict(judged.evidence),
+    }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import rows
 from harness.progress import Status, is_silent, read_status
 from harness.stages import read_record
 
@@ -188,7 +189,7 @@ def _read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
         key=planned["key"],
         complete=complete,
         record=read_record(folder) if complete else {},
-        metrics=tuple(_lines(here / "metrics.jsonl")),
+        metrics=tuple(rows.read(here / "metrics.jsonl")),
     )
 
 
@@ -206,7 +207,7 @@ def _read_samples(folder: Path) -> tuple[SampleRow, ...]:
             truncated=row["truncated"],
             image=folder / row["image"],
         )
-        for row in _lines(folder / "samples.jsonl")
+        for row in rows.read(folder / "samples.jsonl")
     )
 
 
@@ -220,25 +221,5 @@ def _read_scores(folder: Path) -> tuple[ScoreRow, ...]:
             value=row["value"],
             unscored=row["unscored"],
         )
-        for row in _lines(folder / "scores.jsonl")
+        for row in rows.read(folder / "scores.jsonl")
     )
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that is still being written is left out.
-
-    Raises:
-        ValueError: another line is damaged.
-    """
-    if not file.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):  # not splitlines: text may hold other line separators
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(
-                f"line {number} of {file} is damaged ({error}): delete the folder {file.parent} and run the sweep's command again, "
-                "which makes it anew"
-            ) from error
-    return rows

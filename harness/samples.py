@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from harness import plan
+from harness import plan, rows
 from harness.types import Prompt, Sample, Tokens
 
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
@@ -28,22 +27,17 @@ class SampleFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """All complete rows; a line cut off by a kill is left out."""
-        if not self.index.is_file():
-            return []
-        lines = self.index.read_bytes().split(b"\n")[:-1]  # a kill may cut a line within a character
-        return [json.loads(line) for line in lines]
+        return rows.read(self.index)
 
     def keep(self, count: int) -> None:
         """Drops every row after the first `count`, and any line that was cut off."""
         partial = self.index.with_suffix(".tmp")
-        partial.write_text("".join(_line(row) for row in self.rows()[:count]), encoding="utf-8")
+        rows.write(partial, self.rows()[:count])
         partial.replace(self.index)
 
     def append(self, start: int, samples: Sequence[Sample]) -> None:
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
-        rows = [self._row(index, sample) for index, sample in enumerate(samples, start)]
-        with self.index.open("a", encoding="utf-8") as stream:
-            stream.write("".join(map(_line, rows)))
+        rows.write(self.index, [self._row(index, sample) for index, sample in enumerate(samples, start)], "a")
 
     def _row(self, index: int, sample: Sample) -> dict[str, Any]:
         name = f"images/{index:05d}.png"
@@ -68,7 +62,3 @@ class SampleFolder:
             with Image.open(self.folder / row["image"]) as image:
                 image.load()
             yield Sample(prompt=prompt, plan=plan.parse(row["chain"]), image=image, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"

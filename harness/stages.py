@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import locks, provenance
-from harness.keys import key as key
-from harness.keys import plain as plain
+from harness.keys import key
 from harness.types import Stage
 
 ATTEMPT_SAVE_S = 2.0

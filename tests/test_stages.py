@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import stages
-from harness.stages import DamagedStageError, StageStore, StorageError, key
+from harness.keys import key
+from harness.stages import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
 
 NUMBERS = itertools.count()
