@@ -1,6 +1,6 @@
 """The command line as people type it, made into what Hydra reads; and Hydra's errors made into advice.
 
-`-m` may stand anywhere or be forgotten, `arm.NAME=OVERRIDE` adds an arm, `--config-dir` may hold Python
+`-m` may stand anywhere or be forgotten, `arm.NAME=OVERRIDE` adds an arm, `arm=NAME` is `arms=NAME`, `--config-dir` may hold Python
 modules beside its YAML, and a value that Hydra's grammar refuses, such as `rewards.total=pi*(sem+spa)/2`,
 is taken as text.
 """
@@ -19,7 +19,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from harness import groups
 
@@ -57,7 +57,7 @@ def prepare(argv: Sequence[str]) -> list[str]:
         elif arm := ARM.fullmatch(word):
             arms.setdefault(arm[1], []).extend(_arm_overrides(arm[1], arm[2]))
         else:
-            overrides.append(readable(word))
+            overrides.append(readable(word.replace("arm=", "arms=", 1) if word.startswith("arm=") else word))
         at += 1
     _use_config_dir(flags)
     if not OTHER_COMMANDS & {flag.partition("=")[0] for flag in flags}:
@@ -110,6 +110,8 @@ def explain(error: Exception) -> str:
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and "not in struct" in str(link):
             return _unknown_key(link)
+        if isinstance(link, InterpolationKeyError):
+            return _nothing_there(link)
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return str(chain[-1]) if isinstance(chain[-1], ValueError) else f"{type(chain[-1]).__name__}: {chain[-1]}"
     texts = [text for text in dict.fromkeys(str(link).strip() for link in chain) if text]
@@ -122,6 +124,13 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     names = {str(key) for key in error.parent_node if key != "hydra"} if isinstance(error.parent_node, DictConfig) else set()
     names = {f"{within}.{key}" for key in names} if within else names | set(groups.options())
     return known("setting", full, names, f" A setting that is not there yet is added with +{full}=VALUE")
+
+
+def _nothing_there(error: InterpolationKeyError) -> str:
+    wanted = str(error).partition("'")[2].partition("'")[0]
+    words = dict.fromkeys([*wanted.split("."), *str(error.full_key).split(".")])
+    concerned = ", ".join(f"{word}=" for word in words if word in groups.options())
+    return f"{error.full_key} refers to {wanted}, which is not there: the options chosen for {concerned} do not go together"
 
 
 def _arm_overrides(name: str, value: str) -> list[str]:

@@ -9,6 +9,7 @@ import json
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     Raises:
         ValueError: a component refuses its settings (or whatever else its constructor raises).
     """
-    policy, trainer, _ = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
+    policy, trainer, benchmark = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
+    if getattr(trainer, "trains", True) and not getattr(policy, "trainable", True):
+        raise ValueError("the policy of policies= cannot be trained, and the trainer of trainers= trains: use trainers=frozen")
     make(used_components(config["rewards"])["components"])
 
     _check_evaluation(config["evaluation"])
@@ -54,7 +57,14 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     scores = Stage(
         name="scores", program="harness.evaluation.score", settings={"benchmark": config["benchmarks"]}, inputs={"samples": samples}
     )
-    return tuple(with_inputs([scores]).values())
+    return tuple(with_inputs([_with_files(scores, config["benchmarks"], getattr(benchmark, "external", ()))]).values())
+
+
+def _with_files(stage: Stage, benchmark: Mapping[str, Any], files: tuple[str, ...]) -> Stage:
+    """The stage and all it reads, in which the benchmark's files count by content wherever the settings hold that benchmark."""
+    inputs = {name: _with_files(source, benchmark, files) for name, source in stage.inputs.items()}
+    read = files if stage.settings.get("benchmark") == benchmark else ()
+    return replace(stage, inputs=inputs, external=(*stage.external, *read))
 
 
 def _check_evaluation(evaluation: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What `generate` and `bench` share: from the words of a command to one cell, its checkpoint, and errors people can act on."""
+"""What `generate`, `bench` and `doctor` share: from the words of a command to one cell, its checkpoint, and errors people can act on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import groups, locks
@@ -22,7 +25,7 @@ from harness.cell import missing
 from harness.launch.table import duration, line
 from harness.progress import Status
 from harness.stages import StageStore, StorageError, storage_advice
-from harness.study import expand, plan
+from harness.study import expand, plan, settings_of
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
@@ -32,11 +35,12 @@ LINE_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One cell, as a sweep would plan it; `threads` is `resources.threads`."""
+    """One cell, as a sweep would plan it; `resources` are the settings of that name, and `threads` is theirs."""
 
     cell: Cell
     store: StageStore
     threads: int
+    resources: Mapping[str, Any]
 
     @property
     def samples(self) -> Stage:
@@ -93,6 +97,27 @@ def choose(words: Sequence[str]) -> Choice:
     Raises:
         UsageError: the words cannot be read, or mean no cell or several.
     """
+    with _cell(words) as (config, line):
+        study = plan(config, GlobalHydra.instance().config_loader(), [line])
+    threads = config.resources.threads
+    if not isinstance(threads, int) or threads < 1:
+        raise UsageError(f"resources.threads={threads}: give a whole number from 1")
+    return Choice(cell=study.cells[0], store=study.store, threads=threads, resources=_resources(config))
+
+
+def settings(words: Sequence[str]) -> dict[str, Any]:
+    """The resolved settings of that cell and its resources, whether or not it could run here.
+
+    Raises:
+        UsageError: as `choose`.
+    """
+    with _cell(words) as (config, line):
+        return {**settings_of(config, GlobalHydra.instance().config_loader(), line), "resources": _resources(config)}
+
+
+@contextmanager
+def _cell(words: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
+    """The root configuration and the overrides of the one cell, with Hydra in place while the block runs."""
     arguments, folder = without_flags(prepare(words))
     for override in OverridesParser.create().parse_overrides(arguments):
         if override.is_sweep_override():
@@ -105,11 +130,11 @@ def choose(words: Sequence[str]) -> Choice:
         lines = expand(config, arguments)
         if len(lines) != 1:
             raise UsageError(f"these are {len(lines)} cells, and this command uses one policy: choose it with arms=NAME and seed=NUMBER")
-        study = plan(config, GlobalHydra.instance().config_loader(), lines)
-    threads = config.resources.threads
-    if not isinstance(threads, int) or threads < 1:
-        raise UsageError(f"resources.threads={threads}: give a whole number from 1")
-    return Choice(cell=study.cells[0], store=study.store, threads=threads)
+        yield config, lines[0]
+
+
+def _resources(config: DictConfig) -> dict[str, Any]:
+    return {str(name): value for name, value in config.resources.items()}
 
 
 def obtain(stage: Stage, store: StageStore) -> Path:

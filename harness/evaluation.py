@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     prompts = make(settings["benchmark"]).prompts(evaluation["split"])
     if not prompts:
         raise ValueError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
-    wanted = [(prompt, image) for prompt in prompts for image in range(evaluation["images_per_prompt"])]
+    wanted = [replace(prompt, number=number) for prompt in prompts for number in range(evaluation["images_per_prompt"])]
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
     done = len(folder.rows()) // size * size
@@ -28,8 +29,8 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     for start in range(done, len(wanted), size):
         block = wanted[start : start + size]
-        seeds = of_batch((derive(settings["seed"], "evaluation", prompt.id, image) for prompt, image in block), sampling.random)
-        folder.append(start, policy.rollout([prompt for prompt, _ in block], seeds, sampling))
+        seeds = of_batch((derive(settings["seed"], "evaluation", prompt.id, prompt.number) for prompt in block), sampling.random)
+        folder.append(start, policy.rollout(block, seeds, sampling))
         work.progress(start + len(block), len(wanted))
 
 

@@ -13,12 +13,13 @@ from harness import sources
 from harness.types import Stage
 
 KEY_DIGITS = 12
+SERVING = "serving"  # an entry of that name says how an expert is reached or run (address, device, batch), never what it answers
 
 
 def key(stage: Stage) -> str:
     """Twelve hex digits from the stage's name, program, settings, inputs, external contents and source code.
 
-    Numbers count by value (1 and 1.0 agree) and external files by content, wherever they lie.
+    Numbers count by value (1 and 1.0 agree), external files by content, wherever they lie; `serving` entries do not count.
 
     Raises:
         ValueError: an external file is missing, or a setting is no plain value.
@@ -36,7 +37,7 @@ def key(stage: Stage) -> str:
 
 
 def plain(value: Any, replaced: Mapping[str, str] | None = None) -> Any:
-    """Settings as JSON values with numbers in one form; strings that are keys of `replaced` become its values."""
+    """Settings as JSON values, numbers in one form, without `serving` entries; strings that are keys of `replaced` become its values."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -44,7 +45,7 @@ def plain(value: Any, replaced: Mapping[str, str] | None = None) -> Any:
     if isinstance(value, int | float):
         return int(value) if value == value and abs(value) != float("inf") and value == int(value) else repr(value)
     if isinstance(value, Mapping):
-        return {str(name): plain(item, replaced) for name, item in value.items()}
+        return {str(name): plain(item, replaced) for name, item in value.items() if name != SERVING}
     if isinstance(value, list | tuple):
         return [plain(item, replaced) for item in value]
     raise ValueError(f"settings of a stage are plain values (numbers, texts, lists, mappings), got {value!r}")

@@ -6,12 +6,12 @@ and to declare stages: keep constructors light and import torch inside methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from harness.types import Box, Detection, Prompt, Question, Record, Sample, Score, Stage, Tokens
+from harness.types import Answer, Box, Detection, Prompt, Question, Record, Sample, Score, Stage, Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +24,12 @@ Config = Mapping[str, Any]  # the resolved configuration of a cell, plain values
 class Sampling:
     """How rollouts are drawn (the `rollout` settings).
 
-    `guidance` <= 1 draws conditional rows only. `random` is `per_sample` (one generator per sample, so
-    that results do not depend on the batch) or `upstream` (one stream for all, as GoT-R1's script).
-    Temperature 0 is greedy.
+    `guidance` <= 1 draws conditional rows only. Temperature 0 is greedy. `max_chain_tokens` 0 draws no
+    chain: begin-of-image follows the prompt at once (plain Janus).
+
+    `random` is `per_sample`: one generator per sample, so that results do not depend on the batch. Or it is
+    `upstream`, GoT-R1's script: consecutive equal (prompt, seed) pairs are one call of it, that is one chain
+    shared by as many images, all drawn from one stream that is seeded anew for every call.
     """
 
     guidance: float = 1.0
@@ -39,10 +42,61 @@ class Sampling:
         for name in ("text_temperature", "image_temperature"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"rollout.{name}={getattr(self, name)}: give a number from 0 (greedy)")
-        if self.max_chain_tokens < 1:
-            raise ValueError(f"rollout.max_chain_tokens={self.max_chain_tokens}: give a whole number from 1")
+        if self.max_chain_tokens < 0:
+            raise ValueError(f"rollout.max_chain_tokens={self.max_chain_tokens}: give a whole number from 0 (no chain)")
         if self.random not in ("per_sample", "upstream"):
             raise ValueError(f"rollout.random={self.random!r}: allowed are per_sample and upstream")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """Rollouts that several systems can make, to be compared in one run (`harness.bench`).
+
+    `systems` run them and return the seconds of each phase; the first is what the others are compared with.
+    `tokens` counts those of all samples by phase. `floor_s` is the least time that the device allows.
+    `setting` is what differs between the races of one policy, `work` what does not.
+    """
+
+    work: str
+    setting: str
+    samples: int
+    tokens: Mapping[str, int]
+    systems: Mapping[str, Callable[[], Mapping[str, float]]]
+    floor_s: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSizes:
+    """What the memory that a model needs depends on, known before it is loaded (`harness.memory` reckons with it).
+
+    `parameters` counts weights by part; `trained` are the parts that training changes, `drawing` those a
+    rollout multiplies by, `cut` those whose layers `Policy.blocks` names. `linears` are the linear layers among the
+    trained ones: full name -> (inputs, outputs). `weight_bytes` is of a weight, `product_bytes` of a number in matrix
+    products (None: as the device likes it, 2 on GPUs and 4 elsewhere). `logits` is how many of them training makes at
+    once, `decode_bytes` the peak of turning image tokens into one image, `decode_batch` how many images that is done for
+    at a time.
+    """
+
+    parameters: Mapping[str, int]
+    trained: tuple[str, ...]
+    drawing: tuple[str, ...]
+    cut: tuple[str, ...]
+    linears: Mapping[str, tuple[int, int]]
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    codes: int
+    image_tokens: int
+    weight_bytes: int
+    product_bytes: int | None
+    recompute: bool
+    logits: int
+    decode_bytes: int
+    decode_batch: int
 
 
 @dataclass(frozen=True)
@@ -59,12 +113,17 @@ class TokenLogprobs:
 
 
 class Policy(Protocol):
-    """A loaded model that plans and draws."""
+    """A loaded model that plans and draws. Of one that cannot be trained nothing but `rollout` is asked."""
 
     module: torch.nn.Module
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height in pixels of the images that it draws, and that `encode` takes."""
+        ...
+
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
-        """One sample per (prompt, seed) pair, in order; runs as one batch."""
+        """One sample per (prompt, seed) pair, in order; runs as one batch. `Prompt.number` is which of its prompt's images is asked for."""
         ...
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
@@ -84,9 +143,19 @@ class Policy(Protocol):
         """Writes a checkpoint folder that the recipe's `load` reads."""
         ...
 
+    def blocks(self) -> list[torch.nn.Module]:
+        """The large layers, each of which `logprobs` uses only by calling it, so that FSDP may cut them; left out: none."""
+        ...
+
 
 class PolicyRecipe(Protocol):
     """The `policies=` component: how a starting checkpoint is made or found, and how one is loaded."""
+
+    trainable: bool
+    """False where `load(..., trainable=True)` is impossible (pictures from elsewhere, diffusion pipelines); left out: True."""
+
+    encoding: Mapping[str, Any]
+    """Settings under which `Policy.encode` gives the same ids with less memory, in place of the user's; left out: none."""
 
     def start(self, config: Config) -> Stage:
         """The stage whose folder holds (or points to) the checkpoint that training starts from."""
@@ -94,12 +163,74 @@ class PolicyRecipe(Protocol):
 
     def load(self, folder: Path, *, trainable: bool = False) -> Policy: ...
 
+    def sizes(self, folder: Path | None) -> ModelSizes | None:
+        """Sizes of the model, without torch; None where they cannot be known. Left out: they are not known.
+
+        Args:
+            folder: a checkpoint that would be loaded, where it is there already.
+        """
+        ...
+
+
+    def races(self) -> Iterable[Race]:
+        """What `harness.bench rollout` runs beside other systems. Left out: nothing."""
+        ...
+
 
 class Trainer(Protocol):
     """The `trainers=` component: declares the stages from a starting checkpoint to a trained one."""
 
+    trains: bool
+    """False where it never declares a stage; left out: True."""
+
     def stages(self, config: Config, start: Stage) -> Sequence[Stage]:
         """In order; the last one's folder is the checkpoint that is evaluated."""
+        ...
+
+
+class Needing(Protocol):
+    """Any component that knows what it needs from outside: `harness.doctor` asks every one of a cell that offers this."""
+
+    def missing(self) -> list[str]:
+        """What is not there now (a server, a file, a model to be fetched), each with what to do; looks and changes nothing."""
+        ...
+
+
+class Entry(Protocol):
+    """A record of training data that has not been read yet."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        ...
+
+    def load(self, size: tuple[int, int]) -> Record:
+        """The record, with an image of that width and height; called by several threads.
+
+        Raises:
+            ValueError: it cannot be used; the message says why.
+        """
+        ...
+
+
+class TrainingData(Protocol):
+    """The `data=` component: what SFT imitates. Constructed when planning, where it refuses files that are not there."""
+
+    endless: bool
+    """True for a stream that a seed decides and that must be limited; False for files."""
+    external: Sequence[str]
+    """Files that count by content (see `Stage`)."""
+    listing: Sequence[tuple[str, int]]
+    """Name and size of files too large to count by content."""
+    max_bad_share: float
+    """Of the entries, those that may turn out to be unusable."""
+
+    def count(self, limit: int | None) -> int:
+        """How many entries there are, at most `limit` (None: all)."""
+        ...
+
+    def entries(self, seed: int | None, count: int) -> Iterable[Entry]:
+        """The first `count` entries, always the same ones in the same order; the seed is None for files."""
         ...
 
 
@@ -115,6 +246,8 @@ class Benchmark(Protocol):
     """The `benchmarks=` component: prompts, scores, and where it has them, training records."""
 
     categories: tuple[str, ...]
+    external: tuple[str, ...]
+    """Files and folders it reads from outside the project, which count by content (see `Stage`); left out: none."""
 
     def prompts(self, split: str) -> list[Prompt]:
         """Splits: train (GRPO), dev (tuning), val (reports)."""
@@ -130,9 +263,9 @@ class Benchmark(Protocol):
 
 
 class Judge(Protocol):
-    """Answers questions in words; None where no answer came."""
+    """Answers questions: one answer each, in order."""
 
-    def ask(self, questions: Sequence[Question]) -> list[str | None]: ...
+    def ask(self, questions: Sequence[Question]) -> list[Answer]: ...
 
 
 class Grounder(Protocol):
@@ -148,7 +281,7 @@ class Detector(Protocol):
 
 
 class Similarity(Protocol):
-    """How well an image fits a text, in [0, 1]; None where it cannot say."""
+    """How well an image fits a text, on a scale of its own (CLIP, HPS: the raw cosine); None where it cannot say."""
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]: ...
 

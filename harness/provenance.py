@@ -40,32 +40,49 @@ def versions() -> dict[str, str]:
 def hardware() -> str:
     """One line, such as `2 x AMD EPYC 7763, 23 GB, Linux x86_64`."""
     parts = [f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} x {_cpu()}"]
-    if hasattr(os, "sysconf"):
-        parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB")
+    if (memory := memory_gb()) is not None:
+        parts.append(f"{memory:.0f} GB")
     parts += [name for _, name in gpus()]
     return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
+
+
+def memory_gb() -> float | None:
+    """Main memory of this machine in GB (2**30 bytes); None where the system does not tell."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
 
 
 @lru_cache(maxsize=1)
 def gpus() -> tuple[tuple[int, str], ...]:
     """Index and name of every CUDA device this process may use, without importing torch."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    answer = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False
-    )
-    if answer.returncode != 0:
-        return ()
-    found = {int(index): name.strip() for index, _, name in (line.partition(",") for line in answer.stdout.splitlines())}
+    found = _of_gpus("name")
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     chosen = list(found) if allowed is None else [int(index) for index in allowed.split(",") if index.strip().isdigit()]
     return tuple((index, found[index]) for index in chosen if index in found)
+
+
+@lru_cache(maxsize=1)
+def gpu_memory_gb() -> float | None:
+    """Memory in GB (2**30 bytes) of the smallest CUDA device this process may use; None without one."""
+    every = _of_gpus("memory.total")  # in MiB, as "143771 MiB"
+    return min((float(every[index].split()[0]) / 1024 for index, _ in gpus()), default=None)
 
 
 def record() -> dict[str, Any]:
     """All of the above as JSON values."""
     head, dirty = commit()
     return {"commit": head, "dirty": dirty, "versions": versions(), "hardware": hardware()}
+
+
+def _of_gpus(field: str) -> dict[int, str]:
+    """Index -> what nvidia-smi says of a device; empty where it says nothing."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    answer = subprocess.run(
+        ["nvidia-smi", f"--query-gpu=index,{field}", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False
+    )
+    if answer.returncode != 0:
+        return {}
+    return {int(index): value.strip() for index, _, value in (line.partition(",") for line in answer.stdout.splitlines())}
 
 
 def _cpu() -> str:

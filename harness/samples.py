@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,4 +61,5 @@ class SampleFolder:
             prompt = Prompt(id=row["prompt_id"], text=row["prompt"], category=row["category"], facts=row["facts"])
             with Image.open(self.folder / row["image"]) as image:
                 image.load()
-            yield Sample(prompt=prompt, plan=plan.parse(row["chain"]), image=image, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])
+            written = replace(plan.parse(row["chain"]), faults=tuple(row["faults"]))
+            yield Sample(prompt=prompt, plan=written, image=image, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])

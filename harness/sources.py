@@ -11,9 +11,12 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import site
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from typing import Any
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
 NOT_DATA = {".py", ".pyc", ".yaml", ".yml", ".md"}
+LARGE = 64 * 2**20  # bytes from which a file's digest is remembered between processes: weights take minutes to read
+DIGEST_DIGITS = 64
 
 
 @cache
@@ -87,6 +92,12 @@ def closure(roots: Iterable[str], own: Iterable[str] = OURS) -> dict[str, Path]:
     return found
 
 
+def packages(target: str) -> set[str]:
+    """Top-level packages that the module of a dotted path, and the modules of ours it imports, import from elsewhere."""
+    own = OURS | _plugin_tops((target,))
+    return {name.partition(".")[0] for module, path in closure([target], own).items() for name in _imports(module, path)} - own
+
+
 def targets(settings: Any) -> Iterator[str]:
     """Every `_target_` within nested settings."""
     if isinstance(settings, Mapping):
@@ -100,14 +111,38 @@ def targets(settings: Any) -> Iterator[str]:
 
 
 def file_digest(path: Path) -> str:
+    """Hash of the bytes of a file; a large one is read again only if its place, size or time of change differs."""
     stat = path.stat()
     return _file_digest(path, stat.st_mtime_ns, stat.st_size)
 
 
 @cache
 def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+    if size < LARGE:
+        return _content(path)
+    known = _memory() / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
+    with suppress(OSError, ValueError):
+        if len(digest := known.read_text(encoding="ascii")) == DIGEST_DIGITS:
+            return digest
+    digest = _content(path)
+    with suppress(OSError):  # a home that cannot be written: it is read again next time
+        known.parent.mkdir(parents=True, exist_ok=True)
+        new = known.with_suffix(f".{os.getpid()}")
+        new.write_text(digest, encoding="ascii")
+        new.replace(known)
+    return digest
+
+
+def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _memory() -> Path:
+    """Where digests of large files are kept between processes; may be deleted at any time."""
+    with suppress(RuntimeError):  # no home
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "got-r1-harness" / "digests"
+    return Path(tempfile.gettempdir()) / "got-r1-harness" / "digests"
 
 
 @cache

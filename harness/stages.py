@@ -16,12 +16,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import locks, provenance
 from harness.keys import key
+from harness.launch import ranks
 from harness.types import Stage
 
 ATTEMPT_SAVE_S = 2.0
@@ -48,10 +50,15 @@ class DamagedStageError(ValueError):
 
 
 class StageStore:
-    """All stages under one root folder (`outputs/stages`)."""
+    """All stages under one root folder (`outputs/stages`).
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        processes: that train together where a stage's program can be run so. They change no key: numbers are equal up to rounding.
+    """
+
+    def __init__(self, root: Path, *, processes: int = 1) -> None:
         self.root = Path(root)
+        self._processes = processes
 
     def folder(self, stage: Stage) -> Path:
         return self.root / f"{stage.name}-{key(stage)}"
@@ -97,8 +104,9 @@ class StageStore:
         part = folder.with_name(folder.name + ".part")
         part.mkdir(parents=True, exist_ok=True)
         attempts = _Attempts(part / "attempts.json")
-        program = load_program(stage.program)
-        program(_Workspace(part, reporter, attempts), json.loads(json.dumps(stage.settings)), dict(inputs))
+        settings = json.loads(json.dumps(stage.settings))
+        with self._companions(stage, settings, inputs, part):
+            load_program(stage.program)(_Workspace(part, reporter, attempts), settings, dict(inputs))
         attempts.save()
         facts = {
             **describe(stage),
@@ -107,6 +115,7 @@ class StageStore:
             "seconds": round(sum(attempt["seconds"] for attempt in attempts.all), 3),
             "peak_mb": max(attempt["peak_mb"] for attempt in attempts.all),
             "attempts": attempts.all,
+            "processes": 1 if stage.parallel is None else self._processes,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
             **provenance.record(),
             "files": _sizes(part, without={"stage.json", attempts.path.name}),
@@ -118,6 +127,16 @@ class StageStore:
             shutil.rmtree(folder)
         part.rename(folder)
         _flush(self.root)
+
+    def _companions(
+        self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
+    ) -> AbstractContextManager[None]:
+        """The other processes of a stage that several make, at work while the block does this one's part."""
+        if self._processes == 1 or stage.parallel is None:
+            return nullcontext()
+        named = {name: str(source) for name, source in inputs.items()}
+        work = ranks.Work(program=stage.program, settings=settings, inputs=named, folder=str(folder))
+        return ranks.beside(work, self._processes)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -158,6 +177,7 @@ def describe(stage: Stage) -> dict[str, Any]:
         "settings": json.loads(json.dumps(stage.settings)),
         "inputs": {name: key(source) for name, source in stage.inputs.items()},
         "external": list(stage.external),
+        "parallel": stage.parallel,
     }
 
 
@@ -200,7 +220,7 @@ class _Attempts:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _reset_peak_memory()
+        reset_peak_memory()
         self._begin = self._saved = time.monotonic()
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         self.all = [*earlier, {"started": _now(), "seconds": 0.0, "peak_mb": 0.0}]
@@ -229,7 +249,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def peak_memory_mb() -> float:
-    """Highest resident memory of this process since `_reset_peak_memory`, in MB."""
+    """Highest resident memory of this process since `reset_peak_memory`, in MB."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
@@ -238,7 +258,7 @@ def peak_memory_mb() -> float:
         return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:  # no such file: the peak is then that of the whole process

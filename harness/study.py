@@ -23,6 +23,7 @@ from harness.arguments import UsageError, check_arm_name, explain, known, readab
 from harness.cell import plan_stages
 from harness.components import make
 from harness.keys import key
+from harness.launch import ranks
 from harness.progress import OVER, Status, read_status, write_status
 from harness.stages import StageStore, write_whole
 from harness.types import Cell
@@ -110,7 +111,7 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
     arms = arms_of(config)
     cells, categories = [], []
     for line in lines:
-        cell = _cell(*_who(line), arms, _compose(config, loader, line))
+        cell = _cell(*_who(line), arms, settings_of(config, loader, line))
         cells.append(cell)
         categories.extend(make(cell.config["benchmarks"]).categories)
     facts = {word: value for word, value in _resolved(config, ["study"])["study"].items() if word not in ("arms", "arm")}
@@ -123,12 +124,17 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
     except ValueError as error:
         raise UsageError(f"in study {name}: {error}") from error
     outputs = Path(folder_setting(config, "outputs_dir"))
+    processes = config.resources.processes
+    try:
+        ranks.check(processes, [stage for cell in cells for stage in cell.stages])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return Study(
         name=name,
         facts=facts,
         command=shlex.join(["python", "-m", "harness.sweep", *sys.argv[1:]]),
         folder=outputs / "studies" / name,
-        store=StageStore(outputs / "stages"),
+        store=StageStore(outputs / "stages", processes=processes),
         cells=tuple(cells),
     )
 
@@ -168,7 +174,12 @@ def _standing(study: Study, cell: Cell) -> Status:
     return Status(state="planned", reward=earlier.reward)
 
 
-def _compose(config: DictConfig, loader: ConfigLoader, line: Sequence[str]) -> dict[str, Any]:
+def settings_of(config: DictConfig, loader: ConfigLoader, line: Sequence[str]) -> dict[str, Any]:
+    """The resolved settings of the cell of one line of `expand`, as far as they can change its numbers.
+
+    Raises:
+        UsageError: it cannot be composed; names the arm.
+    """
     try:
         composed = loader.load_sweep_config(config, list(line))
         unused = (MACHINE | set(groups.options())) - CONTENT

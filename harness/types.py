@@ -23,12 +23,15 @@ class Prompt:
 
     `facts` are what a benchmark knows about the prompt (plain JSON values: its objects, relation,
     whether it holds an unseen pair, ...); only that benchmark's scorers and oracle experts read them.
+    `number` tells the images apart that are asked for the same prompt, from 0: a model draws each with its own
+    seed and need not read it, a policy that looks pictures up does.
     """
 
     id: str
     text: str
     category: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,16 +170,38 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question to a judge: `kind` names the rubric (semantic, spatial, prompt_image, preference).
+    """One question to a judge: `kind` names what it is about (semantic, spatial, prompt_image, grounding, ...).
 
-    `text` and `images` are all a real model sees; `facts` carry the structured truth beside them
-    (`prompt`: Prompt, `plan`: Plan where there is one) and only an oracle reads those.
+    `text` and `images` are all a real model sees: the first `lead` characters of the text, which are
+    equal for all questions of a rubric (so that a server computes them once), the images, the rest.
+    `facts` carry the structured truth beside them (`prompt`: Prompt, `plan`: Plan where there is one)
+    and only an oracle reads those. `scored` says that a score from 0 to 10 is asked for. `attempt` counts
+    how often it was asked before: from 1 on a judge may answer by chance, so that another answer can come.
     """
 
     kind: str
     text: str
     images: tuple[Image, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    lead: int = 0
+    scored: bool = True
+    attempt: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a judge said: `text` as it came, `finish` as servers call it (stop, length, content_filter, refusal).
+
+    `expected` is the mean score on 0..10 under the model's own distribution, where the judge computes it,
+    and `mass` the probability it gave to scores at all. `failure` says why there is no answer; such a
+    question is not asked again.
+    """
+
+    text: str | None
+    finish: str = "stop"
+    expected: float | None = None
+    mass: float | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +212,9 @@ class Stage:
     which fills `work.folder`; it is imported only when the stage runs, so planning needs no torch.
     `settings` are plain JSON values; `_target_` entries in them are components made by the program.
     `inputs` are the stages whose folders it reads; `external` are files or folders from outside the
-    project whose contents count (a checkpoint, a prompt file).
+    project whose contents count (a checkpoint, a prompt file). `parallel` is how many items of a step
+    several processes that train together may share out evenly; None where the program is one process.
+    It is not part of what decides the numbers: those are equal up to rounding, whatever the processes.
     """
 
     name: str
@@ -195,6 +222,7 @@ class Stage:
     settings: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     external: tuple[str, ...] = ()
+    parallel: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
