@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +107,55 @@ def test_the_parts_of_the_shipped_study_do_not_depend_on_the_machine_or_the_repo
 def test_planning_imports_no_torch():
     code = "import sys, harness.launch.run, harness.status; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A file that counts as large, and the folder in which digests of such are remembered."""
+    monkeypatch.setattr(sources, "LARGE", 10)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "weights").write_bytes(b"a" * 10)
+    return tmp_path / "weights", tmp_path / "cache" / "got-r1-harness" / "digests"
+
+
+def _digest_in_a_new_process(file):
+    sources._file_digest.cache_clear()
+    return sources.file_digest(file)
+
+
+def test_a_large_file_is_read_once_for_all_processes(weights, monkeypatch):
+    file, memory = weights
+    digest = _digest_in_a_new_process(file)
+    assert digest == hashlib.sha256(b"a" * 10).hexdigest() and len(list(memory.iterdir())) == 1
+    monkeypatch.setattr(sources, "_content", lambda path: pytest.fail("read again"))
+    assert _digest_in_a_new_process(file) == digest
+    (file.parent / "link").symlink_to(file)
+    assert _digest_in_a_new_process(file.parent / "link") == digest
+
+
+def test_a_large_file_that_was_changed_is_read_again(weights):
+    file, _ = weights
+    digest = _digest_in_a_new_process(file)
+    file.write_bytes(b"b" * 10)
+    os.utime(file, ns=(0, 1))
+    assert _digest_in_a_new_process(file) != digest
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", None], ids=["cut", "noise", "unwritable"])
+def test_a_lost_memory_of_digests_does_no_harm(weights, damage):
+    file, memory = weights
+    digest = _digest_in_a_new_process(file)
+    (known,) = memory.iterdir()
+    if damage is None:
+        shutil.rmtree(memory)
+        memory.write_text("in the way")
+    else:
+        known.write_bytes(damage)
+    assert _digest_in_a_new_process(file) == digest
+
+
+def test_a_small_file_leaves_nothing_behind(weights):
+    file, memory = weights
+    file.write_bytes(b"a" * 9)
+    _digest_in_a_new_process(file)
+    assert not memory.exists()

@@ -229,6 +229,13 @@ def test_keys_differ_with_all_that_decides_numbers(changes):
     assert key(_stage(**changes)) != key(_stage())
 
 
+def test_how_an_expert_is_reached_does_not_count():
+    def judged(url: str, model: str = "m") -> str:
+        return key(_stage(settings={"judge": {"model": model, "serving": {"url": url}}}))
+
+    assert judged("http://here/v1") == judged("http://there/v1") != judged("http://here/v1", model="n")
+
+
 def test_external_files_count_by_content_wherever_they_lie(tmp_path):
     folders = [tmp_path / name for name in ("here", "there")]
     for folder in folders:

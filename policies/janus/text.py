@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from harness.plan import BOX_END, BOX_START, END, OBJ_END, OBJ_START
+from policies.janus.folder import TOKENIZER
 
 BOS = "<｜begin▁of▁sentence｜>"
 EOS = "<｜end▁of▁sentence｜>"
@@ -34,20 +35,27 @@ class ChainTokenizer:
         self._before, _, self._after = template.partition("{caption}")
         tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None])
         self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
+        self.placeholder: int | None = tokenizer.token_to_id(IMAGE_PLACEHOLDER)  # for reading images, which drawing does without
 
     @classmethod
     def load(cls, folder: Path, template: str) -> ChainTokenizer:
-        file = folder / "tokenizer.json"
+        file = folder / TOKENIZER
         if not file.is_file():
-            raise ValueError(f"{folder} has no tokenizer.json: it is not a Janus checkpoint folder")
+            raise ValueError(f"{folder} has no {TOKENIZER}: it is not a Janus checkpoint folder")
         try:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{file} cannot be read as a tokenizer ({error}): it must be made or fetched again") from error
         return cls(tokenizer, template)
 
-    def __len__(self) -> int:
-        return self._tokenizer.get_vocab_size()
+    def save(self, folder: Path) -> None:
+        """Writes `tokenizer.json`, with the tokens of the grammar."""
+        self._tokenizer.save(str(folder / TOKENIZER))
+
+    @property
+    def rows(self) -> int:
+        """How many embedding rows it needs: its highest id and those below."""
+        return max(self._tokenizer.get_vocab().values()) + 1
 
     def _id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)
@@ -57,8 +65,8 @@ class ChainTokenizer:
 
     def prompt_ids(self, caption: str) -> tuple[int, ...]:
         """The prompt with BOS in front, ready for the chain."""
-        spoken = caption.strip() if OPENING.search(self._before) else caption.rstrip()  # upstream strips the whole message
-        text = (self._before + spoken + self._after).strip()
+        spoken = caption.lstrip() if OPENING.search(self._before) else caption
+        text = ((self._before + spoken).rstrip() + self._after).strip()  # upstream strips the whole message, then the prompt
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
 
@@ -96,6 +104,6 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes `tokenizer.json`, and beside it what transformers' AutoTokenizer needs to open it."""
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / TOKENIZER))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+IMAGES, PIXELS = 64, 2**20  # at a time at most: of 384 x 384 it is 7, whose widest activations take half a GB each
 TEMPERATURE = 0.1  # of the similarities when a code is looked for in training
 FINDING_WEIGHT = 0.1  # of finding the code beside drawing it
 
@@ -34,10 +35,17 @@ def nearest(vq: torch.nn.Module, latents_BTD: Tensor) -> Tensor:
     return (latents_BTD @ F.normalize(vq.quantize.embedding.weight, dim=-1).T).argmax(-1)
 
 
+def at_a_time(vq: torch.nn.Module) -> int:
+    """How many images are encoded or decoded at once, so that memory does not grow with their number."""
+    height, width = vq.quantize.quant_state_dims
+    levels = len(vq.config.channel_multiplier)
+    return min(IMAGES, max(1, PIXELS // (height * width * 4 ** (levels - 1))))
+
+
 @torch.no_grad()
-def encode(vq: torch.nn.Module, images: Sequence[Image.Image], batch: int = 64) -> list[tuple[int, ...]]:
+def encode(vq: torch.nn.Module, images: Sequence[Image.Image]) -> list[tuple[int, ...]]:
     """Codes of every image, row by row from the top left."""
-    device = vq.quantize.embedding.weight.device
+    device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
     codes: list[tuple[int, ...]] = []
     for start in range(0, len(images), batch):
         block = pixels(images[start : start + batch]).to(device)
@@ -46,9 +54,9 @@ def encode(vq: torch.nn.Module, images: Sequence[Image.Image], batch: int = 64) 
 
 
 @torch.no_grad()
-def decode(vq: torch.nn.Module, codes: Sequence[tuple[int, ...]], batch: int = 64) -> list[Image.Image]:
+def decode(vq: torch.nn.Module, codes: Sequence[tuple[int, ...]]) -> list[Image.Image]:
     """Images of codes; bytes by truncation, as upstream writes them."""
-    device = vq.quantize.embedding.weight.device
+    device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
     images: list[Image.Image] = []
     for start in range(0, len(codes), batch):
         decoded = vq.decode(torch.tensor(codes[start : start + batch], device=device)).float()

@@ -64,3 +64,43 @@ def test_bfloat16_products_keep_float32_weights_and_logprobs(policy: JanusPolicy
     assert {one.dtype for _, one in named(fast)} == {torch.float32} and rough.values_BT.dtype == torch.float32
     assert not torch.equal(exact.values_BT, rough.values_BT)
     assert torch.allclose(exact.values_BT, rough.values_BT, atol=0.5)
+
+
+def test_without_plans_the_image_follows_the_prompt(janus_folder: Path) -> None:
+    plain = JanusPolicy(janus_folder, template=TEMPLATE, plans=False)
+    prompts = [Prompt(id="7", text="a red circle", category="color")] * 2
+    samples = plain.rollout(prompts, [1, 2], Sampling(max_chain_tokens=8))
+    for sample in samples:
+        assert sample.tokens.chain == (plain._text.boi,) and sample.tokens.forced_end
+        assert (sample.plan.text, sample.plan.objects, sample.plan.bare_text, sample.plan.faults) == ("", (), "", ())
+        assert len(sample.logprobs) == 1 + len(sample.tokens.image) and sample.logprobs[0] == 0.0
+    scored = plain.logprobs([sample.tokens for sample in samples], Sampling())
+    replayed = scored.values_BT[scored.action_BT]
+    assert torch.allclose(replayed, torch.tensor([one for sample in samples for one in sample.logprobs[1:]]), atol=1e-4)
+
+
+def test_without_plans_records_need_no_chain(janus_folder: Path) -> None:
+    plain = JanusPolicy(janus_folder, template=TEMPLATE, plans=False)
+    for tokens in plain.encode([replace(RECORDS[0], chain="no end"), RECORDS[1]]):
+        assert tokens.chain == (plain._text.boi,) and tokens.forced_end
+
+
+def test_bfloat16_weights_draw_and_score_what_they_drew(policy: JanusPolicy, janus_folder: Path) -> None:
+    half = JanusPolicy(janus_folder, template=TEMPLATE, weights="bfloat16", trainable=True)
+    prompts = [Prompt(id=text, text=text, category="color") for text in ("a red circle", "x")]
+    samples = half.rollout(prompts, [1, 2], Sampling(guidance=2.0, max_chain_tokens=8))
+    tokens = [sample.tokens for sample in samples]
+    for sample in samples:
+        assert sample.image.tobytes() == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+    rough, exact = (one.logprobs(tokens, Sampling(guidance=2.0)) for one in (half, policy))
+    assert rough.values_BT.dtype == torch.float32 and rough.values_BT.requires_grad
+    assert torch.allclose(rough.values_BT, exact.values_BT, atol=0.7)
+    recorded = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])
+    replayed = torch.cat([rough.values_BT[row, : len(sample.logprobs)] for row, sample in enumerate(samples)])
+    assert (replayed - recorded).abs().mean() < 0.05
+
+
+def test_settings_of_the_likelihood_change_no_numbers(policy: JanusPolicy, janus_folder: Path) -> None:
+    other = JanusPolicy(janus_folder, template=TEMPLATE, trainable=True, recompute=True, pack=200)
+    tokens = policy.encode(RECORDS)
+    assert torch.allclose(other.logprobs(tokens, Sampling()).values_BT, policy.logprobs(tokens, Sampling()).values_BT, atol=1e-4)

@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize
 from mini_world import BENCHMARK, POLICY, TEMPLATE, FakeWorkspace, MiniBenchmark
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
 from harness.components import make
+from harness.keys import key
 from harness.protocols import Sampling
-from harness.types import Prompt
+from harness.stages import DamagedStageError, StageStore
+from harness.types import Prompt, Stage
 from policies.janus import tiny
 from policies.janus.policy import JanusPolicy
+from policies.janus.recipe import Janus, TinyJanus
 
 CONFIG = {"policies": POLICY, "benchmarks": BENCHMARK, "sft_seed": 3}
+JANUS = {
+    "_target_": "policies.janus.recipe.Janus",
+    "checkpoint": "someone/janus",
+    "revision": "main",
+    "template": TEMPLATE,
+    "plans": True,
+    "precision": "float32",
+    "weights": "float32",
+    "recompute": False,
+    "pack": None,
+}
+
+
+class Silent:
+    """A reporter of stages that says nothing."""
+
+    def begin(self, stage: Stage) -> None: ...
+
+    def wait(self, stage: Stage, owner: object) -> None: ...
+
+    def progress(self, step: int, total: int, metrics: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +66,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> FakeWorkspace:
     ids=["precision", "template", "patch_size", "image_size"],
 )
 def test_wrong_settings(changes: dict[str, Any], message: str) -> None:
-    from policies.janus.recipe import TinyJanus
-
     settings = {name: value for name, value in POLICY.items() if name != "_target_"}
     with pytest.raises(ValueError) as caught:
         TinyJanus(**settings | changes)
@@ -96,3 +121,87 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = works
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (first.folder / "checkpoint" / name).read_bytes() == (second.folder / "checkpoint" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "float16"}, "policies.precision='float16': allowed are float32, bfloat16, auto"),
+        ({"weights": "float16"}, "policies.weights='float16': allowed are float32 and bfloat16"),
+        ({"weights": "bfloat16"}, "policies.precision=float32 cannot be had with policies.weights=bfloat16"),
+        ({"template": "{caption} {caption}"}, "policies.template='{caption} {caption}': it must hold {caption} once"),
+        ({"plans": "yes"}, "policies.plans='yes': give true or false"),
+        ({"recompute": 1}, "policies.recompute=1: give true or false"),
+        ({"pack": 0}, "policies.pack=0: give a number of tokens from 1, or null"),
+        ({"checkpoint": None}, "policies.checkpoint=None: give a text"),
+        ({"revision": 7}, "policies.revision=7: give a text"),
+    ],
+)
+def test_wrong_settings_of_a_published_checkpoint(changes: dict[str, Any], message: str) -> None:
+    settings = {name: value for name, value in JANUS.items() if name != "_target_"}
+    with pytest.raises(ValueError) as caught:
+        Janus(**settings | changes)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_folder_counts_by_what_the_checkpoint_is_made_of_wherever_it_lies(janus_folder: Path, tmp_path: Path) -> None:
+    here, there = (Path(shutil.copytree(janus_folder, tmp_path / name)) for name in ("here", "there"))
+    (there / "README.md").write_text("other words")
+    stage, same = (make({**JANUS, "checkpoint": str(place)}).start(CONFIG) for place in (here, there))
+    assert stage.name == "checkpoint" and key(stage) == key(same)
+    weights = bytearray((there / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (there / "model.safetensors").write_bytes(weights)
+    assert key(make({**JANUS, "checkpoint": str(there)}).start(CONFIG)) != key(stage)
+
+
+def test_a_folder_becomes_a_stage_of_links_that_is_loaded(janus_folder: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(janus_folder, tmp_path / "model"))
+    recipe = make({**JANUS, "checkpoint": str(place), "plans": False, "pack": 64})
+    store, stage = StageStore(tmp_path / "stages"), recipe.start(CONFIG)
+    folder = store.make(stage, Silent())
+    assert store.is_complete(stage) and (folder / "checkpoint" / "model.safetensors").is_symlink()
+    policy = recipe.load(folder / "checkpoint", trainable=True)
+    (sample,) = policy.rollout([Prompt(id="0", text="a red circle", category="color")], [1], Sampling())
+    assert sample.plan.text == "" and any(parameter.requires_grad for parameter in policy.module.parameters())
+    place.rename(tmp_path / "elsewhere")
+    moved = make({**JANUS, "checkpoint": str(tmp_path / "elsewhere")}).start(CONFIG)
+    with pytest.raises(DamagedStageError, match="is missing, so that stage is damaged: delete the folder"):
+        store.is_complete(moved)
+
+
+def test_a_hub_id_becomes_a_stage_that_fetches_it() -> None:
+    stage = make(JANUS).start(CONFIG)
+    assert (stage.name, stage.program) == ("checkpoint", "policies.janus.fetch.download")
+    assert stage.settings == {"repository": "someone/janus", "revision": "main"} and not stage.external
+
+
+@pytest.mark.parametrize("checkpoint", ["janus", "a/b/c", "./model", "/nowhere/model", "~/nowhere", "some one/janus", "../x"])
+def test_what_is_neither_a_folder_nor_a_hub_id_is_refused_at_planning(checkpoint: str) -> None:
+    with pytest.raises(ValueError, match=r"policies\.checkpoint=.*: there is no such folder, and it is no hub id \(owner/name\)"):
+        make({**JANUS, "checkpoint": checkpoint}).start(CONFIG)
+
+
+def test_a_folder_of_something_else_is_refused_at_planning(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no config\.json"):
+        make({**JANUS, "checkpoint": str(tmp_path)}).start(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "plans"),
+    [
+        ("janus_pro_1b", "deepseek-ai/Janus-Pro-1B", True),
+        ("janus_pro_7b", "deepseek-ai/Janus-Pro-7B", True),
+        ("got_r1_1b", "gogoduan/GoT-R1-1B", True),
+        ("got_r1_7b", "gogoduan/GoT-R1-7B", True),
+        ("janus_pro_1b_plain", "deepseek-ai/Janus-Pro-1B", False),
+        ("janus_pro_7b_plain", "deepseek-ai/Janus-Pro-7B", False),
+    ],
+)
+def test_every_published_policy_composes(name: str, checkpoint: str, plans: bool) -> None:
+    with initialize(version_base="1.3", config_path=None):
+        settings = OmegaConf.to_container(compose("config", [f"policies={name}"]).policies, resolve=True)
+    assert (settings["checkpoint"], settings["plans"]) == (checkpoint, plans)
+    assert settings["template"].startswith("User: Follow the caption" if plans else "<|User|>: {caption}")
+    recipe = make(settings)
+    assert recipe.trainable and recipe.start(CONFIG).settings["repository"] == checkpoint

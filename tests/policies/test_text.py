@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mini_world import TEMPLATE
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer
 
 from policies.janus import text
@@ -27,7 +28,7 @@ def test_special_tokens_are_found_by_name(chains: ChainTokenizer) -> None:
     specials = {"bos": text.BOS, "eos": text.EOS, "pad": text.PAD, "boi": text.END}
     for name, token in specials.items():
         assert TRAINED.token_to_id(token) == getattr(chains, name)
-    assert len(chains) == TRAINED.get_vocab_size()
+    assert chains.rows == TRAINED.get_vocab_size()
 
 
 def test_the_prompt_is_stripped_as_upstream_strips_it_and_begins_with_bos(chains: ChainTokenizer) -> None:
@@ -42,8 +43,6 @@ def test_a_template_that_writes_bos_itself_gets_no_second_one() -> None:
 
 
 def test_upstreams_prompts_are_reproduced(conformance_dir: Path) -> None:
-    import json
-
     golden = json.loads((conformance_dir / "janus_tiny" / "golden_got.json").read_text(encoding="utf-8"))
     template = "User: Follow the caption to generate an image through a chain of thought process: {caption}\n\nAssistant:"
     chains = ChainTokenizer.load(conformance_dir / "janus_tiny" / "checkpoint", template)
@@ -74,7 +73,7 @@ def test_a_chain_goes_in_and_comes_out_with_its_tags(chains: ChainTokenizer) -> 
 
 
 def test_any_ids_come_out_as_some_text(chains: ChainTokenizer) -> None:
-    assert isinstance(chains.chain_text(range(len(chains))), str)
+    assert isinstance(chains.chain_text(range(chains.rows)), str)
 
 
 def test_the_grammars_tokens_are_appended_where_a_checkpoint_lacks_them(conformance_dir: Path) -> None:
@@ -86,6 +85,28 @@ def test_the_grammars_tokens_are_appended_where_a_checkpoint_lacks_them(conforma
     assert [chains.chain_ids(token) for token in ("<|box_start|>", "<|box_end|>", "<|obj_start|>", "<|obj_end|>")] == [
         (size + place,) for place in range(4)
     ]
+
+
+def test_tokens_of_the_grammar_that_are_there_keep_their_ids_and_only_the_others_are_appended() -> None:
+    tokenizer = Tokenizer.from_str(TRAINED.to_str().replace("<|box_end|>", "<|was_box_end|>").replace("<|obj_end|>", "<|was_obj_end|>"))
+    before = {token: tokenizer.token_to_id(token) for token in ("<|box_start|>", "<|obj_start|>")}
+    size = tokenizer.get_vocab_size()
+    chains = ChainTokenizer(tokenizer, TEMPLATE)
+    found = {token: chains.chain_ids(token) for token in text.GOT}
+    assert found == {token: (place,) for token, place in {**before, "<|box_end|>": size, "<|obj_end|>": size + 1}.items()}
+
+
+def test_rows_count_to_the_highest_id_where_ids_have_gaps() -> None:
+    tokenizer = Tokenizer(models.BPE(vocab={"a": 0, "b": 99}, merges=[]))
+    tokenizer.add_special_tokens(list(text.SPECIAL))
+    assert tokenizer.get_vocab_size() < 100 == ChainTokenizer(tokenizer, TEMPLATE).rows
+
+
+def test_what_was_appended_is_saved(tmp_path: Path, conformance_dir: Path) -> None:
+    chains = ChainTokenizer.load(conformance_dir / "janus_tiny" / "checkpoint", TEMPLATE)
+    chains.save(tmp_path)
+    saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [saved.token_to_id(token) for token in text.GOT] == [chains.chain_ids(token)[0] for token in text.GOT]
 
 
 def test_saved_it_opens_as_an_ordinary_tokenizer(tmp_path: Path, chains: ChainTokenizer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,10 +29,11 @@ def test_pixels_are_from_minus_one_to_one_with_channels_first() -> None:
     assert found[1, :, 1, 2].tolist() == pytest.approx([-1.0, 1.0, 51 / 127.5 - 1])
 
 
-def test_codes_are_the_nearest_of_the_normalised_entries(policy: JanusPolicy) -> None:
+def test_codes_are_the_nearest_of_the_normalised_entries(policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vq, "IMAGES", 2)
     module = policy.module.model.vqmodel
     images = pictures(5)
-    found = vq.encode(module, images, batch=2)
+    found = vq.encode(module, images)
     with torch.no_grad():
         raw = module.quant_conv(module.encoder(vq.pixels(images))).permute(0, 2, 3, 1).reshape(5, 9, -1).double().numpy()
     entries = module.quantize.embedding.weight.detach().double().numpy()
@@ -44,13 +46,25 @@ def test_codes_are_the_nearest_of_the_normalised_entries(policy: JanusPolicy) ->
     assert len({code for codes in found for code in codes}) > 1
 
 
-def test_decoded_bytes_are_truncated(policy: JanusPolicy) -> None:
+def test_large_images_are_decoded_few_at_a_time() -> None:
+    def tokenizer(side: int, levels: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            quantize=SimpleNamespace(quant_state_dims=[side, side]), config=SimpleNamespace(channel_multiplier=[1] * levels)
+        )
+
+    assert vq.at_a_time(tokenizer(24, 5)) == 7
+    assert vq.at_a_time(tokenizer(6, 3)) == 64
+    assert vq.at_a_time(tokenizer(400, 5)) == 1
+
+
+def test_decoded_bytes_are_truncated(policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vq, "IMAGES", 2)
     module = policy.module.model.vqmodel
     codes = [tuple(range(9)), tuple(range(9, 18)), (3,) * 9]
     with torch.no_grad():
         values = module.decode(torch.tensor(codes)).double().numpy()
     expected = np.clip((values + 1) / 2 * 255, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    for image, wanted in zip(vq.decode(module, codes, batch=2), expected, strict=True):
+    for image, wanted in zip(vq.decode(module, codes), expected, strict=True):
         assert image.size == (12, 12)
         assert np.abs(np.asarray(image).astype(int) - wanted).max() <= 1  # float32 against float64 at a whole number
         assert (np.asarray(image) == wanted).mean() > 0.99

@@ -1,0 +1,45 @@
+"""Weight files read tensor by tensor, so that a model is never twice in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+AGAIN = "it must be made or fetched again"
+
+
+def read(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of everything in a `.safetensors` or `.bin` file; on disk until it is used, where the format allows.
+
+    Raises:
+        ValueError: the file is damaged, or a `.bin` holds more than tensors (code of a pickle is never run).
+    """
+    return _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
+
+
+def _safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                yield name, tensors.get_tensor(name)
+    except SafetensorError as error:
+        raise ValueError(f"{file} cannot be read as safetensors ({error}): {AGAIN}") from error
+
+
+def _pickled(file: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        values = torch.load(file, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(file))
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
+        if "GLOBAL" in str(error):
+            raise ValueError(f"{file} would run code when opened and is refused: give the same model as safetensors") from error
+        raise ValueError(f"{file} cannot be read as weights ({type(error).__name__}): {AGAIN}") from error
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise ValueError(f"{file} is no plain mapping of names to weights: give what save_pretrained wrote")
+    yield from values.items()
