@@ -9,7 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,10 @@ from harness.arguments import UsageError, known
 from harness.command import Choice
 from harness.components import make
 from harness.launch.cluster import job_environment
-from harness.protocols import Sampling
+from harness.protocols import Race, Sampling
 from harness.reward import RewardFunction, used_components
 from harness.seeds import derive, of_batch
-from harness.stages import load_program
+from harness.stages import load_program, peak_memory_mb, reset_peak_memory
 from harness.types import Prompt, Sample, Stage
 
 REPEATS = 5
@@ -32,7 +32,8 @@ Prints how fast this machine draws, trains and scores.
 
   python -m harness.bench [rollout] [grpo] [score]
 
-rollout    tokens a second of whole rollouts, and of chains and images apart
+rollout    tokens a second of whole rollouts, and of chains and images apart; then the policy's
+           rollouts of a larger random model beside other systems that can make them (minutes)
 grpo       training steps a minute: rollouts, rewards and update
 score      images a second through the benchmark's scorers and through the reward
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
@@ -70,6 +71,9 @@ def bench(words: list[str]) -> None:
         for name in names:
             for figure in BENCHES[name](chosen):
                 print(f"{figure}; {_machine(chosen)}", flush=True)
+            if name == "rollout":
+                for lap in laps(chosen):
+                    print(lap, flush=True)
 
 
 def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -107,6 +111,57 @@ def rollout(chosen: Choice) -> list[Figure]:
         ),
         Figure(name="rollout, images", amount=image, unit="tokens/s", seconds=image_seconds, setting=f"{batch}, chains cut to one token"),
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lap:
+    """What one system took for the rollouts of a race: seconds by phase, MB at its peak; `first_s` is the first system's whole time."""
+
+    race: Race
+    system: str
+    seconds: Mapping[str, float]
+    peak_mb: float
+    first_s: float
+    floor_s: float
+
+    def __str__(self) -> str:
+        total = sum(self.seconds.values())
+        ratio = f"{self.first_s / total:.2f} x {next(iter(self.race.systems))}"
+        rates = ", ".join(f"{phase} {self.race.tokens[phase] / seconds:,.0f} tokens/s" for phase, seconds in self.seconds.items())
+        floor = f"{100 * self.floor_s / total:.0f} % of what the device allows"
+        whole = f"{self.race.samples / total:>7.3f} samples/s  {ratio}"
+        return f"{self.race.setting:<20} {self.system:<9} {whole}; {rates}; {total:.1f} s, {floor}; peak {self.peak_mb:,.0f} MB"
+
+
+def laps(chosen: Choice) -> Iterator[Lap | str]:
+    """The policy's rollouts beside those of other systems: every system once, one after the other."""
+    recipe = make(chosen.samples.settings["policy"])
+    work = ""
+    for race in getattr(recipe, "races", tuple)():
+        if race.work != work:
+            work = race.work
+            yield f"{work}; {_machine(chosen, precision=False)}"
+        floor_s, first_s = race.floor_s(), 0.0
+        for name, run in race.systems.items():
+            memory = _Peak()
+            seconds = run()
+            first_s = first_s or sum(seconds.values())
+            yield Lap(race=race, system=name, seconds=seconds, peak_mb=memory.mb(), first_s=first_s, floor_s=floor_s)
+
+
+class _Peak:
+    """The highest memory since it was made: of the GPU where there is one, else of the process."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._gpu = torch.cuda if torch.cuda.is_available() else None
+        if self._gpu:
+            self._gpu.reset_peak_memory_stats()
+        reset_peak_memory()
+
+    def mb(self) -> float:
+        return self._gpu.max_memory_allocated() / 2**20 if self._gpu else peak_memory_mb()
 
 
 def grpo(chosen: Choice) -> list[Figure]:
@@ -199,11 +254,11 @@ def _timed(work: Callable[[], Any]) -> list[float]:
     return seconds
 
 
-def _machine(chosen: Choice) -> str:
+def _machine(chosen: Choice, *, precision: bool = True) -> str:
     threads = f"{chosen.threads} thread{'s' if chosen.threads > 1 else ''}"
-    precision = chosen.cell.config["policies"].get("precision", "of the checkpoint")
+    products = f", precision {chosen.cell.config['policies'].get('precision', 'of the checkpoint')}" if precision else ""
     torch = provenance.versions().get("torch", "not there")
-    return f"{threads}, precision {precision}; {provenance.hardware()}, torch {torch}"
+    return f"{threads}{products}; {provenance.hardware()}, torch {torch}"
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ import pytest
 
 from harness import bench, provenance
 from harness.arguments import UsageError
+from harness.protocols import Race
 
 TOY = Path(__file__).resolve().parent / "toy"
+sys.path.append(str(TOY))
+from toy_parts import ToyPolicy  # noqa: E402
 
 
 @pytest.fixture
@@ -31,6 +34,37 @@ def test_every_figure_names_machine_threads_precision_and_batch(command):
     for line in lines:
         for part in ("batch", "5 repeats", "1 thread, precision of the checkpoint", provenance.hardware()):
             assert part in line
+
+
+def test_rollouts_are_raced_against_other_systems(command, monkeypatch):
+    begun = []
+
+    def races(_):
+        for samples in (8, 32):
+            yield Race(
+                work="a middling model",
+                setting=f"{samples} samples",
+                samples=samples,
+                tokens={"chain": 100, "image": 300},
+                systems={
+                    "theirs": lambda: begun.append("theirs") or {"chain": 10.0, "image": 30.0},
+                    "ours": lambda: begun.append("ours") or {"chain": 4.0, "image": 12.0},
+                },
+                floor_s=lambda: 8.0,
+            )
+
+    monkeypatch.setattr(ToyPolicy, "races", races, raising=False)
+    code, lines, _ = command("rollout")
+    assert code == 0 and begun == ["theirs", "ours"] * 2
+    work, theirs, ours, *_ = lines[3:]
+    assert work.startswith("a middling model; 1 thread; ") and len(lines) == 3 + 1 + 4
+    assert theirs.split(";")[0].split() == ["8", "samples", "theirs", "0.200", "samples/s", "1.00", "x", "theirs"]
+    assert ours.split(";")[:3] == [
+        "8 samples            ours        0.500 samples/s  2.50 x theirs",
+        " chain 25 tokens/s, image 25 tokens/s",
+        " 16.0 s, 50 % of what the device allows",
+    ]
+    assert ours.split("peak ")[1].endswith(" MB")
 
 
 def test_steps_are_timed_in_a_folder_that_is_thrown_away(command, tmp_path):

@@ -2,6 +2,8 @@
 
 With a generator per sample a sample's tokens depend on its prompt and seed alone, never on the batch
 it was drawn in: all its uniform numbers are drawn at once and a token is read off the inverse CDF.
+
+Shapes: B samples, V ids (text vocabulary or image codes).
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ from harness.protocols import Sampling
 
 
 class Draw(Protocol):
-    def chain(self, logits_BV: Tensor, step: int) -> Tensor: ...
+    """Picks an id a row from raw logits; returns the ids [B] and their log-probs [B] (`chosen_logprob`)."""
 
-    def image(self, logits_BV: Tensor, step: int) -> Tensor: ...
+    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]: ...
+
+    def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """`logits` as `guide` reads them: [B, V], or [2 * B, V] with guidance."""
+        ...
 
 
 class PerSample:
@@ -30,42 +36,59 @@ class PerSample:
         self._uniforms_BT = torch.stack(rows).to(device)
         self._sampling = sampling
 
-    def chain(self, logits_BV: Tensor, step: int) -> Tensor:
+    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
         return self._pick(logits_BV, self._sampling.text_temperature, step)
 
-    def image(self, logits_BV: Tensor, step: int) -> Tensor:
-        return self._pick(logits_BV, self._sampling.image_temperature, self._sampling.max_chain_tokens + step)
+    def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        guided_BV = guide(logits, self._sampling.guidance)
+        return self._pick(guided_BV, self._sampling.image_temperature, self._sampling.max_chain_tokens + step)
 
-    def _pick(self, logits_BV: Tensor, temperature: float, column: int) -> Tensor:
+    def _pick(self, logits_BV: Tensor, temperature: float, column: int) -> tuple[Tensor, Tensor]:
         if temperature == 0:
-            return logits_BV.argmax(-1)
-        cdf = torch.softmax(logits_BV.double() / temperature, -1).cumsum(-1)
-        target = self._uniforms_BT[:, column : column + 1] * cdf[:, -1:]
-        return torch.searchsorted(cdf, target, right=True).squeeze(-1).clamp_(max=cdf.shape[-1] - 1)
+            return _greedy(logits_BV)
+        scaled_BV = logits_BV.float() / temperature
+        weights_BV = (scaled_BV - scaled_BV.amax(-1, keepdim=True)).exp_()
+        cdf_BV = weights_BV.cumsum(-1, dtype=torch.float64)
+        total_B1 = cdf_BV[:, -1:]
+        ids_B1 = torch.searchsorted(cdf_BV, self._uniforms_BT[:, column : column + 1] * total_B1, right=True)
+        ids_B1.clamp_(max=logits_BV.shape[-1] - 1)
+        return ids_B1[:, 0], (weights_BV.gather(-1, ids_B1).log() - total_B1.log()).float()[:, 0]
 
 
 class Upstream:
     """GoT-R1's script: one seeded stream, one multinomial call a step over all rows."""
 
-    def __init__(self, seeds: Sequence[int], sampling: Sampling, device: torch.device) -> None:
-        self._generator = torch.Generator(device).manual_seed(seeds[0])
+    def __init__(self, seed: int, sampling: Sampling, device: torch.device) -> None:
+        self._generator = torch.Generator(device).manual_seed(seed)
         self._sampling = sampling
 
-    def chain(self, logits_BV: Tensor, step: int) -> Tensor:
+    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
         return self._pick(logits_BV, self._sampling.text_temperature)
 
-    def image(self, logits_BV: Tensor, step: int) -> Tensor:
-        return self._pick(logits_BV, self._sampling.image_temperature)
+    def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        return self._pick(guide(logits, self._sampling.guidance), self._sampling.image_temperature)
 
-    def _pick(self, logits_BV: Tensor, temperature: float) -> Tensor:
+    def _pick(self, logits_BV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         if temperature == 0:
-            return logits_BV.argmax(-1)
-        return torch.multinomial(torch.softmax(logits_BV / temperature, -1), 1, generator=self._generator).squeeze(-1)
+            return _greedy(logits_BV)
+        ids_B = torch.multinomial(torch.softmax(logits_BV / temperature, -1), 1, generator=self._generator).squeeze(-1)
+        return ids_B, chosen_logprob(logits_BV, ids_B, temperature)
 
 
-def draw(seeds: Sequence[int], sampling: Sampling, image_tokens: int, device: torch.device) -> Draw:
-    if sampling.random == "per_sample":
-        return PerSample(seeds, sampling, image_tokens, device)
-    if len(set(seeds)) != 1:
-        raise ValueError("rollout.random=upstream draws all samples from one stream: give every sample the same seed")
-    return Upstream(seeds, sampling, device)
+def _greedy(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
+    ids_B = logits_BV.argmax(-1)
+    return ids_B, chosen_logprob(logits_BV, ids_B, 0.0)
+
+
+def guide(logits: Tensor, guidance: float) -> Tensor:
+    """Guided logits of conditional rows stacked on unconditional ones: u + w (c - u), in float32; as they are for w <= 1."""
+    if guidance <= 1:
+        return logits
+    conditional, unconditional = logits.float().chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def chosen_logprob(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    """Log-prob of `ids` under softmax(logits / temperature) in float32; greedy (0) is scored at temperature 1."""
+    scaled = logits.float() / (temperature or 1.0)
+    return scaled.gather(-1, ids[..., None]).squeeze(-1) - scaled.logsumexp(-1)

@@ -14,11 +14,12 @@ def products(precision: str, device: str) -> AbstractContextManager[None]:
     about five times as fast as float32) and float32 elsewhere.
     """
     if precision == "auto":
-        precision = "bfloat16" if _native_bfloat16(device) else "float32"
+        precision = "bfloat16" if native_bfloat16(device) else "float32"
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _native_bfloat16(device: str) -> bool:
+def native_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 numbers itself."""
     if device != "cpu":
         return torch.cuda.is_bf16_supported()
     features = torch.cpu.get_capabilities()

@@ -1,14 +1,15 @@
-"""The engine draws what GoT-R1's own program drew: chains, guided image tokens, log-probs, pixels (float32).
+"""The engine computes and draws what upstream's own programs did, in float32: logits, chains, image tokens, log-probs, pixels.
 
-The weights of the golden model are brought into transformers' layout by the key list that comes with it.
-Cases in which several images share one chain belong to upstream's command, not to an engine of one chain
-per sample, and are left out.
+Runs over every case of every `janus_*` folder that is found. The programs are GoT-R1's (`golden_got`), Janus's own, which writes
+no chain (`golden_janus`), and the image stage of T2I-R1 (`golden_t2ir1`), whose padding no engine of ours uses: its rows are built here.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,66 +18,188 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import JanusConfig, JanusForConditionalGeneration
+from torch import Tensor
+from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Sampling
-from policies.janus import vq
-from policies.janus.engine import Engine
+from policies.janus import checkpoint, engine, vq
+from policies.janus.cache import Part, Stream, mask
+from policies.janus.decoder import Decoder
+from policies.janus.draw import Upstream, guide
+from policies.janus.engine import Engine, Rollouts
+from policies.janus.steps import Sliced
 
 ROOT = Path(os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance"))
-FOLDERS = sorted(folder for folder in ROOT.glob("janus_*") if (folder / "golden_got.json").is_file())
+BOS = "<｜begin▁of▁sentence｜>"
+LOGITS = {"rtol": 0.0, "atol": 2e-4}  # other batch shapes and a kept cache: up to 1e-4 on logits of size 14
+LOGPROBS = {"rtol": 0.0, "atol": 1e-3}
+BOTH_ROWS = math.nextafter(1.0, 2.0)  # guidance that is 1 in float32 and runs the unconditional rows too, as Janus's program always does
 
 
-def _golden(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "golden_got.json").read_text(encoding="utf-8"))
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
-CASES = [(folder, case) for folder in FOLDERS for case in _golden(folder)["cases"] if case["parallel_size"] == 1]
+def _cases(part: str, *, guided: bool = False) -> list[Any]:
+    files = sorted(ROOT.glob(f"janus_*/golden_{part}.json"))
+    cases = [(file.parent, case) for file in files for case in _json(file)["cases"] if not guided or case["cfg_weight"] > 1]
+    found = [pytest.param(folder, case, id=f"{folder.name}-{case['name']}") for folder, case in cases]
+    nothing = pytest.mark.skip(reason=f"no janus_*/golden_{part}.json under {ROOT}: set CONFORMANCE_DIR")
+    return found or [pytest.param(None, None, marks=nothing)]
 
 
 @lru_cache(maxsize=1)
 def _model(folder: Path) -> JanusForConditionalGeneration:
-    upstream = load_file(folder / "checkpoint" / "model.safetensors")
-    weights: dict[str, torch.Tensor] = {}
-    for entry in json.loads((folder / "key_mapping.json").read_text(encoding="utf-8")):
-        value = upstream.get(entry["original"])
-        if entry["op"] == "copy":
-            weights[entry["native"][0]] = value
-        elif entry["op"].startswith("squeeze"):
-            weights[entry["native"][0]] = value.squeeze(0)
-        elif entry["op"].startswith("split"):
-            weights |= dict(zip(entry["native"], value.chunk(3), strict=True))
-    config = JanusConfig(**json.loads((folder / "native_config.json").read_text(encoding="utf-8")))
-    model = JanusForConditionalGeneration(config).eval()
-    model.load_state_dict(weights)
-    return model
+    torch.set_num_threads(1)
+    return checkpoint.load(folder / "checkpoint")
 
 
-@pytest.mark.skipif(not CASES, reason=f"no janus_* goldens under {ROOT}: set CONFORMANCE_DIR")
-@pytest.mark.parametrize(("folder", "case"), CASES, ids=lambda value: value["name"] if isinstance(value, dict) else value.name)
-def test_the_engine_draws_what_upstream_drew(folder: Path, case: dict[str, Any]) -> None:
-    golden = _golden(folder)
-    model = _model(folder)
-    ids = golden["special_ids"]
-    engine = Engine(model, bos=ids["<｜begin▁of▁sentence｜>"], pad=golden["pad_id"], boi=golden["boi_id"])
-    sampling = Sampling(
-        guidance=case["cfg_weight"],
-        text_temperature=case["text_temperature"],
-        image_temperature=case["image_temperature"],
-        max_chain_tokens=600,
-        random="upstream",
+@lru_cache(maxsize=3)
+def _tensors(folder: Path, part: str) -> dict[str, Tensor]:
+    return load_file(folder / f"golden_{part}.safetensors")
+
+
+def _ids(folder: Path) -> dict[str, int]:
+    golden = _json(folder / "golden_got.json")
+    return {"bos": golden["special_ids"][BOS], "pad": golden["pad_id"], "boi": golden["boi_id"]}
+
+
+class Observed(Upstream):
+    """Keeps the raw logits that every draw is made from."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.chains: list[Tensor] = []
+        self.images: list[Tensor] = []
+
+    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        self.chains.append(logits_BV[0].clone())
+        return super().chain(logits_BV, step)
+
+    def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        self.images.append(logits.clone())
+        return super().image(logits, step)
+
+
+def _drawn(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, prompt: list[int], case: dict[str, Any], **settings: Any
+) -> tuple[Rollouts, Observed]:
+    """One call of upstream's program: `parallel_size` equal prompts with one seed."""
+    observed: list[Observed] = []
+    monkeypatch.setattr(engine, "Upstream", lambda *args: observed.append(Observed(*args)) or observed[-1])
+    images = case["parallel_size"]
+    drawn = Engine(_model(folder), **_ids(folder)).rollout(
+        [tuple(prompt)] * images, [case.get("seed", case.get("torch_seed"))] * images, Sampling(random="upstream", **settings)
     )
-    prompt = tuple(golden["prompts"][case["caption"]]["prompt_ids"])
-    drawn = engine.rollout([prompt], [case["seed"]], sampling)
-    (tokens,) = drawn.tokens
-    assert list(tokens.chain) == case["chain_ids"]
-    assert tokens.forced_end == case["forced_boi"]
-    assert [list(tokens.image)] == case["image_tokens"]
-    tensors = load_file(folder / "golden_got.safetensors")
-    (image,) = vq.decode(model.model.vqmodel, [tokens.image])
-    difference = torch.from_numpy(np.asarray(image).astype(int)) - tensors[f"{case['name']}/image_u8"][0].int()
-    assert difference.abs().max() <= 1  # float32 at the edge of a whole number
-    if f"{case['name']}/chain_logprobs" in tensors:
-        expected = [*tensors[f"{case['name']}/chain_logprobs"].tolist(), *tensors[f"{case['name']}/image_logprobs"][0].tolist()]
-        recorded = [*drawn.logprobs[0][: len(tokens.chain) - tokens.forced_end], *drawn.logprobs[0][len(tokens.chain) :]]
-        assert recorded == pytest.approx(expected, abs=1e-3)
+    assert len(observed) == 1
+    return drawn, observed[0]
+
+
+def _interleaved(logits: list[Tensor], copies: int) -> Tensor:
+    """[steps, rows, codes] as upstream orders rows: conditional, unconditional, conditional, ..."""
+    return torch.stack([one.unflatten(0, (copies, -1)).transpose(0, 1).flatten(0, 1) for one in logits])
+
+
+def _check_images(folder: Path, case: dict[str, Any], drawn: Rollouts, observed: Observed, golden: dict[str, Tensor]) -> None:
+    name, images = case["name"], case["parallel_size"]
+    assert [list(tokens.image) for tokens in drawn.tokens] == case["image_tokens"]
+    torch.testing.assert_close(_interleaved(observed.images, len(observed.images[0]) // images), golden[f"{name}/gen_logits"], **LOGITS)
+    pixels = np.stack([np.asarray(image) for image in vq.decode(_model(folder).model.vqmodel, [one.image for one in drawn.tokens])])
+    assert np.array_equal(pixels, golden[f"{name}/image_u8"].numpy())
+    vqmodel, codes = _model(folder).model.vqmodel, torch.tensor(case["image_tokens"])
+    with torch.no_grad():
+        torch.testing.assert_close(vqmodel.decode(codes), golden[f"{name}/decoded"], rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases("got"))
+def test_got_r1(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    golden, name = _tensors(folder, "got"), case["name"]
+    prompt = _json(folder / "golden_got.json")["prompts"][case["caption"]]["prompt_ids"]
+    settings = {name: case[name] for name in ("text_temperature", "image_temperature")}
+    drawn, observed = _drawn(monkeypatch, folder, prompt, case, guidance=case["cfg_weight"], max_chain_tokens=600, **settings)
+    for tokens in drawn.tokens:
+        assert list(tokens.chain) == case["chain_ids"]
+        assert tokens.forced_end == case["forced_boi"]
+        assert [*tokens.prompt, *tokens.chain] == case["image_row_ids_cond"]
+    torch.testing.assert_close(_recorded(case, observed.chains), golden[f"{name}/chain_logits"], **LOGITS)
+    _check_images(folder, case, drawn, observed, golden)
+    sampled = len(case["chain_ids"]) - case["forced_boi"]
+    for index, logprobs in enumerate(drawn.logprobs):
+        if f"{name}/chain_logprobs" in golden:
+            torch.testing.assert_close(torch.tensor(logprobs[:sampled]), golden[f"{name}/chain_logprobs"], **LOGPROBS)
+        if f"{name}/image_logprobs" in golden:
+            image = torch.tensor(logprobs[len(case["chain_ids"]) :])
+            torch.testing.assert_close(image, golden[f"{name}/image_logprobs"][index], **LOGPROBS)
+
+
+def _recorded(case: dict[str, Any], chains: list[Tensor]) -> Tensor:
+    """Those of the chain's logits that the golden file keeps."""
+    assert len(chains) == case["n_chain_model_steps"]
+    if kept := re.fullmatch(r"first (\d+) and last (\d+) .*", case["chain_logits_rows"]):
+        first, last = map(int, kept.groups())
+        chains = chains if len(chains) <= first + last else [*chains[:first], *chains[-last:]]
+    return torch.stack(chains)
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases("got", guided=True))
+def test_the_unconditional_row_is_erased_by_position(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, read = _ids(folder), []
+    prefill = Decoder.prefill
+    embedding = _model(folder).model.language_model.embed_tokens.weight
+
+    def reading(self: Decoder, embeds_RTH: Tensor) -> tuple[Tensor, Part]:
+        read.append(torch.cdist(embeds_RTH[0], embedding).argmin(-1).tolist())
+        return prefill(self, embeds_RTH)
+
+    monkeypatch.setattr(Decoder, "prefill", reading)
+    chain = {"guidance": case["cfg_weight"], "max_chain_tokens": 0}
+    shown = case["image_row_ids_cond"]
+    _drawn(monkeypatch, folder, shown[:-1], {**case, "parallel_size": 1}, **chain)
+    assert read == [shown[:-1], case["image_row_ids_uncond"][:-1]]
+    assert case["image_row_ids_uncond"][-1] == shown[-1] == ids["boi"]
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases("janus"))
+def test_janus_without_a_chain(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    *prompt, boi = case["prompt_ids"]
+    guidance = max(case["cfg_weight"], BOTH_ROWS)
+    settings = {"guidance": guidance, "image_temperature": case["temperature"], "max_chain_tokens": 0}
+    drawn, observed = _drawn(monkeypatch, folder, prompt, case, **settings)
+    assert all(tokens.chain == (boi,) and tokens.forced_end for tokens in drawn.tokens)
+    _check_images(folder, case, drawn, observed, _tensors(folder, "janus"))
+
+
+@pytest.mark.parametrize("folder", sorted(file.parent for file in ROOT.glob("janus_*/golden_got.json")), ids=lambda folder: folder.name)
+def test_text_logits_of_whole_prompts(folder: Path) -> None:
+    model = _model(folder)
+    for index, prompt in enumerate(_json(folder / "golden_got.json")["prompts"]):
+        decoder = Decoder(model.model.language_model, torch.float32, len(prompt["prompt_ids"]))
+        with torch.no_grad():
+            hidden_1TH, _ = decoder.prefill(model.model.language_model.embed_tokens(torch.tensor([prompt["prompt_ids"]])))
+            logits_TV = model.lm_head(hidden_1TH[0])
+        torch.testing.assert_close(logits_TV, _tensors(folder, "got")[f"prompt{index}/text_logits"], **LOGITS)
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases("t2ir1"))
+@torch.no_grad()
+def test_t2i_r1_by_rows_of_its_own(folder: Path, case: dict[str, Any]) -> None:
+    """Right padding before begin-of-image, hidden in conditional rows only, counted as positions in all; the recorded tokens are forced."""
+    model, ids = _model(folder), _ids(folder)
+    shown_BT = torch.tensor(case["input_ids_right_padded"])
+    batch, length = shown_BT.shape
+    tokens_BT = torch.tensor(case["image_tokens"])
+    steps = tokens_BT.shape[1]
+    embed = model.model.language_model.embed_tokens
+    decoder = Decoder(model.model.language_model, torch.float32, length + steps)
+    _, conditional = decoder.prefill(embed(shown_BT))
+    _, erased = decoder.prefill(embed(torch.tensor([[ids["bos"], *[ids["pad"]] * (length - 1)]])))
+    conditional.mask_R1S = mask(torch.tensor(case["attention_mask"]) == 0)
+    streams = [Stream(batch, [part], decoder.tail(batch, steps)) for part in (conditional, erased)]
+    advance = Sliced(decoder, model.model.generation_head, streams, torch.full((2 * batch,), length))
+    drawn = model.prepare_embeddings_for_image_generation(tokens_BT)
+    inputs = [embed(torch.full((batch,), ids["boi"])), *drawn.unbind(1)[:-1]]
+    logits = [advance(one.repeat(2, 1), step) for step, one in enumerate(inputs)]
+    torch.testing.assert_close(_interleaved(logits, 2), _tensors(folder, "t2ir1")[f"{case['name']}/gen_logits"], **LOGITS)
+    if case["temperature"] < 1e-3:  # upstream's way of being greedy
+        best = torch.stack([guide(one, case["cfg_weight"]).argmax(-1) for one in logits], 1)
+        assert best.tolist() == case["image_tokens"]

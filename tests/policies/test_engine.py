@@ -10,6 +10,7 @@ import torch
 from harness.protocols import Sampling
 from harness.types import Prompt, Sample
 from policies.janus.policy import JanusPolicy
+from policies.janus.steps import Replayed
 
 CAPTIONS = ("a red circle", "a blue square on the left of a red circle", "x", "a much longer caption that pads all others by many tokens")
 PROMPTS = [Prompt(id=str(index), text=text, category="color") for index, text in enumerate(CAPTIONS * 3)]
@@ -113,8 +114,99 @@ def test_upstreams_stream_draws_with_one_multinomial_a_step(policy: JanusPolicy)
         drawn = [int(torch.multinomial(torch.softmax(logits, -1), 1)) for logits in naive(policy, sample, sampling)]
     assert not sample.tokens.forced_end
     assert drawn == [*sample.tokens.chain, *sample.tokens.image]
-    with pytest.raises(ValueError, match="same seed"):
-        policy.rollout(PROMPTS[:2], [1, 2], sampling)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_run_of_equal_prompts_and_seeds_is_one_call_of_upstreams(policy: JanusPolicy, guidance: float) -> None:
+    sampling = replace(SAMPLED, random="upstream", guidance=guidance)
+    first, second = PROMPTS[0], PROMPTS[3]
+    together = policy.rollout([first, first, first, second, second, first], [5, 5, 5, 5, 9, 9], sampling)
+    calls = [([first] * 3, [5] * 3), ([second], [5]), ([second], [9]), ([first], [9])]
+    apart = [sample for prompts, seeds in calls for sample in policy.rollout(prompts, seeds, sampling)]
+    assert [sample.tokens for sample in together] == [sample.tokens for sample in apart]
+    assert len({sample.tokens.chain for sample in together[:3]}) == 1
+    assert len({sample.tokens.image for sample in together[:3]}) == 3
+    with torch.no_grad():
+        for sample in together:
+            expected = naive_logprobs(policy, sample, sampling)
+            if sample.tokens.forced_end:
+                expected[len(sample.tokens.chain) - 1] = 0.0
+            assert sample.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_images_of_a_call_are_drawn_by_one_multinomial_a_step(policy: JanusPolicy) -> None:
+    sampling = replace(SAMPLED, random="upstream", image_temperature=0.8)
+    samples = policy.rollout(PROMPTS[:1] * 3, [11] * 3, sampling)
+    torch.manual_seed(11)
+    with torch.no_grad():
+        rows = [naive(policy, sample, sampling) for sample in samples]
+        length = len(samples[0].tokens.chain)
+        assert not samples[0].tokens.forced_end
+        chain = [int(torch.multinomial(torch.softmax(logits, -1), 1)) for logits in rows[0][:length]]
+        steps = [torch.stack(logits) for logits in zip(*(row[length:] for row in rows), strict=True)]
+        images = [torch.multinomial(torch.softmax(logits / 0.8, -1), 1).squeeze(1).tolist() for logits in steps]
+    assert chain == list(samples[0].tokens.chain)
+    assert [list(image) for image in zip(*images, strict=True)] == [list(sample.tokens.image) for sample in samples]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("runs", [(4, 4), (4, 2), (3, 1, 2)], ids=str)
+def test_samples_of_one_prompt_equal_those_drawn_alone(policy: JanusPolicy, runs: tuple[int, ...], guidance: float) -> None:
+    sampling = replace(SAMPLED, guidance=guidance)
+    prompts = [PROMPTS[index] for index, count in enumerate(runs) for _ in range(count)]
+    together = policy.rollout(prompts, SEEDS[: len(prompts)], sampling)
+    for prompt, seed, sample in zip(prompts, SEEDS, together, strict=False):
+        (alone,) = policy.rollout([prompt], [seed], sampling)
+        assert alone.tokens == sample.tokens
+        assert alone.logprobs == pytest.approx(sample.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("random", ["per_sample", "upstream"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_steps_at_fixed_shapes_draw_the_same(policy: JanusPolicy, guidance: float, random: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = replace(SAMPLED, guidance=guidance, random=random)
+    prompts, seeds = [PROMPTS[0], PROMPTS[0], *PROMPTS[:4]], [3, 3, 4, 5, 6, 7]
+    sliced = policy.rollout(prompts, seeds, sampling)
+    monkeypatch.setattr(policy.engine, "steps", Replayed)
+    for bucket in (1, 4, 128):
+        monkeypatch.setattr(Replayed, "bucket", bucket)
+        replayed = policy.rollout(prompts, seeds, sampling)
+        assert [sample.tokens for sample in replayed] == [sample.tokens for sample in sliced]
+        for one, other in zip(replayed, sliced, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("random", ["per_sample", "upstream"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_without_a_chain_the_image_follows_the_prompt(policy: JanusPolicy, guidance: float, random: str) -> None:
+    sampling = Sampling(guidance=guidance, max_chain_tokens=0, random=random)
+    engine = policy.engine
+    prompts = [policy._text.prompt_ids(prompt.text) for prompt in PROMPTS[:4]]
+    drawn = engine.rollout([*prompts, prompts[-1]], [1, 2, 3, 4, 4], sampling)
+    for tokens, logprobs in zip(drawn.tokens, drawn.logprobs, strict=True):
+        assert tokens.forced_end and tokens.chain == (policy._text.boi,)
+        assert len(logprobs) == 1 + engine.image_tokens and logprobs[0] == 0.0
+    replayed = policy.logprobs(drawn.tokens, sampling)
+    for row, logprobs in zip(torch.where(replayed.action_BT, replayed.values_BT, torch.zeros(())), drawn.logprobs, strict=True):
+        assert row.tolist() == pytest.approx(logprobs, abs=1e-4)
+    assert (drawn.tokens[3].image == drawn.tokens[4].image) == (random == "per_sample")
+
+
+def test_weights_are_read_anew_for_every_rollout(policy: JanusPolicy) -> None:
+    before = policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)
+    weight = policy.module.model.language_model.layers[0].mlp.up_proj.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(-3)
+        changed = policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)
+        expected = [naive_logprobs(policy, sample, SAMPLED) for sample in changed]
+        weight.copy_(kept)
+    assert [sample.tokens for sample in changed] != [sample.tokens for sample in before]
+    for sample, logprobs in zip(changed, expected, strict=True):
+        assert [value for value in sample.logprobs if value] == pytest.approx(
+            [value for value, kept in zip(logprobs, sample.logprobs, strict=True) if kept], abs=1e-4
+        )
+    assert [sample.tokens for sample in policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)] == [sample.tokens for sample in before]
 
 
 def test_seeds_decide_the_draw(policy: JanusPolicy) -> None:

@@ -1,0 +1,172 @@
+"""The engine beside transformers' own `generate`, on one random model of middle size: same weights, prompts and work.
+
+The prompts are a GRPO step's: several samples of each, side by side. Both systems write chains of exactly `CHAIN`
+tokens (begin-of-image is all but impossible) by full softmax at temperature 1, then draw a whole image by guidance;
+the VQ decoder takes no part. `generate` runs as it is fastest and right: text mode then image mode, static cache,
+mask, fused attention, no top-k.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers.utils import logging
+
+from harness.protocols import Race, Sampling
+from policies.janus.engine import Engine
+from policies.janus.precision import native_bfloat16
+
+WIDTH, INNER, LAYERS, HEADS, VOCABULARY, CODES, SIDE = 512, 1408, 8, 8, 16384, 4096, 16
+PROMPT, CHAIN, IMAGE, GUIDANCE, GROUP = 107, 100, SIDE**2, 5.0, 8
+BOS, PAD, BOI = 0, 1, 2
+WORK = (
+    f"random Janus of hidden {WIDTH} and {LAYERS} layers: {GROUP} samples a prompt, {PROMPT} tokens of prompt,"
+    f" {CHAIN} of chain, {IMAGE} of image, guidance {GUIDANCE:g}, VQ decoder not counted"
+)
+
+
+def races(device: str) -> Iterator[Race]:
+    """8 and 32 samples in float32, and 8 in bfloat16 where the device multiplies it natively; `GROUP` samples of each prompt."""
+    settings = [(8, torch.float32), (32, torch.float32)] + [(8, torch.bfloat16)] * native_bfloat16(device)
+    for samples, dtype in settings:
+        model = _model().to(device, dtype)
+        distinct_PT = torch.randint(BOI + 1, VOCABULARY, (samples // GROUP, PROMPT), generator=torch.Generator().manual_seed(samples))
+        distinct_PT[:, 0] = BOS
+        prompts_BT = distinct_PT.repeat_interleave(GROUP, 0).to(device)
+        yield Race(
+            work=WORK,
+            setting=f"{samples} samples, {str(dtype).removeprefix('torch.')}",
+            samples=samples,
+            tokens={"chain": samples * CHAIN, "image": samples * IMAGE},
+            systems={"generate": partial(_generate, model, prompts_BT), "engine": partial(_engine, model, prompts_BT)},
+            floor_s=partial(_floor_s, samples, dtype, device),
+        )
+
+
+def _model() -> JanusForConditionalGeneration:
+    torch.manual_seed(0)
+    config = JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=WIDTH,
+            intermediate_size=INNER,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            max_position_embeddings=2048,
+            bos_token_id=BOS,
+            eos_token_id=None,
+        ).to_dict(),
+        vision_config=JanusVisionConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            image_size=4 * SIDE,
+            patch_size=4,
+            projection_dim=WIDTH,
+            num_image_tokens=IMAGE,
+        ).to_dict(),
+        vq_config=JanusVQVAEConfig(
+            num_embeddings=CODES,
+            base_channels=32,
+            latent_channels=32,
+            channel_multiplier=[1, 1, 1],
+            num_res_blocks=1,
+            num_patches=SIDE,
+            projection_dim=WIDTH,
+            image_token_embed_dim=WIDTH,
+        ).to_dict(),
+        tie_word_embeddings=False,
+    )
+    model = JanusForConditionalGeneration(config).eval()
+    with torch.no_grad():  # logits as wide as a trained model's, and 0 for begin-of-image: e^-18 of an average token
+        model.lm_head.weight.normal_(std=6 / WIDTH**0.5)
+        model.lm_head.weight[BOI] = 0
+    model.set_attn_implementation("sdpa")
+    return model
+
+
+@torch.no_grad()
+def _generate(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[str, float]:
+    sampled = {"do_sample": True, "top_k": 0, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": BOI}
+    logging.set_verbosity_error()  # it warns of lengths that its own defaults set
+    text = GenerationConfig(max_new_tokens=CHAIN, min_new_tokens=CHAIN, cache_implementation="static", **sampled)
+    drawn = GenerationConfig(guidance_scale=GUIDANCE, max_length=PROMPT + CHAIN + 1 + IMAGE, **sampled)
+    drawn.generation_kwargs = {"boi_token_id": BOI}
+    begun = _now(prompts_BT)
+    ids_BT = model.generate(prompts_BT, attention_mask=torch.ones_like(prompts_BT), generation_mode="text", generation_config=text)
+    written = _now(prompts_BT)
+    assert ids_BT.shape[1] == PROMPT + CHAIN
+    ids_BT = torch.nn.functional.pad(ids_BT, (0, 1), value=BOI)
+    images_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_mode="image", generation_config=drawn)
+    assert images_BT.shape[1] == IMAGE
+    return {"chain": written - begun, "image": _now(prompts_BT) - written}
+
+
+def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[str, float]:
+    prompts = [tuple(row) for row in prompts_BT.tolist()]
+    engine = _Timed(model, bos=BOS, pad=PAD, boi=BOI)
+    begun = _now(prompts_BT)
+    drawn = engine.rollout(prompts, range(len(prompts)), Sampling(guidance=GUIDANCE, max_chain_tokens=CHAIN))
+    assert all(len(tokens.chain) == CHAIN + 1 for tokens in drawn.tokens)
+    return {"chain": engine.written - begun, "image": _now(prompts_BT) - engine.written}
+
+
+class _Timed(Engine):
+    """Remembers when its chains were written."""
+
+    def _chains(self, logits_BV: Tensor, *rest: object) -> object:
+        chains = super()._chains(logits_BV, *rest)
+        self.written = _now(logits_BV)
+        return chains
+
+
+def _now(like: Tensor) -> float:
+    if like.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
+    """Seconds that the work takes at the device's rates of reading memory and multiplying, both measured here.
+
+    Each step reads every weight it multiplies by once, and the keys and values of every row, of which
+    prompts and the unconditional prefix are one copy; the larger of reading and multiplying counts. Prompts are multiplied only.
+    """
+    bytes_s, flops_s = _rates(dtype, device)
+    prompts = samples // GROUP
+    core = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * INNER)
+    text, image = core + WIDTH * VOCABULARY, core + WIDTH**2 + WIDTH * CODES
+
+    def step_s(rows: int, weights: int, read: int, seen: int) -> float:
+        reading = (weights + 2 * LAYERS * WIDTH * read) * dtype.itemsize / bytes_s
+        return max(reading, (2 * rows * weights + 4 * LAYERS * WIDTH * seen) / flops_s)
+
+    prefix = PROMPT + CHAIN
+    prefill_s = 2 * core * (prompts * PROMPT + prefix) / flops_s
+    chain_s = sum(step_s(samples, text, prompts * PROMPT + samples * step, samples * (PROMPT + step)) for step in range(CHAIN))
+    image_s = 0.0
+    for step in range(IMAGE):
+        own = 2 * samples * step
+        image_s += step_s(2 * samples, image, own + samples * CHAIN + prompts * PROMPT + prefix, own + 2 * samples * prefix)
+    return prefill_s + chain_s + image_s
+
+
+def _rates(dtype: torch.dtype, device: str) -> tuple[float, float]:
+    """Bytes read and floating-point operations a second: of a long sum, and of a large matrix product."""
+    side = 8192 if device == "cuda" else 2048
+    many, square = torch.ones(2**26, dtype=torch.float32, device=device), torch.ones(side, side, dtype=dtype, device=device)
+    return many.nbytes / _best_s(many.sum, many), 2 * side**3 / _best_s(lambda: square @ square, many)
+
+
+def _best_s(work: Callable[[], object], like: Tensor) -> float:
+    seconds = []
+    for _ in range(4):
+        begun = _now(like)
+        work()
+        seconds.append(_now(like) - begun)
+    return min(seconds)
