@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from mini_world import CAPTIONS, TEMPLATE
+from peft import PeftModel
+from safetensors.torch import load_file
 from torch import Tensor
+from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Sampling
 from harness.trainers import lora
@@ -15,6 +20,7 @@ from harness.types import Prompt
 from policies.janus.policy import JanusPolicy
 
 TARGETS = r".*language_model.*\.(q|v)_proj|lm_head|model\.generation_head\.proj_out"
+DECODER = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\..*"  # attention and MLP of the decoder, as the paper's preset has it
 SAMPLING = Sampling(max_chain_tokens=8)
 
 
@@ -91,3 +97,57 @@ def test_targets_that_match_no_trained_layer_are_refused(policy: JanusPolicy, ta
     ):
         lora.add(policy.module, rank=2, alpha=4, targets=targets)
     assert [parameter.requires_grad for parameter in policy.module.parameters()] == before
+
+
+def test_attention_and_mlp_of_the_decoder_are_named_by_one_expression(policy: JanusPolicy) -> None:
+    lora.add(policy.module, rank=2, alpha=4, targets=DECODER)
+    adapted = {name.partition(".lora_")[0] for name, _ in policy.module.named_parameters() if "lora_" in name}
+    parts = (*(f"self_attn.{part}_proj" for part in "qkvo"), *(f"mlp.{part}_proj" for part in ("gate", "up", "down")))
+    assert adapted == {f"model.language_model.layers.{layer}.{part}" for layer in (0, 1) for part in parts}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_adapters_are_float32_whatever_the_weights_are(policy: JanusPolicy, dtype: torch.dtype) -> None:
+    policy.module.to(dtype)
+    lora.add(policy.module, rank=2, alpha=4, targets=TARGETS)
+    found = {(parameter.dtype, parameter.requires_grad) for parameter in policy.module.parameters()}
+    assert found == {(dtype, False), (torch.float32, True)}
+
+
+def test_low_precision_weights_take_the_sum_rounded_once(policy: JanusPolicy) -> None:
+    policy.module.to(torch.bfloat16)
+    lora.add(policy.module, rank=2, alpha=4, targets="lm_head")
+    shake(policy)
+    layer = policy.module.lm_head
+    low, high = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    expected = (layer.base_layer.weight.float() + 4 / 2 * high @ low).to(torch.bfloat16)
+    lora.merge(policy.module)
+    assert torch.equal(policy.module.lm_head.weight, expected)
+
+
+def test_peft_reads_what_is_written(policy: JanusPolicy, janus_folder: Path, tmp_path: Path) -> None:
+    start = JanusPolicy(janus_folder, template=TEMPLATE)
+    lora.add(policy.module, rank=2, alpha=4, targets=TARGETS)
+    shake(policy)
+    expected = scores(policy, start)
+    lora.write(policy.module, tmp_path / "lora")
+    assert sorted(path.name for path in (tmp_path / "lora").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["inference_mode"] is True
+    assert len(load_file(tmp_path / "lora" / "adapter_model.safetensors")) == 2 * 6, "two matrices a layer and no weights beside them"
+    fresh = JanusPolicy(janus_folder, template=TEMPLATE)
+    PeftModel.from_pretrained(fresh.module, tmp_path / "lora")
+    assert torch.equal(scores(fresh, start), expected)
+
+
+def test_written_adapters_stand_in_a_folder_of_their_own_within_the_checkpoint(policy: JanusPolicy, tmp_path: Path) -> None:
+    lora.add(policy.module, rank=2, alpha=4, targets=TARGETS)
+    shake(policy)
+    lora.write(policy.module, tmp_path / "lora")
+    lora.merge(policy.module)
+    policy.save(tmp_path)
+    assert not any("lora_" in name for name in JanusPolicy(tmp_path, template=TEMPLATE).module.state_dict())
+    assert not any("lora_" in name for name in JanusForConditionalGeneration.from_pretrained(tmp_path).state_dict())
+    for file in (tmp_path / "lora").iterdir():
+        shutil.copy(file, tmp_path)
+    doubled = JanusForConditionalGeneration.from_pretrained(tmp_path)
+    assert any("lora_" in name for name in doubled.state_dict()), "beside the weights transformers would add them a second time"
