@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
+from harness.launch.ranks import import_path
 from harness.launch.tasks import Task
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -28,9 +26,11 @@ class Handle(Protocol):
 
 
 class Cluster(Protocol):
-    """Where jobs run."""
+    """Where jobs run; `gpu_gb` is the memory of its GPUs and `host_gb` that of a job, each None where it is not known."""
 
     poll_s: float
+    gpu_gb: float | None
+    host_gb: float | None
 
     def has_room(self, task: Task) -> bool: ...
 
@@ -50,16 +50,8 @@ def job_environment(threads: int) -> Iterator[None]:
             if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-        os.environ.update(TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=_import_path())
+        os.environ.update(TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=import_path())
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _import_path() -> str:
-    """`sys.path` without what every interpreter of this environment has anyway."""
-    given = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    given |= {place / "lib-dynload" for place in given}
-    places = [Path(place).resolve() for place in sys.path]
-    return os.pathsep.join(str(place) for place in places if place.is_dir() and place not in given)

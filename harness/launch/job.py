@@ -38,7 +38,12 @@ def read_spec(folder: Path) -> tuple[Path, Stage]:
     for facts in spec["stages"]:
         inputs = {name: found[source] for name, source in facts["inputs"].items()}
         stage = Stage(
-            name=facts["name"], program=facts["program"], settings=facts["settings"], inputs=inputs, external=tuple(facts["external"])
+            name=facts["name"],
+            program=facts["program"],
+            settings=facts["settings"],
+            inputs=inputs,
+            external=tuple(facts["external"]),
+            parallel=facts["parallel"],
         )
         if key(stage) != facts["key"]:
             raise ValueError(
@@ -54,10 +59,11 @@ class Job(Checkpointable):
 
     Args:
         sweep: process that must live for the job to go on, on this machine; None on a cluster.
+        processes: that train together.
     """
 
-    def __init__(self, *, sweep: int | None) -> None:
-        self.sweep = sweep
+    def __init__(self, *, sweep: int | None, processes: int = 1) -> None:
+        self.sweep, self.processes = sweep, processes
 
     def __call__(self, folder: str) -> bool:
         if self.sweep is not None:
@@ -68,7 +74,7 @@ class Job(Checkpointable):
             with StatusWriter(Path(folder)) as status:
                 status.end("failed", error=str(error))
             return False
-        return run(Path(folder), stage, StageStore(root))
+        return run(Path(folder), stage, StageStore(root, processes=self.processes))
 
 
 def _end_with(sweep: int, parent: int) -> None:

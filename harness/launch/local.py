@@ -1,4 +1,4 @@
-"""`cluster=local`: jobs on this machine, as many at once as it has cores (or GPUs, one each)."""
+"""`cluster=local`: jobs on this machine, as many at once as it has cores (or GPUs, one for each process)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ class Local:
     """Runs every job as a process of its own.
 
     Args:
-        threads: cores of a cell's job. Never adapted to how many are left, so that numbers do not depend on it.
-        shared_threads: cores of the job of a stage that several cells read.
+        processes: that train together in a job, each with its own threads and GPU.
+        threads: cores of a process of a cell's job. Never adapted to how many are left, so that numbers do not depend on it.
+        shared_threads: the same in the job of a stage that several cells read.
         cores: cores to use at most; None for all this process may use.
     """
 
     poll_s = 0.25
 
-    def __init__(self, *, threads: int, shared_threads: int, cores: int | None = None) -> None:
-        for name, value in (("threads", threads), ("shared_threads", shared_threads)):
+    def __init__(self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None) -> None:
+        for name, value in (("processes", processes), ("threads", threads), ("shared_threads", shared_threads)):
             if value < 1:
                 raise ValueError(f"resources.{name}={value}: give at least 1")
-        self._threads, self._shared_threads = threads, shared_threads
+        self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._cores = cores or available_cores()
         self._gpus = [index for index, _ in provenance.gpus()]
+        self.gpu_gb, self.host_gb = provenance.gpu_memory_gb(), provenance.memory_gb()
+        if self._gpus and processes > len(self._gpus):
+            raise ValueError(f"resources.processes={processes}: each trains on a GPU of its own, and there are {len(self._gpus)}")
         self._running: list[LocalHandle] = []
 
     def has_room(self, task: Task) -> bool:
@@ -45,32 +49,31 @@ class Local:
         self._running = [handle for handle in self._running if not handle.is_over()]
         used = sum(handle.threads for handle in self._running)
         fits = not self._running or used + self._need(task) <= self._cores
-        return fits and (not self._gpus or self._free_gpu() is not None)
+        return fits and (not self._gpus or len(self._free_gpus()) >= self._processes)
 
     def submit(self, task: Task) -> LocalHandle:
-        gpu = self._free_gpu()
+        gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
-        executor.update_parameters(
-            timeout_min=NO_LIMIT_MIN, gpus_per_node=0 if gpu is None else 1, visible_gpus=() if gpu is None else (gpu,)
-        )
-        with job_environment(self._need(task)), _stderr_to(task.folder / "logs" / "controller.err"):
-            job = executor.submit(Job(sweep=os.getpid()), str(task.folder.resolve()))
-        self._running.append(LocalHandle(job, threads=self._need(task), gpu=gpu))
+        executor.update_parameters(timeout_min=NO_LIMIT_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)
+        with job_environment(self._need(task) // self._processes), _stderr_to(task.folder / "logs" / "controller.err"):
+            job = executor.submit(Job(sweep=os.getpid(), processes=self._processes), str(task.folder.resolve()))
+        self._running.append(LocalHandle(job, threads=self._need(task), gpus=gpus))
         return self._running[-1]
 
     def _need(self, task: Task) -> int:
-        return self._shared_threads if task.shared else self._threads
+        """Cores of a job: of all its processes."""
+        return self._processes * (self._shared_threads if task.shared else self._threads)
 
-    def _free_gpu(self) -> int | None:
-        taken = {handle.gpu for handle in self._running}
-        return next((gpu for gpu in self._gpus if gpu not in taken), None)
+    def _free_gpus(self) -> list[int]:
+        taken = {gpu for handle in self._running for gpu in handle.gpus}
+        return [gpu for gpu in self._gpus if gpu not in taken]
 
 
 class LocalHandle:
-    def __init__(self, job: object, *, threads: int, gpu: int | None) -> None:
+    def __init__(self, job: object, *, threads: int, gpus: tuple[int, ...]) -> None:
         self._job = job
         self.id = str(job.job_id)  # type: ignore[attr-defined]
-        self.threads, self.gpu = threads, gpu
+        self.threads, self.gpus = threads, gpus
 
     def is_over(self) -> bool:
         return bool(self._job.done())  # type: ignore[attr-defined]

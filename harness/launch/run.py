@@ -19,11 +19,13 @@ from omegaconf import DictConfig
 
 from harness import locks
 from harness.arguments import UsageError, explain
+from harness.cell import missing
 from harness.components import make
 from harness.launch.cluster import Cluster, Handle
 from harness.launch.job import write_spec
 from harness.launch.table import Board
 from harness.launch.tasks import Task, tasks_of
+from harness.memory import estimate, misfit
 from harness.progress import OVER, Status, read_status, write_status
 from harness.report.place import check_place
 from harness.stages import STORAGE_ERRORS, DamagedStageError, storage_advice
@@ -45,6 +47,7 @@ def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]
     cluster = _cluster(config)
     reports_dir = _reports_dir(config, study.name)
     try:
+        _check_memory(study, config.resources, cluster)
         with locks.lock(study.folder / "lock"):
             write_plan(study)
             complete = _launch(study, cluster)
@@ -71,6 +74,26 @@ def _cluster(config: DictConfig) -> Cluster:
         return make(config.cluster)
     except HydraException as error:
         raise UsageError(f"cluster={config.cluster.get('_target_')}: {explain(error)}") from error
+
+
+def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None:
+    """Refuses a study with a stage that cannot fit its GPU; on CPUs says so and goes on, as nothing there is as certain."""
+    gpu_gb = resources.gpu_memory_gb or cluster.gpu_gb
+    known: set[str] = set()
+    for cell in study.cells:
+        for found_key, stage in missing(cell.stages[-1], study.store).items():
+            found = estimate(stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None)
+            if found is None or found_key in known:
+                continue
+            known.add(found_key)
+            advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
+            if gpu_gb is not None:
+                if reason := misfit(found, gpu_gb, "a GPU"):
+                    raise UsageError(f"in arm {cell.arm}: {reason}. {advice}")
+            elif cluster.host_gb is not None:
+                processes = 1 if stage.parallel is None else resources.processes
+                if reason := misfit(found, cluster.host_gb, "a job's memory", processes):
+                    print(f"warning: in arm {cell.arm}: {reason}. {advice}", file=sys.stderr)
 
 
 def _reports_dir(config: DictConfig, study: str) -> Path | None:

@@ -24,8 +24,10 @@ class Slurm:
     """Submits every job as soon as what it needs is there.
 
     Args:
-        threads, shared_threads: cores of a cell's job, and of the job of a stage that several cells read.
-        memory_gb, timeout_min, gpus: of every job. A job that runs into its limit, or is preempted, is
+        processes: that train together in a job, on one node.
+        threads, shared_threads: cores of a process of a cell's job, and of the job of a stage that several cells read.
+        gpus: of a process.
+        memory_gb, timeout_min: of every job. A job that runs into its limit, or is preempted, is
             queued again up to `requeues` times and goes on from its checkpoints.
         options: further sbatch options, such as `partition` and `account`.
     """
@@ -40,14 +42,17 @@ class Slurm:
         memory_gb: float,
         timeout_min: int,
         gpus: int = 0,
+        processes: int = 1,
         requeues: int = 20,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         if shutil.which("sbatch") is None:
             raise ValueError("cluster=slurm needs the command sbatch, which is not on this machine: use cluster=local, or a login node")
-        self._threads, self._shared_threads = threads, shared_threads
+        self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._requeues = requeues
-        limits = {"mem_gb": memory_gb, "timeout_min": timeout_min, "gpus_per_node": gpus or None, "nodes": 1, "tasks_per_node": 1}
+        self.gpu_gb, self.host_gb = None, memory_gb  # a login node does not know the GPUs: resources.gpu_memory_gb says
+        on_node = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": gpus * processes or None}  # rank 0 is the task, and starts the others
+        limits = {"mem_gb": memory_gb, "timeout_min": timeout_min, **on_node}
         self._parameters = {name: value for name, value in limits.items() if value is not None}
         self._parameters |= {f"slurm_{name}": value for name, value in (options or {}).items() if value is not None}
 
@@ -57,9 +62,9 @@ class Slurm:
     def submit(self, task: Task) -> SlurmHandle:
         threads = self._shared_threads if task.shared else self._threads
         executor = AutoExecutor(folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues)
-        executor.update_parameters(name=task.name, cpus_per_task=threads, **self._parameters)
+        executor.update_parameters(name=task.name, cpus_per_task=threads * self._processes, **self._parameters)
         with job_environment(threads):
-            job = executor.submit(Job(sweep=None), str(task.folder.resolve()))
+            job = executor.submit(Job(sweep=None, processes=self._processes), str(task.folder.resolve()))
         return SlurmHandle(str(job.job_id), task.folder)
 
 

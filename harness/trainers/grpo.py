@@ -5,6 +5,9 @@ penalty (k3 estimator) to the frozen start. Differences from the textbook: the l
 sample's tokens, then over samples; a begin-of-image forced at the length limit is no action; unscored
 samples and groups without spread carry no advantage and are counted.
 
+Processes that train together take whole groups each; seeds belong to a sample's place in the step, and
+every mean is one over the whole step, so that two processes do what one does.
+
 `image_logprobs` names the distribution whose log-probs enter the ratio and the KL: `guided`, the one
 sampled from, or `conditional`, which with guidance > 1 is another; `sampler_gap` says by how much.
 """
@@ -12,6 +15,7 @@ sampled from, or `conditional`, which with guidance > 1 is another; `sampler_gap
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,15 +29,17 @@ from torch import Tensor
 from harness.components import make
 from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
 from harness.reward import RewardFunction
-from harness.seeds import derive, of_batch
+from harness.seeds import derive
 from harness.trainers import lora
 from harness.trainers.advantage import group_advantages
 from harness.trainers.learner import Learner
 from harness.trainers.order import batch
-from harness.types import Group, Prompt, Sample
+from harness.types import Group, Prompt, Reward, Sample
 
 Reference = Callable[[], AbstractContextManager[Policy]]  # a context in which the frozen start is used
 Metrics = dict[str, float | int | None]
+Outcome = dict[str, Any]  # see `_outcome`
+NAMED_REASONS = 5  # of unscored samples, the most frequent first
 
 
 def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -49,14 +55,30 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
     saved = work.folder / "training.pt"
     for step in range(learner.restore(saved), grpo["steps"]):
-        metrics = run.step(batch(prompts, grpo["prompts"], step, settings["seed"]), step)
+        try:
+            metrics = run.step(batch(prompts, grpo["prompts"], step, settings["seed"]), step)
+        except UnscoredError:
+            learner.save(saved, step)
+            raise
         work.progress(step + 1, grpo["steps"], metrics)
         if (step + 1) % grpo["checkpoint_every"] == 0:
             learner.save(saved, step + 1)
-    if grpo["lora"]:
+    learner.finish()
+    if learner.rank == 0:
+        _finish(policy, work.folder / "checkpoint", adapted=bool(grpo["lora"]))
+        saved.unlink(missing_ok=True)
+
+
+class UnscoredError(ValueError):
+    """Too many samples of a step have no reward to learn from: the experts that judge are at fault, not the policy."""
+
+
+def _finish(policy: Policy, checkpoint: Path, *, adapted: bool) -> None:
+    """Writes the trained policy; adapters apart, too, before they are folded into the weights."""
+    if adapted:
+        lora.write(policy.module, checkpoint / "lora")
         lora.merge(policy.module)
-    policy.save(work.folder / "checkpoint")
-    saved.unlink(missing_ok=True)
+    policy.save(checkpoint)
 
 
 def _load(settings: dict[str, Any], start: Path) -> tuple[Policy, Reference]:
@@ -105,34 +127,61 @@ class Grpo:
         self._exact = guided or sampling.guidance <= 1
 
     def step(self, prompts: list[Prompt], step: int) -> Metrics:
-        """Rollouts, rewards, advantages, update; returns the metrics of the step."""
+        """Rollouts, rewards, advantages, update; returns the metrics of the step.
+
+        Args:
+            prompts: of the whole step; this process works on its share.
+            step: its number, from 0.
+
+        Raises:
+            UnscoredError: more samples than `unscored_tolerance` allows have no reward; nothing was trained.
+        """
         started = time.perf_counter()
-        groups = self._groups(prompts, step)
+        groups = self._groups(self._learner.share(list(enumerate(prompts))), step)
         advantages = [group_advantages([reward.total.value for reward in group.rewards]) for group in groups]
+        outcomes = self._learner.collect([_outcome(*one) for group in groups for one in zip(group.samples, group.rewards, strict=True)])
+        self._check_scored(outcomes, step)
         samples = [sample for group in groups for sample in group.samples]
         flat = [value for group in advantages for value in group.values]
         return {
-            **_reward_metrics(groups),
-            "zero_spread_groups": sum(group.zero_spread for group in advantages),
+            **_reward_metrics(outcomes),
+            "zero_spread_groups": self._learner.total(sum(group.zero_spread for group in advantages)),
             "lr": self._learner.learning_rate,
-            **self._update(samples, flat),
+            **self._update(samples, flat, scored=sum(outcome["reward"] is not None for outcome in outcomes)),
             "seconds": time.perf_counter() - started,
         }
 
-    def _groups(self, prompts: list[Prompt], step: int) -> list[Group]:
-        """N samples of every prompt, drawn in one batch and rewarded."""
+    def _groups(self, prompts: list[tuple[int, Prompt]], step: int) -> list[Group]:
+        """N samples of every prompt (given with its place in the step), drawn `rollout_batch` at a time and rewarded together."""
         count = self._settings["samples"]
-        repeated = [prompt for prompt in prompts for _ in range(count)]
-        seeds = of_batch((derive(self._seed, "rollout", step, index) for index in range(len(repeated))), self._sampling.random)
-        samples = self._policy.rollout(repeated, seeds, self._sampling)
+        wanted = [(prompt, derive(self._seed, "rollout", step, place * count + one)) for place, prompt in prompts for one in range(count)]
+        size = self._settings["rollout_batch"] or len(wanted)
+        samples: list[Sample] = []
+        for start in range(0, len(wanted), size):
+            part = wanted[start : start + size]
+            samples += self._policy.rollout([prompt for prompt, _ in part], [seed for _, seed in part], self._sampling)
         rewards = self._rewards(samples)
         return [
             Group(prompt=prompt, samples=tuple(samples[place : place + count]), rewards=tuple(rewards[place : place + count]))
-            for prompt, place in zip(prompts, range(0, len(samples), count), strict=True)
+            for (_, prompt), place in zip(prompts, range(0, len(samples), count), strict=True)
         ]
 
-    def _update(self, samples: list[Sample], advantages: list[float | None]) -> dict[str, float]:
-        """`inner_epochs` optimizer steps; old log-probs are those before the first, under the scored distribution."""
+    def _check_scored(self, outcomes: list[Outcome], step: int) -> None:
+        reasons = Counter(outcome["unscored"] for outcome in outcomes if outcome["unscored"] is not None)
+        allowed, count = self._settings["unscored_tolerance"], reasons.total()
+        if count > allowed * len(outcomes):
+            named = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(NAMED_REASONS))
+            raise UnscoredError(
+                f"{count} of {len(outcomes)} samples of step {step + 1} have no reward: {named}. Allowed is a share of"
+                f" grpo.unscored_tolerance={allowed}. See to what they name and run the same command again, it goes on at this step;"
+                " or raise the tolerance, if so few scored samples are enough to learn from"
+            )
+
+    def _update(self, samples: list[Sample], advantages: list[float | None], scored: int) -> dict[str, float]:
+        """`inner_epochs` optimizer steps; old log-probs are those before the first, under the scored distribution.
+
+        `samples` and `advantages` are this process's, `scored` counts the samples with a reward of all processes.
+        """
         size = self._settings["micro_batch"]
         chunks = [
             Batch(samples=samples[start : start + size], advantages=advantages[start : start + size])
@@ -140,22 +189,23 @@ class Grpo:
         ]
         with torch.no_grad(), self._reference() as frozen:
             reference = [self._logprobs(frozen, chunk).values_BT for chunk in chunks]
-        scored = sum(value is not None for value in advantages)
         old: list[Tensor] = []
-        gaps: list[Tensor] = []
+        gap = actions = 0.0
         totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
         for epoch in range(self._settings["inner_epochs"]):
             for index, chunk in enumerate(chunks):
                 new = self._logprobs(self._policy, chunk)
                 if epoch == 0:
                     old.append(new.values_BT.detach())
-                    gaps.append(self._sampler_gap(chunk, new))
+                    gaps = self._sampler_gap(chunk, new)
+                    gap, actions = gap + gaps.sum().item(), actions + len(gaps)
                 loss, parts = self._loss(chunk, new, old[index], reference[index], scored)
                 self._learner.backward(loss)
                 for name, value in parts.items():
                     totals[name] += value / self._settings["inner_epochs"]
-            totals["grad_norm"] = self._learner.step()
-        return {**totals, "sampler_gap": torch.cat(gaps).mean().item()}
+            norm = self._learner.step()
+        means = {name: self._learner.total(value) for name, value in totals.items()}
+        return {**means, "grad_norm": norm, "sampler_gap": self._learner.total(gap) / self._learner.total(actions)}
 
     def _logprobs(self, policy: Policy, chunk: Batch) -> TokenLogprobs:
         return policy.logprobs([sample.tokens for sample in chunk.samples], self._scored)
@@ -204,18 +254,26 @@ class Grpo:
         return gaps
 
 
-def _reward_metrics(groups: list[Group]) -> Metrics:
-    rewards = [reward for group in groups for reward in group.rewards]
-    samples = [sample for group in groups for sample in group.samples]
+def _outcome(sample: Sample, reward: Reward) -> Outcome:
+    """What the metrics and the count of unscored samples need of a sample, as plain values."""
+    return {
+        "reward": reward.total.value,
+        "unscored": reward.total.unscored,
+        "components": {name: score.value for name, score in reward.components.items()},
+        "truncated": sample.tokens.forced_end,
+        "faulty": bool(sample.plan.faults),
+    }
 
+
+def _reward_metrics(outcomes: list[Outcome]) -> Metrics:
     def mean(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
     return {
-        "reward": mean([reward.total.value for reward in rewards]),
-        **{f"component/{name}": mean([reward.components[name].value for reward in rewards]) for name in rewards[0].components},
-        "unscored": sum(reward.total.value is None for reward in rewards),
-        "truncated_chains": sum(sample.tokens.forced_end for sample in samples),
-        "faulty_chains": sum(bool(sample.plan.faults) for sample in samples),
+        "reward": mean([outcome["reward"] for outcome in outcomes]),
+        **{f"component/{name}": mean([outcome["components"][name] for outcome in outcomes]) for name in outcomes[0]["components"]},
+        "unscored": sum(outcome["reward"] is None for outcome in outcomes),
+        "truncated_chains": sum(outcome["truncated"] for outcome in outcomes),
+        "faulty_chains": sum(outcome["faulty"] for outcome in outcomes),
     }

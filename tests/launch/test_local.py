@@ -16,8 +16,8 @@ from harness.types import Stage
 class Running:
     """A job of given size that ends when told."""
 
-    def __init__(self, threads: int, gpu: int | None = None) -> None:
-        self.threads, self.gpu, self.over = threads, gpu, False
+    def __init__(self, threads: int, *gpus: int) -> None:
+        self.threads, self.gpus, self.over = threads, gpus, False
 
     def is_over(self) -> bool:
         return self.over
@@ -58,13 +58,31 @@ def test_the_job_of_a_shared_stage_has_its_own_number_of_threads(monkeypatch):
 
 def test_every_gpu_gets_one_job(monkeypatch):
     local = _local(monkeypatch, gpus=(0, 3), cores=16)
-    local._running = [Running(1, gpu=0)]
-    assert local.has_room(_task()) and local._free_gpu() == 3
-    local._running.append(Running(1, gpu=3))
+    local._running = [Running(1, 0)]
+    assert local.has_room(_task()) and local._free_gpus() == [3]
+    local._running.append(Running(1, 3))
     assert not local.has_room(_task())
 
 
-@pytest.mark.parametrize("name", ["threads", "shared_threads"])
+def test_every_process_of_a_job_has_its_own_threads_and_gpu(monkeypatch):
+    local = _local(monkeypatch, processes=2, threads=2, gpus=(0, 1, 2), cores=8)
+    local._running = [Running(4)]
+    assert local.has_room(_task())
+    local._running = [Running(5)]
+    assert not local.has_room(_task()), "two processes of two threads"
+    local._running = [Running(1, 0)]
+    assert local.has_room(_task()) and local._free_gpus() == [1, 2]
+    local._running = [Running(1, 0, 2)]
+    assert not local.has_room(_task())
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"resources\.processes=3: .* there are 2"):
+        _local(monkeypatch, processes=3, gpus=(0, 1))
+    _local(monkeypatch, processes=3)
+
+
+@pytest.mark.parametrize("name", ["processes", "threads", "shared_threads"])
 def test_no_threads_are_refused(monkeypatch, name):
     with pytest.raises(ValueError, match=rf"resources\.{name}=0"):
         _local(monkeypatch, **{name: 0})

@@ -45,6 +45,7 @@ def slurm(tmp_path, monkeypatch):
 def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "99")  # as if the sweep itself ran within a job
     words = ["cluster=slurm", "cluster.options.partition=gpu", "resources.gpus=1", "resources.timeout_min=90", "resources.threads=3"]
+    words += ["resources.processes=2"]
     ended = sweeps.run("arms=baseline,half", *words)
     assert ended.returncode == 0, ended.stderr
     assert sweeps.states() == {"baseline": "done", "half": "done"}
@@ -52,7 +53,7 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     scripts = sorted(slurm.glob("job-*.sh"))
     assert len(scripts) == 3  # the shared stage, then two cells
     script = scripts[-1].read_text()
-    for line in ("--cpus-per-task=3", "--time=90", "--gpus-per-node=1", "--mem=4GB", "--partition=gpu", "--nodes=1", "--signal=USR2@90"):
+    for line in ("--cpus-per-task=6", "--time=90", "--gpus-per-node=2", "--mem=4GB", "--partition=gpu", "--nodes=1", "--signal=USR2@90"):
         assert f"#SBATCH {line}" in script
     environment = dict(line.partition("=")[::2] for line in (slurm / "env-4244").read_text().splitlines())
     assert "SLURM_NTASKS" not in environment

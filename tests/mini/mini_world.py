@@ -120,11 +120,13 @@ SFT = {
     "steps": 5,
     "records": 7,
     "batch_size": 3,
+    "micro_batch": None,
     "learning_rate": 1e-3,
     "warmup_steps": 2,
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "condition_dropout": 0.4,
+    "fsdp": False,
     "checkpoint_every": 2,
 }
 GRPO = {
@@ -141,14 +143,23 @@ GRPO = {
     "image_logprobs": "guided",
     "gap_tolerance": 1e-4,
     "micro_batch": 4,
+    "rollout_batch": None,
+    "unscored_tolerance": 1.0,
     "lora": None,
     "checkpoint_every": 2,
 }
 ROLLOUT = {"guidance": 1.0, "text_temperature": 1.0, "image_temperature": 1.0, "max_chain_tokens": 8, "random": "per_sample"}
 
 
+DATA = {"_target_": "harness.trainers.records.BenchmarkRecords", "benchmark": BENCHMARK}
+
+
 def sft_settings(**changes: Any) -> dict[str, Any]:
-    return {"sft": SFT | changes, "policy": POLICY, "benchmark": BENCHMARK, "seed": 5}
+    return {"sft": SFT | changes, "policy": POLICY, "seed": 5}
+
+
+def tokens_settings(**changes: Any) -> dict[str, Any]:
+    return {"data": DATA, "listing": [], "policy": POLICY, "records": SFT["records"], "seed": 5, **changes}
 
 
 def grpo_settings(rollout: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from harness.components import make
 from harness.protocols import Sampling, TokenLogprobs
 from harness.reward import RewardFunction
 from harness.trainers.advantage import group_advantages
-from harness.trainers.grpo import Grpo
+from harness.trainers.grpo import Grpo, UnscoredError
 from harness.types import Plan, Prompt, Sample, Score, Tokens
 
 WORDS, CODES = 5, 4
@@ -47,16 +47,21 @@ class Table(nn.Module):
 
 @dataclass
 class FakePolicy:
-    """Draws `DRAWN` whatever it is asked; `error` is what its records are off by, `guided_shift` what guidance does to images."""
+    """Draws `DRAWN`, again and again; `error` is what its records are off by, `guided_shift` what guidance does to images."""
 
     module: Table = field(default_factory=Table)
     error: float = 0.0
     guided_shift: float = 0.0
     asked: list[tuple[list[str], list[int]]] = field(default_factory=list)
+    drawn: int = 0
 
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
         self.asked.append(([prompt.id for prompt in prompts], list(seeds)))
-        rows = [Tokens(prompt=(0,), chain=chain, image=image, forced_end=forced) for chain, image, forced in DRAWN]
+        drawn = self.drawn % len(DRAWN)
+        self.drawn += len(prompts)
+        rows = [
+            Tokens(prompt=(0,), chain=chain, image=image, forced_end=forced) for chain, image, forced in DRAWN[drawn : drawn + len(prompts)]
+        ]
         with torch.no_grad():
             scored = self.logprobs(rows, sampling)
         return [
@@ -94,6 +99,15 @@ class FakeLearner:
     rate: float = 4.0
     learning_rate: float = 0.5
     gradients: list[list[float]] = field(default_factory=list)
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        return list(items)
+
+    def total(self, value: Any) -> Any:
+        return value
+
+    def collect(self, items: Sequence[Any]) -> list[Any]:
+        return list(items)
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
@@ -268,12 +282,32 @@ def test_every_sample_of_every_step_has_its_own_seed() -> None:
     assert again.policy.asked[0][1] == second, "a step's seeds need no state"
 
 
-def test_upstreams_single_stream_gives_all_samples_of_a_step_one_seed() -> None:
-    one = world(sampling=Sampling(random="upstream"))
-    one.run.step(PROMPTS, 0)
-    one.run.step(PROMPTS, 1)
-    (_, first), (_, second) = one.policy.asked
-    assert len(set(first)) == len(set(second)) == 1 and first != second
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 100])
+def test_the_rollout_batch_cuts_the_rollouts_and_changes_nothing_else(size: int) -> None:
+    whole, parts = world(), world(rollout_batch=size)
+    metrics, others = whole.run.step(PROMPTS, 0), parts.run.step(PROMPTS, 0)
+    assert {**others, "seconds": 0} == {**metrics, "seconds": 0}
+    assert flat(parts.policy.module) == flat(whole.policy.module)
+    assert [len(seeds) for _, seeds in parts.policy.asked] == [min(size, 6 - start) for start in range(0, 6, size)]
+    ((_, seeds),) = whole.policy.asked
+    assert [seed for _, part in parts.policy.asked for seed in part] == seeds
+
+
+@pytest.mark.parametrize(("missing", "tolerance"), [(2, 0.0), (3, 0.4), (6, 0.99)])
+def test_too_many_unscored_samples_stop_the_run_before_it_trains_on_the_rest(missing: int, tolerance: float) -> None:
+    one = world([None] * missing + [0.1 * row for row in range(6 - missing)], unscored_tolerance=tolerance)
+    with pytest.raises(UnscoredError) as error:
+        one.run.step(PROMPTS, 4)
+    for part in (
+        f"{missing} of 6 samples of step 5",
+        f"{missing} x red: told so",
+        f"grpo.unscored_tolerance={tolerance}",
+        "same command again",
+    ):
+        assert part in str(error.value)
+    assert flat(one.policy.module) == one.start
+    at_the_limit = world([None] * missing + [0.1 * row for row in range(6 - missing)], unscored_tolerance=missing / 6)
+    assert at_the_limit.run.step(PROMPTS, 4)["unscored"] == missing
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,172 @@
+"""`python -m harness.doctor`: what a cell is, what of it is there, what memory it needs and what is missing on this machine.
+
+Nothing is made, loaded or fetched; torch is asked for its version only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+
+from harness import command, memory, provenance, sources
+from harness.command import Choice
+from harness.components import make
+from harness.launch.local import available_cores
+from harness.locks import is_held, owner_of
+from harness.memory import StageMemory, gigabytes
+from harness.types import Stage
+
+USAGE = """\
+Shows what a run would be before it starts: settings, stages, memory, what is missing, versions.
+
+  python -m harness.doctor ablations=reward_components preset=paper_1b arm=full
+
+KEY=VALUE  as in a sweep; of an ablation the arm it calls full, unless arm=NAME names another
+"""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_SETTINGS = ("checkpoint", "model")  # of a component, that may be a hub id
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run(doctor, sys.argv[1:] if argv is None else argv, USAGE)
+
+
+def doctor(words: list[str]) -> None:
+    """Prints everything, part by part; settings and machine also where the cell could not run here."""
+    console = Console(soft_wrap=True)
+    settings = command.settings(words)
+    console.print("[bold]Settings[/bold]")
+    console.print(Syntax(yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True), "yaml", background_color="default"))
+    console.print("[bold]This machine[/bold]")
+    for line in machine(settings["resources"]):
+        console.print(f"  {escape(line)}")
+    chosen = command.choose(words)
+    console.print(stages(chosen))
+    gpu_gb = chosen.resources["gpu_memory_gb"] or provenance.gpu_memory_gb()
+    estimates = [found for stage in chosen.cell.stages if (found := _estimate(chosen, stage, gpu_gb))]
+    console.print(parts(estimates, gpu_gb))
+    console.print("[bold]Missing[/bold]")
+    for line in [*missing(chosen.cell.config), *_misfits(estimates, gpu_gb)] or ["nothing"]:
+        console.print(f"  {escape(line)}")
+
+
+def stages(chosen: Choice) -> Table:
+    """Every stage of the cell, in order, and how it stands."""
+    shown = Table(title="Stages", title_justify="left")
+    for head in ("stage", "state", "folder"):
+        shown.add_column(head)
+    for stage in chosen.cell.stages:
+        folder = chosen.store.folder(stage)
+        shown.add_row(stage.name, escape(_state(chosen, stage, folder)), escape(str(folder)))
+    return shown
+
+
+def _state(chosen: Choice, stage: Stage, folder: Path) -> str:
+    if chosen.store.is_complete(stage):
+        seconds = json.loads((folder / "stage.json").read_text(encoding="utf-8"))["seconds"]
+        return f"there, took {seconds:.0f} s"
+    lock = folder.with_name(folder.name + ".lock")
+    if is_held(lock):
+        return f"being made by {owner_of(lock) or 'another process'}"
+    return "begun" if folder.with_name(folder.name + ".part").is_dir() else "to be made"
+
+
+def _estimate(chosen: Choice, stage: Stage, gpu_gb: float | None) -> StageMemory | None:
+    processes = chosen.resources["processes"]
+    return memory.estimate(stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu_gb is not None)
+
+
+def parts(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
+    """What each process of every stage needs, part by part; phases come one after the other."""
+    where = f"a GPU has {gpu_gb:.0f} GB" if gpu_gb is not None else "on CPUs, as no GPU is known (resources.gpu_memory_gb=N)"
+    shown = Table(title=f"Memory of each process, estimated; {where}", title_justify="left")
+    for head in ("stage", "when", "part", "needs"):
+        shown.add_column(head, justify="right" if head == "needs" else "left")
+    for one in estimates:
+        for when, group in (("always", one.resident), *one.phases.items()):
+            for part in group:
+                shown.add_row(one.stage, when, part.name, gigabytes(part.bytes))
+        shown.add_row(one.stage, f"[bold]at most[/bold], in {one.worst}", "", f"[bold]{gigabytes(one.peak)}[/bold]", end_section=True)
+    return shown
+
+
+def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator[str]:
+    """A stage whose memory is not there: of the GPU, or of this machine."""
+    room, place = (gpu_gb, "a GPU") if gpu_gb is not None else (provenance.memory_gb(), "this machine's memory")
+    if room is not None:
+        yield from (reason for one in estimates if (reason := memory.misfit(one, room, place)))
+
+
+def missing(config: Mapping[str, Any]) -> list[str]:
+    """What the components of a cell need and this machine has not: packages, models, servers, whatever they name themselves."""
+    found: list[str] = []
+    for node in _components(config):
+        target = node["_target_"]
+        absent = sorted(_absent_packages(target))
+        found += [f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent]
+        component: Any = None if absent else make(dict(node))
+        if hasattr(component, "missing"):
+            found += component.missing()
+        elif "url" not in (node.get("serving") or {}):
+            found += [_not_cached(name, node[name]) for name in HUB_SETTINGS if _to_be_fetched(node.get(name))]
+    return list(dict.fromkeys(found))
+
+
+def _components(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("_target_"), str):
+            yield value
+        for inner in value.values():
+            yield from _components(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _components(inner)
+
+
+def _absent_packages(target: str) -> set[str]:
+    return {name for name in sources.packages(target) if importlib.util.find_spec(name) is None}
+
+
+def _to_be_fetched(value: Any) -> bool:
+    """Whether it is the id of a model on the hub that is not in huggingface_hub's cache."""
+    if not isinstance(value, str) or not HUB_ID.fullmatch(value) or Path(value).expanduser().is_dir():
+        return False
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
+    return not any((cache / f"models--{value.replace('/', '--')}" / "snapshots").glob("*"))
+
+
+def _not_cached(name: str, value: str) -> str:
+    return f"{name}={value} is not in the hub's cache: it is fetched when first needed, which takes a connection, or give a folder"
+
+
+def machine(resources: Mapping[str, Any]) -> list[str]:
+    """Versions, devices, threads."""
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    commit, dirty = provenance.commit()
+    gpu_gb = provenance.gpu_memory_gb()
+    devices = [f"GPU {index}: {name}" for index, name in provenance.gpus()] or ["no GPU"]
+    processes, threads = resources["processes"], resources["threads"]
+    return [
+        provenance.hardware() + (f", smallest GPU {gpu_gb:.0f} GB" if gpu_gb else ""),
+        *devices,
+        f"{available_cores()} cores; a job takes {processes} x {threads} threads (resources.processes x resources.threads)",
+        versions,
+        f"harness {commit or 'not from a checkout'}{' with edits' if dirty else ''}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
