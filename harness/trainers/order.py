@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import TypeVar
+from array import array
+from functools import lru_cache
+from typing import Protocol, TypeVar
 
 from harness.seeds import derive
 
 Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
 
-def batch(items: Sequence[Item], size: int, step: int, seed: int) -> list[Item]:
+class Items(Protocol[Item_co]):
+    """What has numbered items: a list, a file of millions."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item_co: ...
+
+
+def batch(items: Items[Item], size: int, step: int, seed: int) -> list[Item]:
     """The `size` items of `step`; an epoch shows every item once, and a batch may span two epochs."""
     chosen: list[Item] = []
     place = step * size
     while len(chosen) < size:
         epoch, offset = divmod(place + len(chosen), len(items))
-        order = list(range(len(items)))
-        random.Random(derive(seed, "epoch", epoch)).shuffle(order)
-        chosen += [items[index] for index in order[offset : offset + size - len(chosen)]]
+        chosen += [items[index] for index in _order(len(items), epoch, seed)[offset : offset + size - len(chosen)]]
     return chosen
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, epoch: int, seed: int) -> array[int]:
+    """The numbers below `count`, shuffled: 8 bytes each, and seconds for millions, so once an epoch."""
+    order = array("q", range(count))
+    random.Random(derive(seed, "epoch", epoch)).shuffle(order)
+    return order

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.protocols import Config, Sampling
+from harness.components import make
+from harness.protocols import Config, Sampling, TrainingData
 from harness.reward import used_components
 from harness.types import Stage
 
@@ -34,36 +35,74 @@ def _counts(section: str, settings: Mapping[str, Any], names: Sequence[str], *, 
             raise ValueError(f"{section}.{name}={value!r}: give a whole number from {least}")
 
 
-def _optimisation(section: str, settings: Mapping[str, Any]) -> None:
-    _counts(section, settings, ("steps", "checkpoint_every"))
+def _optimisation(section: str, settings: Mapping[str, Any], *, steps_from: int = 1) -> None:
+    _counts(section, settings, ("steps",), least=steps_from)
+    _counts(section, settings, ("checkpoint_every",))
     _counts(section, settings, ("warmup_steps",), least=0)
     _numbers(section, settings, ("learning_rate", "max_grad_norm"), above=0)
     _numbers(section, settings, ("weight_decay",), least=0)
 
 
 class Sft:
-    """Supervised fine-tuning on the benchmark's GoT records (paper section 3, stage 1)."""
+    """Supervised fine-tuning on GoT records (paper section 3, stage 1): records to ids, then training; with `sft.steps=0` none of it.
 
-    def __init__(self, *, sft: Mapping[str, Any]) -> None:
-        _optimisation("sft", sft)
-        _counts("sft", sft, ("records", "batch_size"))
-        if sft["batch_size"] > sft["records"]:
+    Args:
+        sft: the numbers.
+        data: the settings of the `data=` component.
+    """
+
+    def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        _optimisation("sft", sft, steps_from=0)
+        _counts("sft", sft, ("batch_size",))
+        for name in ("records", "micro_batch"):
+            if sft[name] is not None:
+                _counts("sft", sft, (name,))
+        if sft["records"] is not None and sft["batch_size"] > sft["records"]:
             raise ValueError(f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more records")
         _numbers("sft", sft, ("condition_dropout",), least=0)
         if sft["condition_dropout"] >= 1:
             raise ValueError(f"sft.condition_dropout={sft['condition_dropout']}: give a share from 0 to below 1")
-        self._sft = dict(sft)
+        if not isinstance(sft["fsdp"], bool):
+            raise ValueError(f"sft.fsdp={sft['fsdp']!r}: give true or false")
+        self._sft, self._data = dict(sft), dict(data)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
-        settings = {"sft": self._sft, "policy": config["policies"], "benchmark": config["benchmarks"], "seed": config["sft_seed"]}
-        return [Stage(name="sft", program="harness.trainers.sft.train", settings=settings, inputs={"start": start})]
+        if self._sft["steps"] == 0:
+            return []
+        policy, seed = config["policies"], config["sft_seed"]
+        tokens = self._tokens(policy, seed, start)
+        settings = {"sft": self._sft, "policy": policy, "seed": seed}
+        inputs, parallel = {"start": start, "tokens": tokens}, self._sft["batch_size"]
+        return [tokens, Stage(name="sft", program="harness.trainers.sft.train", settings=settings, inputs=inputs, parallel=parallel)]
+
+    def _tokens(self, policy: Mapping[str, Any], seed: int, start: Stage) -> Stage:
+        data: TrainingData = make(self._data)
+        if data.endless and self._sft["records"] is None:
+            raise ValueError("sft.records=null means all records, and those of this data= have no end: give a whole number from 1")
+        settings = {
+            "data": self._data,
+            "listing": [list(file) for file in data.listing],
+            "policy": {**policy, **getattr(make(policy), "encoding", {})},
+            "records": self._sft["records"],
+            "seed": seed if data.endless else None,
+        }
+        program, external = "harness.trainers.tokens.encode", tuple(data.external)
+        return Stage(name="tokens", program=program, settings=settings, inputs={"start": start}, external=external)
 
 
-class SftGrpo:
-    """SFT, then GRPO against the rewards (paper section 3, stages 1 and 2)."""
+class Frozen:
+    """No training: the policy is evaluated as it comes."""
 
-    def __init__(self, *, sft: Mapping[str, Any], grpo: Mapping[str, Any]) -> None:
-        self._sft = Sft(sft=sft)
+    trains = False
+
+    def stages(self, config: Config, start: Stage) -> list[Stage]:
+        return []
+
+
+class Grpo:
+    """GRPO against the rewards, straight from the policy's checkpoint (paper section 3, stage 2)."""
+
+    def __init__(self, *, grpo: Mapping[str, Any]) -> None:
         _optimisation("grpo", grpo)
         _counts("grpo", grpo, ("prompts", "samples", "inner_epochs", "micro_batch"))
         _numbers("grpo", grpo, ("clip", "gap_tolerance"), above=0)
@@ -72,12 +111,16 @@ class SftGrpo:
             raise ValueError(f"grpo.samples={grpo['samples']}: a group needs at least 2 samples to have an advantage")
         if grpo["image_logprobs"] not in IMAGE_LOGPROBS:
             raise ValueError(f"grpo.image_logprobs={grpo['image_logprobs']!r}: allowed are {' and '.join(IMAGE_LOGPROBS)}")
+        if grpo["rollout_batch"] is not None:
+            _counts("grpo", grpo, ("rollout_batch",))
+        _numbers("grpo", grpo, ("unscored_tolerance",), least=0)
+        if grpo["unscored_tolerance"] > 1:
+            raise ValueError(f"grpo.unscored_tolerance={grpo['unscored_tolerance']}: give a share from 0 to 1")
         _lora(grpo["lora"])
         self._grpo = dict(grpo)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
-        Sampling(**config["rollout"])  # refuses wrong settings before any job
-        imitated = self._sft.stages(config, start)
+        _rollout(config["rollout"])
         settings = {
             "grpo": self._grpo,
             "rollout": config["rollout"],
@@ -86,8 +129,28 @@ class SftGrpo:
             "benchmark": config["benchmarks"],
             "seed": config["seed"],
         }
-        program = "harness.trainers.grpo.train"
-        return [*imitated, Stage(name="grpo", program=program, settings=settings, inputs={"start": imitated[-1]})]
+        program, parallel = "harness.trainers.grpo.train", self._grpo["prompts"]
+        return [Stage(name="grpo", program=program, settings=settings, inputs={"start": start}, parallel=parallel)]
+
+
+class SftGrpo:
+    """SFT, then GRPO against the rewards (paper section 3, stages 1 and 2)."""
+
+    def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any], grpo: Mapping[str, Any]) -> None:
+        self._sft, self._grpo = Sft(sft=sft, data=data), Grpo(grpo=grpo)
+
+    def stages(self, config: Config, start: Stage) -> list[Stage]:
+        imitated = self._sft.stages(config, start)
+        return [*imitated, *self._grpo.stages(config, [start, *imitated][-1])]
+
+
+def _rollout(rollout: Mapping[str, Any]) -> None:
+    """Refuses rollout settings that cannot be, or that GRPO cannot train with, before any job."""
+    if Sampling(**rollout).random == "upstream":
+        raise ValueError(
+            "rollout.random=upstream gives all samples of a prompt one chain, so that no group compares chains:"
+            " train with per_sample (evaluation.rollout.random=upstream draws the benchmark's prompts as GoT-R1's script)"
+        )
 
 
 def _lora(adapters: Any) -> None:

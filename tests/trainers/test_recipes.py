@@ -2,44 +2,94 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from mini_world import BENCHMARK, GRPO, POLICY, REWARDS, ROLLOUT, SFT
+from mini_got import record, settings, source, write_lines, write_tar
+from mini_world import BENCHMARK, DATA, GRPO, POLICY, REWARDS, ROLLOUT, SFT
 
-from harness.trainers.recipes import Sft, SftGrpo
+from harness.keys import key
+from harness.trainers.recipes import Frozen, Grpo, Sft, SftGrpo
 from harness.types import Stage
 
 START = Stage(name="tokenizer", program="x.y", settings={})
 CONFIG = {"policies": POLICY, "benchmarks": BENCHMARK, "rewards": REWARDS, "rollout": ROLLOUT, "seed": 1, "sft_seed": 2}
 
 
-def test_sft_is_one_stage_seeded_by_sft_seed() -> None:
-    (stage,) = Sft(sft=SFT).stages(CONFIG, START)
+def test_sft_is_encoding_then_training_seeded_by_sft_seed() -> None:
+    tokens, stage = Sft(sft=SFT, data=DATA).stages(CONFIG, START)
+    assert (tokens.name, tokens.program) == ("tokens", "harness.trainers.tokens.encode")
+    assert tokens.inputs == {"start": START}
+    assert tokens.settings == {"data": DATA, "listing": [], "policy": POLICY, "records": 7, "seed": 2}
     assert (stage.name, stage.program) == ("sft", "harness.trainers.sft.train")
-    assert stage.inputs == {"start": START}
-    assert stage.settings == {"sft": SFT, "policy": POLICY, "benchmark": BENCHMARK, "seed": 2}
+    assert stage.inputs == {"start": START, "tokens": tokens}
+    assert stage.settings == {"sft": SFT, "policy": POLICY, "seed": 2}
+    assert (tokens.parallel, stage.parallel) == (None, 3)
+
+
+def test_no_steps_of_sft_are_no_stages() -> None:
+    none = SFT | {"steps": 0}
+    assert Sft(sft=none, data=DATA).stages(CONFIG, START) == []
+    (grpo,) = SftGrpo(sft=none, data={"_target_": "nowhere.At"}, grpo=GRPO).stages(CONFIG, START)
+    assert grpo.inputs == {"start": START}
+
+
+def test_what_is_encoded_from_files_depends_on_their_contents_and_no_seed(tmp_path: Path) -> None:
+    lines, tar = write_lines(tmp_path / "a.jsonl", [record(0)]), write_tar(tmp_path / "0.tar", [0])
+    recipe = Sft(sft=SFT | {"records": None}, data=settings({"lahr": source(lines, tar)}))
+
+    def tokens(**changes: Any) -> Stage:
+        return recipe.stages({**CONFIG, **changes}, START)[0]
+
+    first = tokens()
+    assert first.external == (str(lines),)
+    assert first.settings["listing"] == [["0.tar", tar.stat().st_size]]
+    before = key(first)
+    assert key(tokens(sft_seed=9)) == before
+    write_lines(lines, [record(1)])
+    assert key(tokens()) != before
+
+
+def test_what_only_training_needs_does_not_have_records_encoded_anew() -> None:
+    config = {**CONFIG, "policies": {"_target_": "mini_got.PixelRecipe"}}
+    data = {**DATA, "benchmark": {"_target_": "mini_got.Filed"}}
+    tokens, _ = Sft(sft=SFT, data=data).stages(config, START)
+    assert tokens.settings["policy"] == {"_target_": "mini_got.PixelRecipe", "pack": None}
+    assert tokens.external == ("prompts.txt",)
 
 
 def test_grpo_follows_sft_and_is_seeded_by_seed() -> None:
-    sft, grpo = SftGrpo(sft=SFT, grpo=GRPO).stages(CONFIG, START)
-    assert [sft] == Sft(sft=SFT).stages(CONFIG, START)
-    assert grpo.inputs == {"start": sft}
+    *sft, grpo = SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages(CONFIG, START)
+    assert sft == Sft(sft=SFT, data=DATA).stages(CONFIG, START)
+    assert grpo.inputs == {"start": sft[-1]}
     assert grpo.settings["seed"] == 1 and grpo.settings["rollout"] == ROLLOUT
+
+
+def test_grpo_alone_is_the_same_stage_on_the_policys_checkpoint() -> None:
+    (alone,) = Grpo(grpo=GRPO).stages(CONFIG, START)
+    *_, after_sft = SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages(CONFIG, START)
+    assert alone.inputs == {"start": START}
+    assert (alone.program, alone.settings) == (after_sft.program, after_sft.settings)
+
+
+def test_frozen_trains_nothing() -> None:
+    assert Frozen().stages(CONFIG, START) == []
 
 
 def test_only_rewards_in_the_total_decide_the_stage() -> None:
     more = {"total": "low", "components": {**REWARDS["components"], "unused": {"_target_": "nowhere.At"}}}
-    _, plain = SftGrpo(sft=SFT, grpo=GRPO).stages(CONFIG, START)
-    _, with_unused = SftGrpo(sft=SFT, grpo=GRPO).stages({**CONFIG, "rewards": more}, START)
+    *_, plain = SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages(CONFIG, START)
+    *_, with_unused = SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages({**CONFIG, "rewards": more}, START)
     assert with_unused.settings == plain.settings
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "sft.steps=0: give a whole number from 1"),
-        ({"steps": 2.5}, "sft.steps=2.5: give a whole number from 1"),
+        ({"steps": -1}, "sft.steps=-1: give a whole number from 0"),
+        ({"steps": 2.5}, "sft.steps=2.5: give a whole number from 0"),
+        ({"micro_batch": 0}, "sft.micro_batch=0: give a whole number from 1"),
         ({"batch_size": "many"}, "sft.batch_size='many': give a whole number from 1"),
         ({"records": -3}, "sft.records=-3: give a whole number from 1"),
         ({"checkpoint_every": None}, "sft.checkpoint_every=None: give a whole number from 1"),
@@ -51,14 +101,20 @@ def test_only_rewards_in_the_total_decide_the_stage() -> None:
         ({"weight_decay": -0.1}, "sft.weight_decay=-0.1: give a number from 0"),
         ({"condition_dropout": 1.0}, "sft.condition_dropout=1.0: give a share from 0 to below 1"),
         ({"condition_dropout": -0.1}, "sft.condition_dropout=-0.1: give a number from 0"),
+        ({"fsdp": "yes"}, "sft.fsdp='yes': give true or false"),
     ],
     ids=str,
 )
 def test_wrong_sft_settings(changes: dict[str, Any], message: str) -> None:
-    for construct in (lambda: Sft(sft=SFT | changes), lambda: SftGrpo(sft=SFT | changes, grpo=GRPO)):
+    for construct in (lambda: Sft(sft=SFT | changes, data=DATA), lambda: SftGrpo(sft=SFT | changes, data=DATA, grpo=GRPO)):
         with pytest.raises(ValueError) as caught:
             construct()
         assert str(caught.value) == message
+
+
+def test_all_records_of_an_endless_stream_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sft\.records=null means all records, and those of this data= have no end"):
+        Sft(sft=SFT | {"records": None}, data=DATA).stages(CONFIG, START)
 
 
 LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}
@@ -72,6 +128,9 @@ LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}
         ({"samples": 1}, "grpo.samples=1: a group needs at least 2 samples to have an advantage"),
         ({"inner_epochs": 0}, "grpo.inner_epochs=0: give a whole number from 1"),
         ({"micro_batch": 0.5}, "grpo.micro_batch=0.5: give a whole number from 1"),
+        ({"rollout_batch": 0}, "grpo.rollout_batch=0: give a whole number from 1"),
+        ({"unscored_tolerance": -0.1}, "grpo.unscored_tolerance=-0.1: give a number from 0"),
+        ({"unscored_tolerance": 1.5}, "grpo.unscored_tolerance=1.5: give a share from 0 to 1"),
         ({"clip": 0}, "grpo.clip=0: give a number above 0"),
         ({"gap_tolerance": 0}, "grpo.gap_tolerance=0: give a number above 0"),
         ({"kl_weight": -1}, "grpo.kl_weight=-1: give a number from 0"),
@@ -86,7 +145,7 @@ LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}
 )
 def test_wrong_grpo_settings(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        SftGrpo(sft=SFT, grpo=GRPO | changes)
+        SftGrpo(sft=SFT, data=DATA, grpo=GRPO | changes)
     assert str(caught.value).startswith(message)
 
 
@@ -95,22 +154,23 @@ def test_wrong_grpo_settings(changes: dict[str, Any], message: str) -> None:
     [
         ({"text_temperature": -1}, "rollout.text_temperature=-1: give a number from 0"),
         ({"image_temperature": float("nan")}, "rollout.image_temperature=nan: give a number from 0"),
-        ({"max_chain_tokens": 0}, "rollout.max_chain_tokens=0: give a whole number from 1"),
+        ({"max_chain_tokens": -1}, "rollout.max_chain_tokens=-1: give a whole number from 0"),
         ({"random": "dice"}, "rollout.random='dice': allowed are per_sample and upstream"),
+        ({"random": "upstream"}, "rollout.random=upstream gives all samples of a prompt one chain"),
     ],
     ids=str,
 )
 def test_wrong_rollout_settings(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        SftGrpo(sft=SFT, grpo=GRPO).stages({**CONFIG, "rollout": ROLLOUT | changes}, START)
+        SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages({**CONFIG, "rollout": ROLLOUT | changes}, START)
     assert str(caught.value).startswith(message)
 
 
 def test_wrong_totals_are_refused_before_any_job() -> None:
     with pytest.raises(ValueError, match="blue"):
-        SftGrpo(sft=SFT, grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "total": "low*blue"}}, START)
+        SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "total": "low*blue"}}, START)
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=str)
 def test_right_settings_pass(lora: dict[str, Any] | None) -> None:
-    assert len(SftGrpo(sft=SFT, grpo=GRPO | {"lora": lora}).stages(CONFIG, START)) == 2
+    assert len(SftGrpo(sft=SFT, data=DATA, grpo=GRPO | {"lora": lora}).stages(CONFIG, START)) == 3

@@ -1,0 +1,49 @@
+"""Training data of SFT (`data=`), and the benchmark's own records as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from harness.protocols import Benchmark
+from harness.seeds import derive
+from harness.types import Record
+
+
+class CutOffError(ValueError):
+    """A record cannot be used as a picture of another shape loses one of its objects; it is no fault of the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A record that needs no reading (`harness.protocols.Entry`)."""
+
+    record: Record
+
+    @property
+    def place(self) -> str:
+        return self.record.prompt.id
+
+    def load(self, size: tuple[int, int]) -> Record:
+        return self.record
+
+
+class BenchmarkRecords:
+    """`data=benchmark`: the endless records that the benchmark makes, whose pictures have the policy's size already."""
+
+    endless = True
+    max_bad_share = 0.0
+
+    def __init__(self, *, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self.external: tuple[str, ...] = getattr(benchmark, "external", ())
+        self.listing: tuple[tuple[str, int], ...] = ()
+
+    def count(self, limit: int | None) -> int:
+        assert limit is not None
+        return limit
+
+    def entries(self, seed: int | None, count: int) -> Iterator[_Ready]:
+        assert seed is not None
+        records: Iterable[Record] = self._benchmark.records(derive(seed, "sft"), count)
+        return (_Ready(record=record) for record in records)
