@@ -16,7 +16,7 @@ from benchmarks.shapes.grading import grade_picture, grade_semantic, grade_spati
 from benchmarks.shapes.prompts import parse_prompt
 from benchmarks.shapes.scoring import fact_share, find, shown
 from benchmarks.shapes.vocabulary import read_attributes
-from harness.types import Box, Detection, Plan, Prompt, Question
+from harness.types import Answer, Box, Detection, Plan, Prompt, Question
 
 
 class OracleJudge:
@@ -25,8 +25,8 @@ class OracleJudge:
     def __init__(self) -> None:
         self._detector = ShapesDetector()
 
-    def ask(self, questions: Sequence[Question]) -> list[str | None]:
-        """One answer per question: None where the facts it needs are missing, or the kind is none that it knows."""
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """One answer per question: a failure where the facts it needs are missing, or the kind is none that it knows."""
         pictures = [question.images[0] for question in questions if _shows_picture(question)]
         seen = iter(_detect_once(self._detector, pictures))
         return [_answer(question, next(seen) if _shows_picture(question) else []) for question in questions]
@@ -59,7 +59,12 @@ def _shows_picture(question: Question) -> bool:
     return question.kind == "prompt_image" and bool(question.images)
 
 
-def _answer(question: Question, seen: Sequence[Detection]) -> str | None:
+def _answer(question: Question, seen: Sequence[Detection]) -> Answer:
+    text = _graded(question, seen)
+    return Answer(text=text, failure=None if text else "the oracle knows too little of this question")
+
+
+def _graded(question: Question, seen: Sequence[Detection]) -> str | None:
     prompt, plan = question.facts.get("prompt"), question.facts.get("plan")
     facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
     if facts is None or not isinstance(prompt, Prompt):

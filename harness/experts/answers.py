@@ -37,7 +37,7 @@ _LABELLED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _TAGS = re.compile(r"<(score|answer)>(?P<tag>[^<>]*)</\1>|\\boxed\{(?P<boxed>[^{}]*)\}", re.IGNORECASE)
-_REFUSAL = re.compile(r"\b(?:cannot|can not|can't|unable|won't|refuse[sd]?)\b", re.IGNORECASE)
+REFUSAL = re.compile(r"\b(?:cannot|can not|can't|unable|won't|refuse[sd]?)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
 
@@ -51,7 +51,7 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     """
     if finish_reason in ("content_filter", "refusal"):
         return Reading(None, f"the answer ended with {finish_reason!r}")
-    text = _cleaned(raw or "")
+    text = cleaned(raw or "")
     if not text.strip():
         return Reading(None, "the answer is empty")
     if "<think>" in text:
@@ -63,7 +63,8 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     return reading
 
 
-def _cleaned(raw: str) -> str:
+def cleaned(raw: str) -> str:
+    """The answer in plain characters, without thinking that ended, code fences and zero-width characters."""
     text = unicodedata.normalize("NFKC", raw).translate(_QUOTES).rpartition("</think>")[2]
     return "\n".join(line for line in text.split("\n") if not re.fullmatch(r"\s*```\w*\s*", line))
 
@@ -145,7 +146,7 @@ def _labelled(text: str, scale_max: float) -> Reading | None:
 def _refused(text: str, at: int) -> bool:
     """Whether the sentence says before `at` that it will not answer ("I cannot give a score of 10")."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, at)]
-    return _REFUSAL.search(text, ends[-1] if ends else 0, at) is not None
+    return REFUSAL.search(text, ends[-1] if ends else 0, at) is not None
 
 
 def _fractions(text: str, scale_max: float) -> Reading | None:

@@ -18,6 +18,18 @@ _LITERALS = {
 _DEEPEST = 30
 
 
+class OpenList(list[Any]):
+    """A list that the end of the text left open; `cut` says that its last member may not be whole."""
+
+    cut = False
+
+
+class OpenObject(dict[str, Any]):
+    """An object that the end of the text left open; `cut` says that its last value may not be whole."""
+
+    cut = False
+
+
 class _Irregular(Exception):
     """What stands here is no value, however leniently read."""
 
@@ -26,7 +38,8 @@ def values(text: str) -> Iterator[Any]:
     """The objects and lists in `text`, in order, outermost only.
 
     Read beside strict JSON: raw newlines in strings, single quotes, unquoted keys, Python literals, trailing commas,
-    and containers or strings left open at the end of the text. A key left without its value there has None.
+    and containers or strings left open at the end of the text: such containers are `OpenList` and `OpenObject`. A key left
+    without its value there has None. Numbers are int where they are written as such.
     """
     at = 0
     while (opening := _next_opening(text, at)) >= 0:
@@ -59,10 +72,22 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
     if string := _STRING.match(text, at):
         return _content(string), string.end()
     if number := _NUMBER.match(text, at):
-        return float(number.group()), number.end()
+        return _as_number(number.group()), number.end()
     if (word := _WORD.match(text, at)) and word.group() in _LITERALS:
         return _LITERALS[word.group()], word.end()
     raise _Irregular
+
+
+def _as_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 and not re.search("[.eE]", digits) else float(digits)
+
+
+def _is_cut(text: str, start: int, end: int) -> bool:
+    """Whether the scalar from `start` to `end` touches the end of the text and may go on there."""
+    if end < len(text) or text[start] in "{[":
+        return False
+    string = _STRING.match(text, start)
+    return string is None or not (string.group(2) or string.group(4))
 
 
 def _content(string: re.Match[str]) -> str:
@@ -73,21 +98,25 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
     read: dict[str, Any] = {}
     while True:
         at = _skip(text, at)
-        if at == len(text) or text[at] == "}":
-            return read, min(at + 1, len(text))
+        if at == len(text):
+            return OpenObject(read), at
+        if text[at] == "}":
+            return read, at + 1
         key = _STRING.match(text, at) or _WORD.match(text, at)
         if key is None:
             raise _Irregular
         name = key.group() if key.re is _WORD else _content(key)
         at = _skip(text, key.end())
         if at == len(text):
-            return read, at
+            return OpenObject(read), at
         if text[at] != ":":
             raise _Irregular
-        at = _skip(text, at + 1)
-        if at == len(text):
-            return {**read, name: None}, at
-        read[name], at = _value(text, at, depth + 1)
+        start = _skip(text, at + 1)
+        read[name], at = _value(text, start, depth + 1) if start < len(text) else (None, start)
+        if start == len(text) or _is_cut(text, start, at):
+            opened = OpenObject(read)
+            opened.cut = True
+            return opened, at
         at = _after_member(text, at, "}")
 
 
@@ -95,10 +124,17 @@ def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
     read: list[Any] = []
     while True:
         at = _skip(text, at)
-        if at == len(text) or text[at] == "]":
-            return read, min(at + 1, len(text))
-        value, at = _value(text, at, depth + 1)
+        if at == len(text):
+            return OpenList(read), at
+        if text[at] == "]":
+            return read, at + 1
+        start = at
+        value, at = _value(text, start, depth + 1)
         read.append(value)
+        if _is_cut(text, start, at):
+            opened = OpenList(read)
+            opened.cut = True
+            return opened, at
         at = _after_member(text, at, "]")
 
 

@@ -1,8 +1,7 @@
-"""Reading judge answers: the published vectors, and what they do not cover."""
+"""Reading judge answers: what the published vectors (tests/conformance) do not cover."""
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -10,18 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.experts.answers import read_score
-
-
-def test_every_published_answer_reads_as_expected(conformance_dir):
-    cases = json.loads((conformance_dir / "experts" / "judge_answers.json").read_text(encoding="utf-8"))["cases"]
-    assert len(cases) >= 60
-    wrong = {}
-    for case in cases:
-        reading = read_score(case["raw"], case["scale_max"], case["finish_reason"])
-        expected = None if case["expected"] == "unscored" else case["expected"]
-        if reading.value != expected or (reading.value is None) != bool(reading.unscored):
-            wrong[case["id"]] = (case["raw"], reading, expected)
-    assert not wrong
 
 
 @pytest.mark.parametrize(
@@ -120,6 +107,6 @@ def test_any_text_reads_as_a_value_on_the_scale_or_a_reason(text, finish):
     "noise", ["{", "[", '{"a":', "score ", "score:\n", "(", "1", "1/", "{'", "```\n", "<score>", "a cannot score of 1. "]
 )
 def test_noise_is_read_fast(noise):
-    begun = time.perf_counter()
+    begun = time.process_time()
     read_score(noise * (20_000 // len(noise)), 10)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2

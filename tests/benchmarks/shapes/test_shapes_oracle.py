@@ -64,7 +64,7 @@ def test_perfect_samples_are_graded_perfect_by_all_three(category):
             Question(kind="spatial", text="?", images=(Image.new("RGB", (9, 9)),), facts={"prompt": request, "plan": chain}),
             Question(kind="prompt_image", text="?", images=(render(scene),), facts={"prompt": request}),
         ]
-    answers = [json.loads(answer or "") for answer in OracleJudge().ask(questions)]
+    answers = [json.loads(answer.text or "") for answer in OracleJudge().ask(questions)]
     assert all(answer["score"] == 10 for answer in answers[0::3] + answers[2::3])
     assert all(answer["score"] >= 8 for answer in answers[1::3])  # 8 and 9: it holds, but narrowly
     assert set(answers[2]) == {"description", "caption", "reasoning", "score"}
@@ -182,7 +182,7 @@ def test_the_judge_looks_at_the_picture_and_not_at_the_plan():
     wrong = two("blue square", " on the left of a ", "red circle", (WEST, EAST))
     question = Question(kind="prompt_image", text="?", images=(render(scene),), facts={"prompt": prompt(LEFT), "plan": wrong})
     blank = Question(kind="prompt_image", text="?", images=(Image.new("RGB", (24, 24), "white"),), facts={"prompt": prompt(LEFT)})
-    scores = [json.loads(answer or "")["score"] for answer in OracleJudge().ask([blank, question, blank])]
+    scores = [json.loads(answer.text or "")["score"] for answer in OracleJudge().ask([blank, question, blank])]
     assert scores == [0, 10, 0]
 
 
@@ -197,7 +197,8 @@ def test_what_it_cannot_judge_has_no_answer():
         Question(kind="preference", text="?", facts={"prompt": prompt(LEFT)}),
         Question(kind="semantic", text="?"),
     ]
-    assert OracleJudge().ask(questions) == [None] * 6
+    answers = OracleJudge().ask(questions)
+    assert [answer.text for answer in answers] == [None] * 6 and all(answer.failure for answer in answers)
     assert OracleJudge().ask([]) == []
 
 

@@ -1,0 +1,149 @@
+"""A CLIP in open_clip's own layout, such as HPS v2.1, as transformers' `CLIPModel`.
+
+The sizes are read from the tensors; only the numbers of attention heads leave no trace there and are given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.experts.pretrained import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PARTS = ("weight", "bias")
+_TOWERS = {"visual.": "vision_model", "": "text_model"}  # open_clip's prefix -> transformers' module
+_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+_OUTSIDE = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "logit_scale": "logit_scale",
+    "visual.proj": "visual_projection.weight",
+    "text_projection": "text_projection.weight",
+    **{f"visual.ln_pre.{part}": f"vision_model.pre_layrnorm.{part}" for part in _PARTS},
+    **{f"visual.ln_post.{part}": f"vision_model.post_layernorm.{part}" for part in _PARTS},
+    **{f"ln_final.{part}": f"text_model.final_layer_norm.{part}" for part in _PARTS},
+}
+_TRANSPOSED = ("visual.proj", "text_projection")  # open_clip multiplies by them from the right
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The `state_dict` of a training checkpoint; code in the file is never run.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files fail in many ways
+        raise ValueError(f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?") from error
+    state = found.get("state_dict") if isinstance(found, Mapping) else None
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
+        held = ", ".join(map(str, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
+        raise ValueError(f"{path} holds {held or 'nothing'}, and no `state_dict` of tensors: is it the right file?")
+    return dict(state)
+
+
+def clip_model(state: Mapping[str, Tensor], *, vision_heads: int, text_heads: int, dtype: Any = None) -> Any:
+    """The `CLIPModel` that computes what open_clip's ViT with these weights computes (GELU by erf, LayerNorm eps 1e-5).
+
+    Args:
+        state: an open_clip state dict; its tensors become the model's, where `dtype` allows.
+        vision_heads: attention heads of the image tower (ViT-H: 16).
+        text_heads: attention heads of the text tower (ViT-H: 16).
+        dtype: of the weights; None for float32.
+
+    Raises:
+        ValueError: names are missing or left over, or the shapes do not belong together.
+    """
+    import torch
+    from transformers import CLIPModel
+
+    names = _names(_count(state, "visual.transformer.resblocks."), _count(state, "transformer.resblocks."))
+    missing, foreign = [name for name in names if name not in state], [name for name in state if name not in names]
+    if missing or foreign:
+        parts = [
+            f"{len(found)} {word}, such as {', '.join(found[:3])}" for found, word in ((missing, "missing"), (foreign, "unknown")) if found
+        ]
+        raise ValueError(f"these are not the weights of an open_clip ViT: {len(names) - len(missing)} names fit; {'; '.join(parts)}")
+    weights: dict[str, Tensor] = {}
+    for name, targets in names.items():
+        value = state[name].T.contiguous() if name in _TRANSPOSED else state[name]
+        weights |= dict(zip(targets, value.chunk(3) if len(targets) == 3 else [value], strict=True))
+    try:
+        config = _config(state, vision_heads, text_heads)
+        model = CLIPModel.from_pretrained(None, config=config, state_dict=weights, dtype=dtype or torch.float32)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(f"the shapes of these weights are not those of one open_clip ViT: {first_line(error)}") from error
+    return model
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """The number of layers: one more than the largest index after `prefix`, at least one."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    return 1 + max((int(found[1]) for name in state if (found := pattern.match(name))), default=0)
+
+
+def _names(vision_layers: int, text_layers: int) -> dict[str, tuple[str, ...]]:
+    """open_clip's name -> transformers' names: one, or three for the rows of queries, keys and values."""
+    names: dict[str, tuple[str, ...]] = {name: (target,) for name, target in _OUTSIDE.items()}
+    for (prefix, tower), count in zip(_TOWERS.items(), (vision_layers, text_layers), strict=True):
+        for index in range(count):
+            theirs, ours = f"{prefix}transformer.resblocks.{index}", f"{tower}.encoder.layers.{index}"
+            for part in _PARTS:
+                names[f"{theirs}.attn.in_proj_{part}"] = tuple(f"{ours}.self_attn.{letter}_proj.{part}" for letter in "qkv")
+                names |= {f"{theirs}.{name}.{part}": (f"{ours}.{target}.{part}",) for name, target in _LAYER.items()}
+    return names
+
+
+def _config(state: Mapping[str, Tensor], vision_heads: int, text_heads: int) -> Any:
+    from transformers import CLIPConfig
+
+    vision_width, _, _, patch = state["visual.conv1.weight"].shape
+    vocabulary, text_width = state["token_embedding.weight"].shape
+    side = math.isqrt(state["visual.positional_embedding"].shape[0] - 1)
+    for tower, width, heads in (("vision", vision_width, vision_heads), ("text", text_width, text_heads)):
+        if width % heads:
+            raise ValueError(f"{tower}_heads={heads} do not divide the {tower} tower's width {width}")
+    joint = state["text_projection"].shape[1]
+    shared = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "projection_dim": joint}
+    return CLIPConfig(
+        projection_dim=joint,
+        vision_config={
+            **shared,
+            "hidden_size": vision_width,
+            "intermediate_size": state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+            "num_hidden_layers": _count(state, "visual.transformer.resblocks."),
+            "num_attention_heads": vision_heads,
+            "patch_size": patch,
+            "image_size": side * patch,
+        },
+        text_config={
+            **shared,
+            "hidden_size": text_width,
+            "intermediate_size": state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+            "num_hidden_layers": _count(state, "transformer.resblocks."),
+            "num_attention_heads": text_heads,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": state["positional_embedding"].shape[0],
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,  # the text is pooled there
+            "pad_token_id": 0,
+        },
+    )
