@@ -34,4 +34,5 @@ class ChainLayout:
     def _question(self, sample: Sample) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text})
         canvas = draw_layout(sample.plan, self.size)
-        return Question(kind="spatial", text=text, images=(canvas,), facts={"prompt": sample.prompt, "plan": sample.plan})
+        facts = {"prompt": sample.prompt, "plan": sample.plan}
+        return Question(kind="spatial", text=text, lead=self.rubric.lead, images=(canvas,), facts=facts)

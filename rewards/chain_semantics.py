@@ -23,4 +23,4 @@ class ChainSemantics:
 
     def _question(self, sample: Sample) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text, "chain": sample.plan.bare_text})
-        return Question(kind="semantic", text=text, facts={"prompt": sample.prompt, "plan": sample.plan})
+        return Question(kind="semantic", text=text, lead=self.rubric.lead, facts={"prompt": sample.prompt, "plan": sample.plan})

@@ -14,7 +14,7 @@ STUDY = {
     "published": {"columns": ["color", "shape"], "rows": {"baseline": [0.1, 0.2], "full": [0.3, 0.1], "w_sem": [0.2, None]}},
     "claims": {"best": {"text": "full is best", "better": "full", "than": ["baseline", "w_PI"], "categories": "all"}},
 }
-REWARD_COMPONENTS = Path(__file__).parents[1] / "ablations" / "reward_components.yaml"
+ABLATIONS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "ablations").glob("*.yaml"))}
 
 
 def comparison(effect: float, p: float) -> Comparison:
@@ -127,13 +127,21 @@ def test_check_names_what_is_wrong_and_what_is_allowed(study, words):
         assert word in str(error.value)
 
 
-def test_reward_components_is_consistent_and_its_claims_hold_in_the_published_table():
-    study = yaml.safe_load(REWARD_COMPONENTS.read_text(encoding="utf-8"))["study"]
+def test_the_papers_studies_are_there():
+    assert {"reward_components", "training_details", "reward_hacking"} <= set(ABLATIONS)
+    arms = yaml.safe_load(ABLATIONS["reward_components"].read_text(encoding="utf-8"))["study"]["arms"]
+    assert len(arms) == 10
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_consistent_and_its_claims_hold_in_the_published_table(name):
+    study = yaml.safe_load(ABLATIONS[name].read_text(encoding="utf-8"))["study"]
     claims.check(study)
-    assert list(study["arms"]) == list(study["published"]["rows"])
-    assert len(study["arms"]) == 10
+    assert study["name"] == name
+    published = study["published"]["rows"]
+    assert [arm for arm in study["arms"] if arm in published] == list(published)
     columns = study["published"]["columns"]
-    rows = {arm: dict(zip(columns, values, strict=True)) for arm, values in study["published"]["rows"].items()}
+    rows = {arm: dict(zip(columns, values, strict=True)) for arm, values in published.items()}
     parts = [part for claim in claims.read(study, columns) for part in claim.parts]
     assert parts
     assert [part for part in parts if rows[part.better][part.category] <= rows[part.than][part.category]] == []

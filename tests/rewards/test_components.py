@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from harness.plan import BOX_START, END, OBJ_START, format_plan, parse
-from harness.types import Box, PlannedObject, Prompt, Question, Sample, Tokens
+from harness.types import Answer, Box, PlannedObject, Prompt, Question, Sample, Tokens
 from rewards.chain_image import ChainImage
 from rewards.chain_layout import ChainLayout
 from rewards.chain_semantics import ChainSemantics
@@ -37,13 +37,14 @@ MALFORMED = sample(chain=f"A {OBJ_START}vase {BOX_START}(9,9),(3 <|im_end|>{END}
 class Judge:
     """Gives the listed answers in order, the last one for ever, and remembers the questions."""
 
-    def __init__(self, *answers: str | None) -> None:
+    def __init__(self, *answers: str | Answer | None) -> None:
         self.answers = list(answers)
         self.batches: list[list[Question]] = []
 
     def ask(self, questions):
         self.batches.append(list(questions))
-        return [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0] for _ in questions]
+        given = [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0] for _ in questions]
+        return [answer if isinstance(answer, Answer) else Answer(text=answer) for answer in given]
 
 
 class Grounder:
@@ -63,7 +64,7 @@ class Grounder:
 def test_a_judged_component_is_the_judges_score_on_zero_to_one(component, answer, value):
     (score,) = component(judge=Judge(answer))([GOOD])
     assert score.value == pytest.approx(value)
-    assert score.evidence["answer"] == answer
+    assert score.evidence == {"answer": answer, "score": "text"}
 
 
 @pytest.mark.parametrize("component", JUDGED)
@@ -73,6 +74,38 @@ def test_an_unreadable_answer_is_asked_once_more_and_then_unscored(component):
     assert [score.value for score in scores] == [0.4, 0.9, None]
     assert "asked twice" in scores[2].unscored and scores[2].evidence["answer"] == "still well"
     assert [len(batch) for batch in judge.batches] == [3, 2]
+    assert [question.attempt for batch in judge.batches for question in batch] == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("component", JUDGED)
+def test_a_failure_is_unscored_at_once_with_its_reason(component):
+    judge = Judge(Answer(text=None, failure="the server has no time"), '{"score": 9}')
+    scores = component(judge=judge)([GOOD, GOOD])
+    assert [score.value for score in scores] == [None, 0.9]
+    assert scores[0].unscored.endswith("judge: the server has no time") and len(judge.batches) == 1
+
+
+@pytest.mark.parametrize("component", JUDGED)
+def test_an_expected_score_counts_before_the_written_one(component):
+    judge = Judge(Answer(text='{"score": 7}', expected=6.5, mass=0.98765))
+    (score,) = component(judge=judge)([GOOD])
+    assert score.value == pytest.approx(0.65)
+    assert score.evidence == {"answer": '{"score": 7}', "mass": 0.9877, "score": "expected"}
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_an_answer_that_was_cut_or_withheld_is_not_taken_at_its_word(finish):
+    (score,) = PromptImage(judge=Judge(Answer(text="Score: 1", finish=finish)))([GOOD])
+    assert score.value is None and "asked twice" in score.unscored
+
+
+@pytest.mark.parametrize("component", JUDGED)
+def test_what_is_equal_for_all_samples_leads_the_question(component):
+    judge = Judge('{"score": 7}')
+    component(judge=judge)([GOOD, sample("A ", DOG, prompt="a dog")])
+    first, second = judge.batches[0]
+    assert first.lead == second.lead > 200 and first.text[: first.lead] == second.text[: second.lead]
+    assert first.text[: first.lead].endswith("\n") and GOOD.prompt.text in first.text[first.lead :]
 
 
 @pytest.mark.parametrize("component", JUDGED)
@@ -86,7 +119,7 @@ def test_nothing_to_judge_asks_nothing(component):
 def test_a_judge_that_loses_an_answer_is_an_error(component):
     class Forgetful:
         def ask(self, questions):
-            return ['{"score": 4}']
+            return [Answer(text='{"score": 4}')]
 
     with pytest.raises(ValueError, match="Forgetful gave 1 answers to 2 questions"):
         component(judge=Forgetful())([GOOD, GOOD])
@@ -158,7 +191,7 @@ def test_a_missing_rubric_names_the_known_ones(name):
 
 
 def test_every_rubric_asks_for_a_score_in_json():
-    assert {path.stem for path in RUBRICS.glob("*.txt")} == {"prompt_image", "semantic", "spatial"}
+    assert {path.stem for path in RUBRICS.glob("*.txt")} == {"prompt_image", "semantic", "spatial", "spatial_text"}
     for path in RUBRICS.glob("*.txt"):
         assert '"score"' in path.read_text(encoding="utf-8") and "JSON" in path.read_text(encoding="utf-8")
 

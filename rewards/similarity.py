@@ -1,0 +1,45 @@
+"""How well the image fits the prompt by a model that gives one number, such as HPS v2.1 (R_HPS) or CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness import protocols
+from harness.types import Sample, Score
+
+
+class PromptSimilarity:
+    """A raw similarity h as the reward (h - low) / (high - low), clipped to [0, 1].
+
+    In a product the range decides the weight: a spread of 0.02 around h = 0.25 moves the total by 8 % raw, by 20 % between
+    0.15 and 0.35. A sample at or below `low` has no reward at all, so the evidence keeps h and says where it was clipped.
+
+    Args:
+        similarity: the model.
+        low: the similarity whose reward is 0.
+        high: the similarity whose reward is 1.
+    """
+
+    name = "similarity"
+
+    def __init__(self, *, similarity: protocols.Similarity, low: float, high: float) -> None:
+        if not -float("inf") < low < high < float("inf"):
+            raise ValueError(f"low={low} and high={high}: give two numbers, the lower one first")
+        self.similarity = similarity
+        self.low, self.high = low, high
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Score]:
+        images, prompts = [sample.image for sample in samples], [sample.prompt.text for sample in samples]
+        raw = list(self.similarity.similarity(images, prompts)) if samples else []
+        if len(raw) != len(samples):
+            raise ValueError(
+                f"similarity {type(self.similarity).__name__} gave {len(raw)} values for {len(samples)} samples: one each, in order"
+            )
+        return [self._score(value) for value in raw]
+
+    def _score(self, raw: float | None) -> Score:
+        if raw is None:
+            return Score(value=None, unscored=f"{type(self.similarity).__name__} gave no similarity")
+        value = (raw - self.low) / (self.high - self.low)
+        clipped = "low" if value < 0 else "high" if value > 1 else None
+        return Score(value=min(max(value, 0.0), 1.0), evidence={"similarity": raw, "clipped": clipped})

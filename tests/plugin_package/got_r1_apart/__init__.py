@@ -1,0 +1,24 @@
+"""A reward for plans whose boxes keep apart."""
+
+from itertools import combinations
+
+from harness.types import Score
+
+
+class Apart:
+    """1 where no two planned boxes overlap by more than `tolerance` (IoU), 0 where two coincide or none is planned."""
+
+    name = "apart"
+
+    def __init__(self, *, tolerance: float) -> None:
+        if not 0 <= tolerance < 1:
+            raise ValueError(f"tolerance={tolerance}: give a number from 0, below 1")
+        self._tolerance = tolerance
+
+    def __call__(self, samples):
+        return [self._score(sample.plan) for sample in samples]
+
+    def _score(self, plan):
+        boxes = [thing.box for thing in plan.objects if thing.box is not None]
+        overlap = max((one.iou(other) for one, other in combinations(boxes, 2)), default=0.0 if boxes else 1.0)
+        return Score(value=min(1.0, (1 - overlap) / (1 - self._tolerance)), evidence={"boxes": len(boxes), "overlap": overlap})

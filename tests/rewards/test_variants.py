@@ -1,0 +1,116 @@
+"""Every `rewards=` variant, composed as a study composes it: with the miniature's exact experts and with real ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
+from PIL import Image
+
+from harness import groups
+from harness.components import make
+from harness.plan import parse
+from harness.reward import RewardFunction, used_components
+from harness.types import Sample, Tokens
+
+ROOT = Path(__file__).parents[2]
+NAMES = {
+    "got_r1": {"pi", "sem", "spa", "ri"},
+    "sum": {"pi", "sem", "spa", "ri"},
+    "got_r1_hps": {"pi", "sem", "spa", "ri", "hps"},
+    "hps_only": {"hps"},
+    "text_spatial": {"pi", "sem", "spa_text", "ri"},
+    "conventional": {"clip", "sem", "spa", "ri"},
+}
+REAL = ["clip=clip", "hps=hps_v2_1", "phrase_grounder=grounding_dino"]
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """The `rewards` of a configuration with these overrides, as far as the total uses them."""
+
+    def rewards(*overrides: str):
+        with initialize(version_base="1.3", config_path=None):
+            return used_components(OmegaConf.to_container(compose("config", [*overrides]).rewards, resolve=True))
+
+    return rewards
+
+
+@pytest.fixture(scope="module")
+def records():
+    shapes = make(OmegaConf.load(ROOT / "benchmarks" / "shapes.yaml"))
+    return [record for record in shapes.records(seed=1, count=40) if record.faithful]
+
+
+def sample(record, chain: str, image: Image.Image) -> Sample:
+    tokens = Tokens(prompt=(1,), chain=(2,), image=(3,))
+    return Sample(prompt=record.prompt, plan=parse(chain), image=image, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
+
+
+def test_every_variant_is_here():
+    assert set(NAMES) <= set(groups.options()["rewards"])
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
+    config = composed(f"rewards={variant}")
+    assert set(config["components"]) == NAMES[variant]
+    rewards = RewardFunction(**make(config))
+    faithful = rewards([sample(record, record.chain, record.image) for record in records])
+    blank = Image.new("RGB", records[0].image.size, records[0].image.getpixel((0, 0)))
+    wrong = rewards([sample(record, "", blank) for record in records])
+    assert sum(reward.total.value for reward in faithful) / len(records) > 0.8
+    assert [reward.total.value for reward in wrong] == [0.0] * len(records)
+
+
+def test_to_an_exact_judge_coordinates_and_drawing_are_the_same(composed, records):
+    """As the ablation of training details says of the miniature: its text_spatial arm is its full one."""
+    others = [*records[1:], records[0]]
+    samples = [sample(record, other.chain, other.image) for record, other in zip([*records, *records], [*records, *others], strict=True)]
+    drawn, written = (RewardFunction(**make(composed(f"rewards={name}")))(samples) for name in ("got_r1", "text_spatial"))
+    assert [reward.total.value for reward in drawn] == [reward.total.value for reward in written]
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "kind", "settings"),
+    [
+        ("got_r1_hps", "hps", "harness.experts.hps.HpsV21", {"low": 0.15, "high": 0.35}),
+        ("hps_only", "hps", "harness.experts.hps.HpsV21", {"low": 0.15, "high": 0.35}),
+        ("conventional", "clip", "harness.experts.clip.Clip", {"low": 0.15, "high": 0.35}),
+    ],
+)
+def test_the_range_comes_with_the_expert(composed, variant, name, kind, settings):
+    exact, real = composed(f"rewards={variant}"), composed(f"rewards={variant}", *REAL)
+    assert {key: exact["components"][name][key] for key in ("low", "high")} == {"low": 0.0, "high": 1.0}
+    assert {key: real["components"][name][key] for key in ("low", "high")} == settings
+    assert real["components"][name]["similarity"]["_target_"] == kind
+    assert make(real)["components"][name].low == settings["low"]
+
+
+def test_conventional_rewards_ground_by_phrases_and_others_may(composed):
+    dino = "harness.experts.grounding_dino.GroundingDino"
+    assert composed("rewards=conventional", *REAL)["components"]["ri"]["grounder"]["_target_"] == dino
+    assert composed("grounder=phrase", *REAL)["components"]["ri"]["grounder"]["_target_"] == dino
+    owl = composed("grounder=phrase", "phrase_grounder=owlv2")["components"]["ri"]["grounder"]
+    assert owl["_target_"] == "harness.experts.owlv2.Owlv2" and owl["query"] == "a photo of a {}"
+
+
+def test_the_experts_are_constructed_without_torch():
+    words = "clip=clip hps=hps_v2_1 phrase_grounder={} rewards={}"
+    cases = [words.format("grounding_dino", "conventional"), words.format("owlv2", "conventional"), words.format("owlv2", "got_r1_hps")]
+    code = f"""
+import sys
+from hydra import compose, initialize
+from omegaconf import OmegaConf
+from harness.components import make
+for words in {cases!r}:
+    with initialize(version_base="1.3", config_path=None):
+        make(OmegaConf.to_container(compose("config", words.split()).rewards, resolve=True))
+print([name for name in ("torch", "transformers") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
