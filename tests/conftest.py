@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,28 @@ def conformance_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of published prompt files: DATA_DIR, by default ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no published prompt files at {folder}: set DATA_DIR")
+    return folder
+
+
+@pytest.fixture
+def prompt_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Prompt files of our own where T2I-CompBench's are looked for (T2I_COMPBENCH_DIR), with pictures of the val prompts and GoT data."""
+    from mini_compbench import STEMS, write_pictures, write_prompts
+
+    folder = tmp_path / "prompts"
+    write_prompts(folder, val=1, train=70)
+    write_pictures(folder / "pictures", [(folder / f"{stem}_val.txt").read_text(encoding="utf-8") for stem in STEMS], each=1)
+    (folder / "got.json").write_text("[]", encoding="utf-8")
+    monkeypatch.setenv("T2I_COMPBENCH_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def janus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of a tiny random Janus; read it, never write to it."""
     import torch
@@ -32,3 +55,27 @@ def janus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_janus(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of a tiny Qwen2.5-VL that was taught our questions (see `tiny_vlm`); read it, never write to it."""
+    import tiny_vlm
+    import torch
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("vlm") / "model"
+    tiny_vlm.write(folder, steps=180)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def judge_server(vlm_folder: Path) -> Iterator[str]:
+    """The URL of a real server of that model, `transformers serve`; its name there is the folder's path."""
+    import tiny_vlm
+
+    for package in ("fastapi", "openai", "uvicorn"):
+        pytest.importorskip(package, reason="`transformers serve` needs it: pip install -e .[dev]")
+    url, process = tiny_vlm.start_server(vlm_folder)
+    yield url
+    tiny_vlm.stop_server(process)

@@ -117,19 +117,19 @@ def test_a_split_without_prompts_is_a_clear_error(janus_folder: Path, tmp_path: 
     ids=str,
 )
 def test_wrong_settings_are_refused_when_the_cell_is_planned(changes: dict[str, Any], message: str) -> None:
-    from mini_world import REWARDS, SFT
+    from mini_world import DATA, REWARDS, SFT
 
     config = {
         "policies": POLICY,
         "benchmarks": BENCHMARK,
         "rewards": REWARDS,
-        "trainers": {"_target_": "harness.trainers.recipes.Sft", "sft": SFT},
+        "trainers": {"_target_": "harness.trainers.recipes.Sft", "_recursive_": False, "sft": SFT, "data": DATA},
         "rollout": ROLLOUT,
         "evaluation": settings()["evaluation"],
         "seed": 0,
         "sft_seed": 0,
     }
-    assert [stage.name for stage in plan_stages(config)] == ["tokenizer", "sft", "samples", "scores"]
+    assert [stage.name for stage in plan_stages(config)] == ["tokenizer", "tokens", "sft", "samples", "scores"]
     with pytest.raises(ValueError) as caught:
         plan_stages({**config, "evaluation": {**config["evaluation"], **changes}})
     assert str(caught.value) == message

@@ -44,6 +44,22 @@ def composed():
         yield lambda *overrides: compose("config", [*overrides], return_hydra_config=True)
 
 
+# What an option needs beside it to be a cell; the files are those of `prompt_files`.
+FROZEN = ["trainers=frozen"]
+FILES = "${oc.env:T2I_COMPBENCH_DIR}"
+GOT = [f"data.sources.lahr.shards={FILES}/got.json", f"data.sources.lahr.images={FILES}/pictures"]
+NEEDS = {
+    "policies=images": [*FROZEN, "benchmarks=t2i_compbench", f"policies.folder={FILES}/pictures"],
+    "policies=diffusers": [*FROZEN, "policies.pipeline=owner/name"],
+    **{f"policies={name}": FROZEN for name in ("sd15", "sdxl", "sd3", "flux")},
+    **dict.fromkeys(("data=got", "benchmarks=t2i_compbench", "preset=paper_1b", "preset=paper_7b"), GOT),
+}
+REAL = {"main_table"}  # studies of real checkpoints, which the miniature's settings do not fit
+
+
+pytestmark = pytest.mark.usefixtures("prompt_files")
+
+
 def _options():
     return [(group, option) for group, options in groups.options().items() for option in options]
 
@@ -62,8 +78,9 @@ def test_help_lists_every_group_with_every_option_in_time_and_without_torch():
 
 @pytest.mark.parametrize(("group", "option"), [pair for pair in _options() if pair[0] not in ("ablations", "cluster")])
 def test_every_configuration_file_composes_into_a_cell(composed, group, option):
-    config = composed(f"{group}={option}")
-    (line,) = study.expand(config, [f"{group}={option}"])
+    arguments = [f"{group}={option}", *NEEDS.get(f"{group}={option}", [])]
+    config = composed(*arguments)
+    (line,) = study.expand(config, arguments)
     planned = study.plan(config, GlobalHydra.instance().config_loader(), [line])
     assert planned.cells[0].stages[-1].name == "scores"
 
@@ -73,10 +90,14 @@ def test_every_cluster_composes(composed, option):
     assert composed(f"cluster={option}").cluster["_target_"].startswith("harness.launch.")
 
 
-@pytest.mark.parametrize("preset", groups.options()["preset"])
-@pytest.mark.parametrize("ablation", groups.options()["ablations"])
+def _studies():
+    pairs = [(ablation, preset) for ablation in groups.options()["ablations"] for preset in groups.options()["preset"]]
+    return [(ablation, preset) for ablation, preset in pairs if ablation not in REAL or preset.startswith("paper")]
+
+
+@pytest.mark.parametrize(("ablation", "preset"), _studies())
 def test_every_arm_of_every_ablation_composes_into_a_cell(composed, ablation, preset):
-    arguments = [f"ablations={ablation}", f"preset={preset}"]
+    arguments = [f"ablations={ablation}", f"preset={preset}", *NEEDS.get(f"preset={preset}", [])]
     config = composed(*arguments)
     lines = study.expand(config, arguments)
     planned = study.plan(config, GlobalHydra.instance().config_loader(), lines)
@@ -155,6 +176,11 @@ def test_an_arm_is_given_by_one_word_for_each_of_its_overrides():
         prepare(["arm.mine=[a=1"])
     with pytest.raises(UsageError, match=r"arm\.mine= is empty: write arm\.mine=OVERRIDE"):
         prepare(["arm.mine="])
+
+
+def test_arm_and_a_name_chooses_that_arm():
+    assert prepare(["ablations=toy", "arm=full"]) == prepare(["ablations=toy", "arms=full"])
+    assert prepare(["arm=[full,half]"])[0] == "arms=[full,half]"
 
 
 @pytest.mark.parametrize("total", ["pi*ri", "pi*(sem+spa)/2*ri", "max(pi,ri)", "min(pi, ri)*sem", "(pi)", "1-pi", '"pi"'])

@@ -1,0 +1,38 @@
+"""The race of the engine and transformers' `generate`: both do the whole work, on a model small enough for a test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from policies.janus import bench
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WIDTH": 32, "INNER": 48, "LAYERS": 2, "HEADS": 2, "VOCABULARY": 400, "CODES": 30, "SIDE": 3}.items():
+        monkeypatch.setattr(bench, name, value)
+    for name, value in {"PROMPT": 6, "CHAIN": 5, "IMAGE": 9}.items():
+        monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(bench, "native_bfloat16", lambda device: False)
+    monkeypatch.setattr(bench, "_rates", lambda dtype, device: (1e9, 1e10))
+
+
+def test_both_systems_do_the_same_work(small: None) -> None:
+    eight, many = bench.races("cpu")
+    assert (eight.setting, many.setting) == ("8 samples, float32", "32 samples, float32")
+    assert eight.tokens == {"chain": 40, "image": 72}
+    assert list(eight.systems) == ["generate", "engine"]
+    for run in eight.systems.values():
+        seconds = run()  # asserts itself that no chain ended early
+        assert list(seconds) == ["chain", "image"] and all(value > 0 for value in seconds.values())
+    assert 0 < eight.floor_s() < many.floor_s()
+
+
+def test_begin_of_image_is_all_but_impossible() -> None:
+    model = bench._model()
+    with torch.no_grad():
+        hidden_BTH = model.model.language_model(torch.randint(3, bench.VOCABULARY, (4, 30))).last_hidden_state
+        probabilities = torch.softmax(model.lm_head(hidden_BTH), -1)[..., bench.BOI]
+    assert probabilities.max() < 1e-9
+    assert probabilities.max() > 0
