@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import bench, command, generate, groups, study
+from harness import bench, command, doctor, generate, groups, study
 from harness.arguments import prepare
 from harness.report import __main__ as report
 from harness.status import main as status
@@ -44,8 +44,8 @@ def test_a_link_leads_to_a_file(path, link):
 
 
 @pytest.fixture
-def beside_the_users_files(monkeypatch, tmp_path):
-    """The working directory holds the files that the README shows."""
+def beside_the_users_files(monkeypatch, tmp_path, prompt_files):
+    """The working directory holds the files that the README shows, and the prompts lie where they are looked for."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.chdir(tmp_path)
     for name, text in FILE.findall(README):
@@ -54,7 +54,9 @@ def beside_the_users_files(monkeypatch, tmp_path):
 
 
 def test_there_are_commands_of_every_kind():
-    assert {words.split()[2] for words in commands()} >= {f"harness.{name}" for name in ("sweep", "status", "report", "generate", "bench")}
+    assert {words.split()[2] for words in commands()} >= {
+        f"harness.{name}" for name in ("sweep", "status", "report", "generate", "bench", "doctor")
+    }
 
 
 @pytest.mark.parametrize("words", commands())
@@ -71,6 +73,8 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
     elif module == "harness.bench":
         names, others = bench.read_words(rest)
         assert names and command.choose(others).trained
+    elif module == "harness.doctor":
+        assert doctor.main(rest) in (0, 2) and "Settings" in capsys.readouterr().out
     elif module == "harness.status":
         assert status(rest) == 2 and "no study" in capsys.readouterr().err
     else:
@@ -117,7 +121,7 @@ def test_the_file_tree_is_true():
         else:
             entries.append(name)
             folder = name if name.endswith("/") else ""
-    assert not [entry for entry in entries if entry != "reports/" and not (ROOT / entry).exists()]
+    assert not [entry for entry in entries if entry != "reports/" and not list(ROOT.glob(entry))]
     there = {f"harness/{path.name}" + "/" * path.is_dir() for path in (ROOT / "harness").iterdir() if not path.name.startswith("__")}
     assert there == {entry for entry in entries if re.fullmatch(r"harness/[^/]+/?", entry)}
     assert {f"{name}/" for name in groups.BESIDE} <= set(entries)
