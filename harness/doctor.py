@@ -58,7 +58,7 @@ def doctor(words: list[str]) -> None:
     estimates = [found for stage in chosen.cell.stages if (found := _estimate(chosen, stage, gpu_gb))]
     console.print(parts(estimates, gpu_gb))
     console.print("[bold]Missing[/bold]")
-    for line in [*missing(chosen.cell.config), *_misfits(estimates, gpu_gb)] or ["nothing"]:
+    for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb)] or ["nothing"]:
         console.print(f"  {escape(line)}")
 
 
@@ -109,10 +109,10 @@ def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator
         yield from (reason for one in estimates if (reason := memory.misfit(one, room, place)))
 
 
-def missing(config: Mapping[str, Any]) -> list[str]:
-    """What the components of a cell need and this machine has not: packages, models, servers, whatever they name themselves."""
+def missing(stages: Sequence[Stage]) -> list[str]:
+    """What the components of the stages need and this machine has not: packages, models, servers, whatever they name themselves."""
     found: list[str] = []
-    for node in _components(config):
+    for node in _components([dict(stage.settings) for stage in stages]):
         target = node["_target_"]
         absent = sorted(_absent_packages(target))
         found += [f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent]

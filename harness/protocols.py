@@ -171,7 +171,6 @@ class PolicyRecipe(Protocol):
         """
         ...
 
-
     def races(self) -> Iterable[Race]:
         """What `harness.bench rollout` runs beside other systems. Left out: nothing."""
         ...

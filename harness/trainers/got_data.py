@@ -45,7 +45,10 @@ class GotData:
         self._sources = [_Source(name, fit, **settings) for name, settings in sources.items() if settings["shards"] is not None]
         if not self._sources:
             names = " or ".join(f"data.sources.{name}.shards" for name in sources)
-            raise ValueError(f"data=got reads files and none are named: give {names}, and where the pictures are")
+            raise ValueError(
+                f"data=got reads files and none are named: give {names}, and where the pictures are; or start from a checkpoint that "
+                "writes chains already, with sft.steps=0"
+            )
 
     @property
     def external(self) -> tuple[str, ...]:

@@ -265,14 +265,21 @@ def _outcome(sample: Sample, reward: Reward) -> Outcome:
     }
 
 
+def _at(edge: float, values: list[float | None]) -> list[float | None]:
+    """1 where a value is `edge`, 0 where it is another: their mean is the share that is."""
+    return [None if value is None else float(value == edge) for value in values]
+
+
 def _reward_metrics(outcomes: list[Outcome]) -> Metrics:
     def mean(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
+    components = {name: [outcome["components"][name] for outcome in outcomes] for name in outcomes[0]["components"]}
     return {
         "reward": mean([outcome["reward"] for outcome in outcomes]),
-        **{f"component/{name}": mean([outcome["components"][name] for outcome in outcomes]) for name in outcomes[0]["components"]},
+        **{f"component/{name}": mean(values) for name, values in components.items()},
+        **{f"at_{edge}/{name}": mean(_at(edge, values)) for edge in (0, 1) for name, values in components.items()},
         "unscored": sum(outcome["reward"] is None for outcome in outcomes),
         "truncated_chains": sum(outcome["truncated"] for outcome in outcomes),
         "faulty_chains": sum(outcome["faulty"] for outcome in outcomes),

@@ -59,6 +59,11 @@ class Learner:
         self._named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         if not self._named:
             raise ValueError("no parameter requires a gradient: load the policy with trainable=True")
+        if rounded := [name for name, parameter in self._named.items() if parameter.dtype != torch.float32]:
+            raise ValueError(
+                f"weights that are trained must be float32, and {rounded[0]} is {self._named[rounded[0]].dtype}: small steps would be"
+                " rounded away. Take policies.weights=float32, or train adapters (grpo.lora)"
+            )
         cut, self._whole = shards.apart(self._named.values())
         groups = [{"params": group} for group in (self._whole, cut) if group]
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True)
