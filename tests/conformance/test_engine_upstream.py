@@ -31,7 +31,7 @@ from policies.janus.steps import Sliced
 
 ROOT = Path(os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance"))
 BOS = "<｜begin▁of▁sentence｜>"
-LOGITS = {"rtol": 0.0, "atol": 2e-4}  # other batch shapes and a kept cache: up to 1e-4 on logits of size 14
+LOGITS = 1.5e-5  # of the largest: other batch shapes and a kept cache give up to 1e-4 on logits of size 14
 LOGPROBS = {"rtol": 0.0, "atol": 1e-3}
 BOTH_ROWS = math.nextafter(1.0, 2.0)  # guidance that is 1 in float32 and runs the unconditional rows too, as Janus's program always does
 
@@ -95,6 +95,10 @@ def _drawn(
     return drawn, observed[0]
 
 
+def _check_logits(found: Tensor, golden: Tensor) -> None:
+    torch.testing.assert_close(found, golden, rtol=0.0, atol=LOGITS * golden.abs().max().item())
+
+
 def _interleaved(logits: list[Tensor], copies: int) -> Tensor:
     """[steps, rows, codes] as upstream orders rows: conditional, unconditional, conditional, ..."""
     return torch.stack([one.unflatten(0, (copies, -1)).transpose(0, 1).flatten(0, 1) for one in logits])
@@ -103,12 +107,15 @@ def _interleaved(logits: list[Tensor], copies: int) -> Tensor:
 def _check_images(folder: Path, case: dict[str, Any], drawn: Rollouts, observed: Observed, golden: dict[str, Tensor]) -> None:
     name, images = case["name"], case["parallel_size"]
     assert [list(tokens.image) for tokens in drawn.tokens] == case["image_tokens"]
-    torch.testing.assert_close(_interleaved(observed.images, len(observed.images[0]) // images), golden[f"{name}/gen_logits"], **LOGITS)
-    pixels = np.stack([np.asarray(image) for image in vq.decode(_model(folder).model.vqmodel, [one.image for one in drawn.tokens])])
-    assert np.array_equal(pixels, golden[f"{name}/image_u8"].numpy())
+    _check_logits(_interleaved(observed.images, len(observed.images[0]) // images), golden[f"{name}/gen_logits"])
     vqmodel, codes = _model(folder).model.vqmodel, torch.tensor(case["image_tokens"])
     with torch.no_grad():
-        torch.testing.assert_close(vqmodel.decode(codes), golden[f"{name}/decoded"], rtol=0.0, atol=1e-5)
+        torch.testing.assert_close(vqmodel.decode(codes), golden[f"{name}/decoded"], rtol=0.0, atol=2e-5)
+    found = np.stack([np.asarray(image) for image in vq.decode(vqmodel, [one.image for one in drawn.tokens])]).astype(int)
+    levels = (golden[f"{name}/decoded"].permute(0, 2, 3, 1).numpy() + 1) / 2 * 255
+    at_edge = np.abs(levels - levels.round()) < 5e-3  # where the last bits of float32 decide which way truncation falls
+    away = np.abs(found - golden[f"{name}/image_u8"].numpy().astype(int))
+    assert (away <= at_edge).all()
 
 
 @pytest.mark.parametrize(("folder", "case"), _cases("got"))
@@ -121,7 +128,7 @@ def test_got_r1(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPa
         assert list(tokens.chain) == case["chain_ids"]
         assert tokens.forced_end == case["forced_boi"]
         assert [*tokens.prompt, *tokens.chain] == case["image_row_ids_cond"]
-    torch.testing.assert_close(_recorded(case, observed.chains), golden[f"{name}/chain_logits"], **LOGITS)
+    _check_logits(_recorded(case, observed.chains), golden[f"{name}/chain_logits"])
     _check_images(folder, case, drawn, observed, golden)
     sampled = len(case["chain_ids"]) - case["forced_boi"]
     for index, logprobs in enumerate(drawn.logprobs):
@@ -177,7 +184,7 @@ def test_text_logits_of_whole_prompts(folder: Path) -> None:
         with torch.no_grad():
             hidden_1TH, _ = decoder.prefill(model.model.language_model.embed_tokens(torch.tensor([prompt["prompt_ids"]])))
             logits_TV = model.lm_head(hidden_1TH[0])
-        torch.testing.assert_close(logits_TV, _tensors(folder, "got")[f"prompt{index}/text_logits"], **LOGITS)
+        _check_logits(logits_TV, _tensors(folder, "got")[f"prompt{index}/text_logits"])
 
 
 @pytest.mark.parametrize(("folder", "case"), _cases("t2ir1"))
@@ -199,7 +206,7 @@ def test_t2i_r1_by_rows_of_its_own(folder: Path, case: dict[str, Any]) -> None:
     drawn = model.prepare_embeddings_for_image_generation(tokens_BT)
     inputs = [embed(torch.full((batch,), ids["boi"])), *drawn.unbind(1)[:-1]]
     logits = [advance(one.repeat(2, 1), step) for step, one in enumerate(inputs)]
-    torch.testing.assert_close(_interleaved(logits, 2), _tensors(folder, "t2ir1")[f"{case['name']}/gen_logits"], **LOGITS)
+    _check_logits(_interleaved(logits, 2), _tensors(folder, "t2ir1")[f"{case['name']}/gen_logits"])
     if case["temperature"] < 1e-3:  # upstream's way of being greedy
         best = torch.stack([guide(one, case["cfg_weight"]).argmax(-1) for one in logits], 1)
         assert best.tolist() == case["image_tokens"]
