@@ -51,6 +51,7 @@ GOT = [f"data.sources.lahr.shards={FILES}/got.json", f"data.sources.lahr.images=
 NEEDS = {
     "policies=images": [*FROZEN, "benchmarks=t2i_compbench", f"policies.folder={FILES}/pictures"],
     "policies=diffusers": [*FROZEN, "policies.pipeline=owner/name"],
+    "grounder=mllm": ["judge=server"],
     **{f"policies={name}": FROZEN for name in ("sd15", "sdxl", "sd3", "flux")},
     **dict.fromkeys(("data=got", "benchmarks=t2i_compbench", "preset=paper_1b", "preset=paper_7b"), GOT),
 }

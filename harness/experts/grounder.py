@@ -29,13 +29,18 @@ class MllmGrounder:
         max_pixels: the largest.
 
     Raises:
-        ValueError: a setting that cannot be, or a convention that is not this model's.
+        ValueError: a setting that cannot be, a convention that is not this model's, or a judge that is no model.
     """
 
     def __init__(self, *, model: Any, convention: str, question: str, min_pixels: int, max_pixels: int) -> None:
         if convention not in CONVENTIONS:
             raise ValueError(f"grounder.convention={convention!r}: allowed are {', '.join(CONVENTIONS)}")
-        named = str(getattr(model, "model", ""))
+        if not hasattr(model, "model"):
+            raise ValueError(
+                f"grounder=mllm asks the judge for boxes, and {type(model).__name__} is no model that could give them: "
+                "take judge=server (or qwen2_5_vl, qwen3_vl, openai), or grounder=oracle"
+            )
+        named = str(model.model)
         family = next((name for name, each in CONVENTIONS.items() if re.search(each.models, named, re.IGNORECASE)), convention)
         if family != convention:
             raise ValueError(f"grounder.convention={convention}, but {named} gives boxes as {family}: take grounder.convention={family}")

@@ -39,6 +39,11 @@ def test_an_object_is_found_where_the_model_says():
     assert "1000" in grounder(model, convention="relative_1000", question="grounding_relative")._question.template.template
 
 
+def test_a_judge_that_is_no_model_cannot_be_asked_for_boxes():
+    with pytest.raises(ValueError, match=r"grounder=mllm asks the judge for boxes, and Oracle is no model.*take judge=server"):
+        grounder(type("Oracle", (), {})())
+
+
 def test_absent_is_no_box_and_unreadable_is_asked_once_more():
     model = Model(Answer(text="[]"), Answer(text="on the left"), Answer(text="who knows"), Answer(text=DOG), Answer(text="still"))
     assert grounder(model).locate([PICTURE] * 3, ["cat", "dog", "cow"]) == [[], [Box(250, 125, 500, 750)], None]
