@@ -78,7 +78,7 @@ def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:
         if not isinstance(rollout[name], int | float) or isinstance(rollout[name], bool):
             raise ValueError(f"{section}.{name}={rollout[name]!r}: give a number")
     if not isinstance(rollout["max_chain_tokens"], int):
-        raise ValueError(f"{section}.max_chain_tokens={rollout['max_chain_tokens']!r}: give a whole number from 1")
+        raise ValueError(f"{section}.max_chain_tokens={rollout['max_chain_tokens']!r}: give a whole number from 0 (no chain)")
     Sampling(**rollout)
 
 

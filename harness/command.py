@@ -35,12 +35,15 @@ LINE_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One cell, as a sweep would plan it; `resources` are the settings of that name, and `threads` is theirs."""
+    """One cell, as a sweep would plan it; `resources` are the settings of that name."""
 
     cell: Cell
     store: StageStore
-    threads: int
     resources: Mapping[str, Any]
+
+    @property
+    def threads(self) -> int:
+        return self.resources["threads"]
 
     @property
     def samples(self) -> Stage:
@@ -102,7 +105,7 @@ def choose(words: Sequence[str]) -> Choice:
     threads = config.resources.threads
     if not isinstance(threads, int) or threads < 1:
         raise UsageError(f"resources.threads={threads}: give a whole number from 1")
-    return Choice(cell=study.cells[0], store=study.store, threads=threads, resources=_resources(config))
+    return Choice(cell=study.cells[0], store=study.store, resources=_resources(config))
 
 
 def settings(words: Sequence[str]) -> dict[str, Any]:

@@ -82,10 +82,12 @@ def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None
     known: set[str] = set()
     for cell in study.cells:
         for found_key, stage in missing(cell.stages[-1], study.store).items():
-            found = estimate(stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None)
-            if found is None or found_key in known:
+            if found_key in known:
                 continue
             known.add(found_key)
+            found = estimate(stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None)
+            if found is None:
+                continue
             advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
             if gpu_gb is not None:
                 if reason := misfit(found, gpu_gb, "a GPU"):

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from mini_world import janus_config
+from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Sampling
 from harness.types import Tokens
@@ -18,29 +19,11 @@ from policies.janus.engine import Engine
 from policies.janus.likelihood import Likelihood
 
 ROWS, PROMPT, CHAIN, SIDE = 6, 64, 60, 10
-CONFIG = JanusConfig(
-    text_config=LlamaConfig(
-        vocab_size=8192,
-        hidden_size=384,
-        intermediate_size=1024,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        tie_word_embeddings=False,
-    ).to_dict(),
-    vision_config=JanusVisionConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=SIDE * 4, patch_size=4, projection_dim=384
-    ).to_dict(),
-    vq_config=JanusVQVAEConfig(
-        embed_dim=8,
-        num_embeddings=2048,
-        latent_channels=32,
-        base_channels=32,
-        channel_multiplier=[1, 1, 1],
-        num_res_blocks=1,
-        projection_dim=384,
-        image_token_embed_dim=384,
-    ).to_dict(),
-    tie_word_embeddings=False,
+CONFIG = janus_config(
+    vocabulary=8192,
+    codes=2048,
+    text={"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6},
+    image_size=SIDE * 4,
 )
 
 

@@ -173,39 +173,49 @@ def grpo_settings(rollout: Mapping[str, Any] | None = None, **changes: Any) -> d
     }
 
 
+def janus_config(*, vocabulary: int, codes: int, text: dict[str, Any], **vision: Any) -> Any:
+    """A Janus with so many words and codes, a decoder as in `text`, and image towers as small as they can be (12x12 pictures)."""
+    from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+
+    width = text["hidden_size"]
+    towers = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "image_size": 12,
+        "patch_size": 4,
+        "projection_dim": width,
+    }
+    return JanusConfig(
+        text_config=LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=False, **text).to_dict(),
+        vision_config=JanusVisionConfig(**towers | vision).to_dict(),
+        vq_config=JanusVQVAEConfig(
+            embed_dim=8,
+            num_embeddings=codes,
+            latent_channels=32,
+            base_channels=32,
+            channel_multiplier=[1, 1, 1],
+            num_res_blocks=1,
+            projection_dim=width,
+            image_token_embed_dim=width,
+        ).to_dict(),
+        tie_word_embeddings=False,
+    )
+
+
 def write_janus(path: Path) -> None:
     """A tiny random Janus in a checkpoint folder: weights large enough that samples vary."""
     import torch
-    from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+    from transformers import JanusForConditionalGeneration
 
     from policies.janus import checkpoint, text
 
     torch.manual_seed(3)
     tokenizer = text.train(["a red circle on the left of a blue square", TEMPLATE], 300)
-    config = JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            tie_word_embeddings=False,
-        ).to_dict(),
-        vision_config=JanusVisionConfig(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=12, patch_size=4, projection_dim=32
-        ).to_dict(),
-        vq_config=JanusVQVAEConfig(
-            embed_dim=8,
-            num_embeddings=32,
-            latent_channels=32,
-            base_channels=32,
-            channel_multiplier=[1, 1, 1],
-            num_res_blocks=1,
-            projection_dim=32,
-            image_token_embed_dim=32,
-        ).to_dict(),
-        tie_word_embeddings=False,
+    config = janus_config(
+        vocabulary=tokenizer.get_vocab_size(),
+        codes=32,
+        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
     )
     model = JanusForConditionalGeneration(config)
     with torch.no_grad():

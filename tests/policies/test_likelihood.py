@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from mini_world import janus_config
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Sampling
 from harness.trainers import lora
@@ -36,39 +37,8 @@ def start() -> Model:
     """Two layers with grouped heads and large vocabularies; copy it to train or convert it."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    width = 32
-    config = JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=width,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=0.2,
-            tie_word_embeddings=False,
-        ).to_dict(),
-        vision_config=JanusVisionConfig(
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            image_size=12,
-            patch_size=4,
-            projection_dim=width,
-            num_image_tokens=9,
-        ).to_dict(),
-        vq_config=JanusVQVAEConfig(
-            embed_dim=8,
-            num_embeddings=CODES,
-            latent_channels=32,
-            base_channels=32,
-            channel_multiplier=[1, 1, 1],
-            num_res_blocks=1,
-            projection_dim=width,
-            image_token_embed_dim=width,
-        ).to_dict(),
-        tie_word_embeddings=False,
-    )
+    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = janus_config(vocabulary=VOCABULARY, codes=CODES, text={**text, "initializer_range": 0.2}, num_image_tokens=IMAGE)
     model = Model(config).eval()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(("model.vision_model", "model.vqmodel", "model.aligner")))
