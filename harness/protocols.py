@@ -6,12 +6,12 @@ and to declare stages: keep constructors light and import torch inside methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from harness.types import Answer, Box, Detection, Prompt, Question, Record, Sample, Score, Stage, Tokens
+from harness.types import Answer, Box, Detection, Detections, Metric, Prompt, Question, Record, Sample, Score, Stage, Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -50,19 +50,22 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """Rollouts that several systems can make, to be compared in one run (`harness.bench`).
+    """Work that several systems can do, to be compared in one run (`harness.bench`).
 
-    `systems` run them and return the seconds of each phase; the first is what the others are compared with.
-    `tokens` counts those of all samples by phase. `floor_s` is the least time that the device allows.
-    `setting` is what differs between the races of one policy, `work` what does not.
+    `amount` is the work in `unit` (samples, images). `systems` do it and return the seconds of each phase; the first is
+    what the others are compared with. `counts` says how many of `count_unit` (tokens, answers) each phase makes.
+    `floor_s` is the least time that the device allows, where that is known. `setting` is what differs between the races of
+    one work, `work` what does not.
     """
 
     work: str
     setting: str
-    samples: int
-    tokens: Mapping[str, int]
+    amount: int
+    unit: str
+    counts: Mapping[str, int]
+    count_unit: str
     systems: Mapping[str, Callable[[], Mapping[str, float]]]
-    floor_s: Callable[[], float]
+    floor_s: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +166,12 @@ class PolicyRecipe(Protocol):
 
     def load(self, folder: Path, *, trainable: bool = False) -> Policy: ...
 
+    def samples(self, config: Config) -> Stage:
+        """The stage `samples` of pictures that exist already, whose folder holds a `samples.jsonl` and, where there is
+        more to say of them, a `protocol.json`: `{"labels": {category: [text, ...]}, "notes": [text, ...]}`. A recipe that
+        has this is asked for nothing else. Left out: samples are drawn."""
+        ...
+
     def sizes(self, folder: Path | None) -> ModelSizes | None:
         """Sizes of the model, without torch; None where they cannot be known. Left out: they are not known.
 
@@ -260,6 +269,48 @@ class Benchmark(Protocol):
         """One score per sample, by the rule of its prompt's category."""
         ...
 
+    # What follows may be left out.
+
+    images_per_prompt: int
+    """Of its protocol, where `evaluation.images_per_prompt` is null; left out: 1."""
+
+    first_seed: int | None
+    """Image k of every prompt is drawn with the seed `first_seed + k`; left out or None: a seed of its own for every image."""
+
+    metrics: Mapping[str, Metric]
+    """Category -> what its scores are; left out: nothing is to be said of them."""
+
+    def texts(self, category: str) -> Collection[str]:
+        """The texts of all prompts of the category, those left out by its settings too: a picture of another text does not
+        belong there. Left out: those of `prompts`."""
+        ...
+
+    def load(self) -> None:
+        """Loads what `score` needs, so that what is missing is told before the work and not within it."""
+        ...
+
+    def mirrored(self, samples: Sequence[Sample]) -> list[Score | None]:
+        """The scores that the samples would have if their images were mirrored left to right; None where such an image is
+        no worse an answer (the prompt has no left or right). Left out: `evaluation.check=mirror` is refused."""
+        ...
+
+    def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the rows of `scores.jsonl` in the forms that its official programs write."""
+        ...
+
+    def read_results(self, folder: Path) -> list[tuple[Prompt, Score]]:
+        """The scores of files that its official programs have written, each with its prompt and `Prompt.number`."""
+        ...
+
+    fetches: ClassVar[Mapping[str, str]]
+    """Of the class: what `harness.fetch` can fetch for it, name -> dotted path of `f(to: Path) -> None`, which fills that
+    file or folder or raises ValueError with what to do."""
+
+    @staticmethod
+    def races() -> Iterable[Race]:
+        """Of the class: what `harness.bench score` runs beside other ways to the same scores."""
+        ...
+
 
 class Judge(Protocol):
     """Answers questions: one answer each, in order."""
@@ -277,6 +328,36 @@ class Detector(Protocol):
     """Finds objects in images, by falling confidence."""
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]: ...
+
+
+class ObjectDetector(Protocol):
+    """Finds objects of many classes (UniDet, or detections given in a file). `name` says which, for tables."""
+
+    name: str
+
+    def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Detections | str]:
+        """Of each sample's image, or of it mirrored left to right; a text is the reason why there are none."""
+        ...
+
+
+class DepthEstimator(Protocol):
+    """Tells near from far. `name` says how, for tables."""
+
+    name: str
+
+    def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image | str]:
+        """A grey picture (mode L) of the size of each sample's image, 0 far to 255 near; a text is the reason why there is none."""
+        ...
+
+
+class Vqa(Protocol):
+    """Answers yes-no questions about images. `name` says which model, for tables."""
+
+    name: str
+
+    def yes(self, images: Sequence[Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
+        """P(yes) / (P(yes) + P(no)) of every question of every image, unrounded; as many lists as images."""
+        ...
 
 
 class Similarity(Protocol):

@@ -169,6 +169,36 @@ class Detection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detections:
+    """What a detector of many classes found in one image, by falling score; the three tuples are of one length.
+
+    `frame` is the width and height of the picture that the detector saw, in pixels; `boxes` are x1, y1, x2, y2 in it.
+    One box may stand there several times under different labels.
+    """
+
+    frame: tuple[int, int]
+    labels: tuple[str, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.labels) == len(self.boxes) == len(self.scores):
+            raise ValueError(f"{len(self.labels)} labels, {len(self.boxes)} boxes and {len(self.scores)} scores: each box has one of both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What the scores of a category are. Numbers of metrics that are not equal never stand in one column.
+
+    `name` is what the field calls it; `labels` are what a reader must know of how it was computed ("mode=official",
+    "np=rules", "213 of 300 prompts").
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One question to a judge: `kind` names what it is about (semantic, spatial, prompt_image, grounding, ...).
 
