@@ -9,13 +9,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import command, provenance
+from hydra.utils import get_object
+
+from harness import command, groups, provenance
 from harness.arguments import UsageError, known
 from harness.command import Choice
 from harness.components import make
@@ -35,7 +37,8 @@ Prints how fast this machine draws, trains and scores.
 rollout    tokens a second of whole rollouts, and of chains and images apart; then the policy's
            rollouts of a larger random model beside other systems that can make them (minutes)
 grpo       training steps a minute: rollouts, rewards and update
-score      images a second through the benchmark's scorers and through the reward
+score      images a second through the benchmark's scorers and through the reward; then what the
+           benchmarks that are installed race against other ways to the same scores (minutes)
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
            The SFT checkpoint is made first if it is not there.
 """
@@ -54,7 +57,7 @@ class Figure:
 
     def __str__(self) -> str:
         middle = statistics.median(self.seconds)
-        rate = self.amount * self.per_s / middle if middle > 0 else float("inf")
+        rate = _rate(self.amount * self.per_s, middle)
         spread = f"{middle:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {len(self.seconds)} repeats)"
         return f"{self.name:<16} {rate:>8,.{0 if rate >= 100 else 2}f} {self.unit:<9}  {spread}; {self.setting}"
 
@@ -71,9 +74,8 @@ def bench(words: list[str]) -> None:
         for name in names:
             for figure in BENCHES[name](chosen):
                 print(f"{figure}; {_machine(chosen)}", flush=True)
-            if name == "rollout":
-                for lap in laps(chosen):
-                    print(lap, flush=True)
+            for lap in laps(RACES[name](chosen) if name in RACES else (), _machine(chosen, precision=False)):
+                print(lap, flush=True)
 
 
 def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -115,38 +117,58 @@ def rollout(chosen: Choice) -> list[Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class Lap:
-    """What one system took for the rollouts of a race: seconds by phase, MB at its peak; `first_s` is the first system's whole time."""
+    """What one system took for the work of a race: seconds by phase, MB at its peak; `first_s` is the first system's whole time."""
 
     race: Race
     system: str
     seconds: Mapping[str, float]
     peak_mb: float
     first_s: float
-    floor_s: float
+    floor_s: float | None
 
     def __str__(self) -> str:
-        total = sum(self.seconds.values())
-        ratio = f"{self.first_s / total:.2f} x {next(iter(self.race.systems))}"
-        rates = ", ".join(f"{phase} {self.race.tokens[phase] / seconds:,.0f} tokens/s" for phase, seconds in self.seconds.items())
-        floor = f"{100 * self.floor_s / total:.0f} % of what the device allows"
-        whole = f"{self.race.samples / total:>7.3f} samples/s  {ratio}"
-        return f"{self.race.setting:<20} {self.system:<9} {whole}; {rates}; {total:.1f} s, {floor}; peak {self.peak_mb:,.0f} MB"
+        race, total = self.race, sum(self.seconds.values())
+        systems, speed = list(race.systems), _rate(race.amount, total)
+        name = f"{race.setting:<20} {self.system:<{max(9, *map(len, systems))}}"
+        whole = f"{speed:>7,.{0 if speed >= 100 else 3}f} {race.unit}/s"
+        ratio = f"  {_rate(self.first_s, total):.2f} x {systems[0]}" if len(systems) > 1 else ""
+        time_s = f"{total:.{1 if total >= 10 else 2}f} s"
+        floor = "" if self.floor_s is None else f", {100 * _rate(self.floor_s, total):.0f} % of what the device allows"
+        return "; ".join(filter(None, [f"{name} {whole}{ratio}", self._rates(), f"{time_s}{floor}", f"peak {self.peak_mb:,.0f} MB"]))
+
+    def _rates(self) -> str:
+        """What each phase made a second."""
+        unit, counts = self.race.count_unit, self.race.counts
+        rates = {phase: f"{_rate(counts[phase], seconds):,.0f} {unit}/s" for phase, seconds in self.seconds.items() if phase in counts}
+        return ", ".join(rate if phase == unit else f"{phase} {rate}" for phase, rate in rates.items())
 
 
-def laps(chosen: Choice) -> Iterator[Lap | str]:
-    """The policy's rollouts beside those of other systems: every system once, one after the other."""
-    recipe = make(chosen.samples.settings["policy"])
+def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
+    """Every system of every race once, one after the other; each work is named, with the machine, before its races."""
     work = ""
-    for race in getattr(recipe, "races", tuple)():
+    for race in races:
         if race.work != work:
             work = race.work
-            yield f"{work}; {_machine(chosen, precision=False)}"
-        floor_s, first_s = race.floor_s(), 0.0
+            yield f"{work}; {machine}"
+        floor_s, first_s = race.floor_s() if race.floor_s else None, 0.0
         for name, run in race.systems.items():
             memory = _Peak()
             seconds = run()
             first_s = first_s or sum(seconds.values())
             yield Lap(race=race, system=name, seconds=seconds, peak_mb=memory.mb(), first_s=first_s, floor_s=floor_s)
+
+
+def rollout_races(chosen: Choice) -> Iterable[Race]:
+    """The policy's rollouts beside those of other systems."""
+    races: Callable[[], Iterable[Race]] = getattr(make(chosen.samples.settings["policy"]), "races", tuple)
+    return races()
+
+
+def score_races(chosen: Choice) -> Iterator[Race]:
+    """Of every benchmark that is installed, and of the chosen one: its ways to scores beside other ways."""
+    made = [*groups.classes("benchmarks").values(), type(make(chosen.samples.settings["benchmark"]))]
+    for races in dict.fromkeys(path for benchmark in made if (path := getattr(benchmark, "races", None))):
+        yield from get_object(races)()
 
 
 class _Peak:
@@ -187,7 +209,7 @@ def score(chosen: Choice) -> list[Figure]:
     """The benchmark's scorers, and the reward, on one batch of rollouts."""
     policy, prompts, seeds, sampling = _ready(chosen)
     samples = policy.rollout(prompts, seeds, sampling)
-    benchmark = make(chosen.samples.settings["benchmark"])
+    benchmark = make(chosen.scores.settings["benchmark"])
     rewards = RewardFunction(**make(used_components(chosen.cell.config["rewards"])))
     setting = f"batch {len(samples)}"
     return [
@@ -203,6 +225,7 @@ def score(chosen: Choice) -> list[Figure]:
 
 
 BENCHES: dict[str, Callable[[Choice], list[Figure]]] = {"rollout": rollout, "grpo": grpo, "score": score}
+RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}
 
 
 class _Enough(Exception):
@@ -252,6 +275,10 @@ def _timed(work: Callable[[], Any]) -> list[float]:
         work()
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+def _rate(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else float("inf")
 
 
 def _machine(chosen: Choice, *, precision: bool = True) -> str:

@@ -1,6 +1,8 @@
 """A cell: from resolved settings to scores, read top to bottom.
 
 start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's prompts -> scores
+
+A policy of pictures that exist already gives the samples itself.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 from harness.components import make
 from harness.keys import key
 from harness.progress import StatusWriter
-from harness.protocols import Sampling
+from harness.protocols import Benchmark, PolicyRecipe, Sampling, Trainer
 from harness.reward import used_components
 from harness.stages import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
@@ -32,45 +34,70 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         ValueError: a component refuses its settings (or whatever else its constructor raises).
     """
     policy, trainer, benchmark = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
-    if getattr(trainer, "trains", True) and not getattr(policy, "trainable", True):
+    if getattr(trainer, "trains", True) and (hasattr(policy, "samples") or not getattr(policy, "trainable", True)):
         raise ValueError("the policy of policies= cannot be trained, and the trainer of trainers= trains: use trainers=frozen")
     make(used_components(config["rewards"])["components"])
 
-    _check_evaluation(config["evaluation"])
-    for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", config["evaluation"]["rollout"])):
+    check = _check(config["evaluation"].get("check"), benchmark)
+    evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
+    for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", evaluation["rollout"])):
         _check_rollout(section, rollout)
-    _check_prompts(json.dumps(config["benchmarks"]), config["evaluation"]["split"])
+    _check_prompts(json.dumps(prompts), evaluation["split"])
 
+    drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
+    scores = Stage(
+        name="scores",
+        program="harness.scoring.score",
+        settings={"benchmark": config["benchmarks"], "check": check},
+        inputs={"samples": policy.samples(drawn) if hasattr(policy, "samples") else _drawn(drawn, policy, trainer)},
+        parallel=0,
+    )
+    files = [(one, tuple(getattr(made, "external", ()))) for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts)))]
+    return tuple(with_inputs([_with_files(scores, files)]).values())
+
+
+def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    """The benchmark as every stage but the scores knows it: how it scores is nothing to draw or train anew for."""
+    return {name: value for name, value in benchmark.items() if name != "scoring"}
+
+
+def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) -> Stage:
     start = policy.start(config)
     trained = [start, *trainer.stages(config, start)][-1]
-    samples = Stage(
-        name="samples",
-        program="harness.evaluation.sample",
-        settings={
-            "policy": config["policies"],
-            "benchmark": config["benchmarks"],
-            "evaluation": config["evaluation"],
-            "seed": config["seed"],
-        },
-        inputs={"policy": trained},
-    )
-    scores = Stage(
-        name="scores", program="harness.evaluation.score", settings={"benchmark": config["benchmarks"]}, inputs={"samples": samples}
-    )
-    return tuple(with_inputs([_with_files(scores, config["benchmarks"], getattr(benchmark, "external", ()))]).values())
+    settings = {
+        "policy": config["policies"],
+        "benchmark": config["benchmarks"],
+        "evaluation": config["evaluation"],
+        "seed": config["seed"],
+    }
+    return Stage(name="samples", program="harness.drawing.sample", settings=settings, inputs={"policy": trained})
 
 
-def _with_files(stage: Stage, benchmark: Mapping[str, Any], files: tuple[str, ...]) -> Stage:
-    """The stage and all it reads, in which the benchmark's files count by content wherever the settings hold that benchmark."""
-    inputs = {name: _with_files(source, benchmark, files) for name, source in stage.inputs.items()}
-    read = files if stage.settings.get("benchmark") == benchmark else ()
+def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str, ...]]]) -> Stage:
+    """The stage and all it reads, in which a benchmark's files count by content wherever the settings hold that benchmark."""
+    inputs = {name: _with_files(source, files) for name, source in stage.inputs.items()}
+    read = next((paths for benchmark, paths in files if stage.settings.get("benchmark") == benchmark), ())
     return replace(stage, inputs=inputs, external=(*stage.external, *read))
 
 
-def _check_evaluation(evaluation: Mapping[str, Any]) -> None:
+def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
+    """The settings of drawing, with the benchmark's number of images where none is given."""
+    evaluation = {name: value for name, value in given.items() if name != "check"}
+    if evaluation["images_per_prompt"] is None:
+        evaluation["images_per_prompt"] = getattr(benchmark, "images_per_prompt", 1)
     for name in ("images_per_prompt", "batch_size"):
         if not isinstance(evaluation[name], int) or evaluation[name] < 1:
             raise ValueError(f"evaluation.{name}={evaluation[name]!r}: give a whole number from 1")
+    return evaluation
+
+
+def _check(check: Any, benchmark: Benchmark) -> str | None:
+    """`evaluation.check`, if the benchmark can do it."""
+    if check not in (None, "mirror"):
+        raise ValueError(f"evaluation.check={check!r}: allowed are mirror and null")
+    if check and not hasattr(benchmark, "mirrored"):
+        raise ValueError("evaluation.check=mirror: this benchmark cannot score mirrored images. Leave it null")
+    return check
 
 
 def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:

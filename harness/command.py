@@ -46,12 +46,25 @@ class Choice:
         return self.resources["threads"]
 
     @property
+    def scores(self) -> Stage:
+        return self.cell.stages[-1]
+
+    @property
     def samples(self) -> Stage:
-        return self.cell.stages[-1].inputs["samples"]
+        return self.scores.inputs["samples"]
 
     @property
     def trained(self) -> Stage:
-        """The stage whose checkpoint is evaluated."""
+        """The stage whose checkpoint is evaluated.
+
+        Raises:
+            UsageError: there is none, as the pictures exist already.
+        """
+        if "policy" not in self.samples.inputs:
+            raise UsageError(
+                "policies=images holds pictures and draws none: name a policy that draws, such as policies=tiny_janus. Pictures are"
+                " scored with python -m harness.score samples=FOLDER"
+            )
         return self.samples.inputs["policy"]
 
 

@@ -52,10 +52,11 @@ def generate(words: list[str]) -> None:
     taken, rest = command.take(words, ("prompt", "n", "out"))
     request = read_request(taken)
     chosen = command.choose(rest)
+    trained = chosen.trained
     with job_environment(chosen.threads):
         with writing(request.out):
             request.out.mkdir(parents=True, exist_ok=True)
-        checkpoint = command.obtain(chosen.trained, chosen.store) / "checkpoint"
+        checkpoint = command.obtain(trained, chosen.store) / "checkpoint"
         for index, sample in enumerate(draw(request, chosen.samples, checkpoint), start=1):
             with writing(request.out):
                 paths = write(sample, request.out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -18,9 +19,13 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from harness import sources
+from harness.places import cache
 
 HARNESS = Path(__file__).resolve().parent
 BESIDE = ("ablations", "benchmarks", "policies", "rewards")
+
+# ${fetched:NAME} is where `harness.fetch NAME` puts it; whatever composes a configuration imports this module
+OmegaConf.register_new_resolver("fetched", lambda name: str(cache(name)), replace=True)
 
 
 @lru_cache(maxsize=1)
@@ -47,6 +52,26 @@ def _yaml_files(group: str, folders: list[Path]) -> dict[str, Path]:
         if path.stem in found:
             raise ValueError(f"{group}={path.stem} is both {found[path.stem]} and {path}: rename one")
         found[path.stem] = path
+    return found
+
+
+def classes(group: str) -> dict[str, type]:
+    """Option -> the class that its YAML names by `_target_`, for those that name one; imported, not constructed.
+
+    Raises:
+        ValueError: one cannot be imported.
+    """
+    found: dict[str, type] = {}
+    for option, file in options()[group].items():
+        target = OmegaConf.select(OmegaConf.load(file), "_target_")
+        if not isinstance(target, str):
+            continue
+        try:
+            made = resolve_name(target)
+        except Exception as error:  # whatever the import of a module raises
+            raise ValueError(f"{group}={option}: {target} cannot be imported ({error}): mend {file}, or remove it") from error
+        if isinstance(made, type):
+            found[option] = made
     return found
 
 

@@ -179,7 +179,7 @@ def _samples(settings: Mapping[str, Any], config: Mapping[str, Any], sizes: Mode
     return StageMemory(stage="samples", resident=(weights, *_cuda(gpu)), phases=phases)
 
 
-PROGRAMS = {"harness.trainers.grpo.train": _grpo, "harness.trainers.sft.train": _sft, "harness.evaluation.sample": _samples}
+PROGRAMS = {"harness.trainers.grpo.train": _grpo, "harness.trainers.sft.train": _sft, "harness.drawing.sample": _samples}
 
 
 def _all(sizes: ModelSizes) -> float:

@@ -155,7 +155,7 @@ class PolicyRecipe(Protocol):
     """The `policies=` component: how a starting checkpoint is made or found, and how one is loaded."""
 
     trainable: bool
-    """False where `load(..., trainable=True)` is impossible (pictures from elsewhere, diffusion pipelines); left out: True."""
+    """False where `load(..., trainable=True)` is impossible (diffusion pipelines); left out: True."""
 
     encoding: Mapping[str, Any]
     """Settings under which `Policy.encode` gives the same ids with less memory, in place of the user's; left out: none."""
@@ -169,7 +169,8 @@ class PolicyRecipe(Protocol):
     def samples(self, config: Config) -> Stage:
         """The stage `samples` of pictures that exist already, whose folder holds a `samples.jsonl` and, where there is
         more to say of them, a `protocol.json`: `{"labels": {category: [text, ...]}, "notes": [text, ...]}`. A recipe that
-        has this is asked for nothing else. Left out: samples are drawn."""
+        has this is asked for nothing else. Left out: samples are drawn.
+        """
         ...
 
     def sizes(self, folder: Path | None) -> ModelSizes | None:
@@ -251,7 +252,11 @@ class Component(Protocol):
 
 
 class Benchmark(Protocol):
-    """The `benchmarks=` component: prompts, scores, and where it has them, training records."""
+    """The `benchmarks=` component: prompts, scores, and where it has them, training records.
+
+    What stands under `scoring` in its settings decides scores alone: only the stage of the scores makes it with that, all
+    others make it without.
+    """
 
     categories: tuple[str, ...]
     external: tuple[str, ...]
@@ -266,7 +271,7 @@ class Benchmark(Protocol):
         ...
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score per sample, by the rule of its prompt's category."""
+        """One score per sample, by the rule of its prompt's category. Images are of the mode of their files, mostly RGB."""
         ...
 
     # What follows may be left out.
@@ -280,9 +285,13 @@ class Benchmark(Protocol):
     metrics: Mapping[str, Metric]
     """Category -> what its scores are; left out: nothing is to be said of them."""
 
+    all_categories: tuple[str, ...]
+    """`categories` and those that its settings leave out, of which it knows the `texts` too; left out: `categories`."""
+
     def texts(self, category: str) -> Collection[str]:
         """The texts of all prompts of the category, those left out by its settings too: a picture of another text does not
-        belong there. Left out: those of `prompts`."""
+        belong there. Left out: those of `prompts`.
+        """
         ...
 
     def load(self) -> None:
@@ -291,7 +300,8 @@ class Benchmark(Protocol):
 
     def mirrored(self, samples: Sequence[Sample]) -> list[Score | None]:
         """The scores that the samples would have if their images were mirrored left to right; None where such an image is
-        no worse an answer (the prompt has no left or right). Left out: `evaluation.check=mirror` is refused."""
+        no worse an answer (the prompt has no left or right). Left out: `evaluation.check=mirror` is refused.
+        """
         ...
 
     def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -306,10 +316,8 @@ class Benchmark(Protocol):
     """Of the class: what `harness.fetch` can fetch for it, name -> dotted path of `f(to: Path) -> None`, which fills that
     file or folder or raises ValueError with what to do."""
 
-    @staticmethod
-    def races() -> Iterable[Race]:
-        """Of the class: what `harness.bench score` runs beside other ways to the same scores."""
-        ...
+    races: ClassVar[str]
+    """Of the class: dotted path of `f() -> Iterable[Race]`, what `harness.bench score` runs beside other ways to the same scores."""
 
 
 class Judge(Protocol):

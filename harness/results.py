@@ -1,20 +1,23 @@
 """Reads a study folder into plain dataclasses: what was planned, what became of it, and the rows it wrote.
 
 Input is what `docs/architecture.md` states. A cell counts as measured when its `scores` stage is complete;
-whatever is not there is None, never an empty list, so that nothing missing can be averaged.
+whatever is not there is None, never an empty list, so that nothing missing can be averaged. A category whose
+measured cells differ in its metric becomes several, one for each metric, so that unequal numbers never meet.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness import rows
+from harness.columns import column_names
 from harness.progress import Status, is_silent, read_status
 from harness.stages import read_record
+from harness.types import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class SampleRow:
     prompt: str
     category: str
     facts: Mapping[str, Any]
-    seed: int
+    seed: int | None
     chain: str
     faults: tuple[str, ...]
     truncated: bool
@@ -40,9 +43,18 @@ class ScoreRow:
     index: int
     prompt_id: str
     category: str
-    seed: int
+    seed: int | None
     value: float | None
     unscored: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFacts:
+    """What metric.json says of a category. `mirror` is as `harness.mirror.verdict` gives it, None where mirrored images were not scored."""
+
+    metric: Metric
+    notes: tuple[str, ...] = ()
+    mirror: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +70,10 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One arm x seed. `scores` and `samples` are None unless their stages are complete."""
+    """One arm x seed. `scores` and `samples` are None unless their stages are complete.
+
+    `metrics` are of the categories that something is said of.
+    """
 
     id: str
     arm: str
@@ -69,6 +84,7 @@ class CellResult:
     stages: tuple[StageResult, ...]
     samples: tuple[SampleRow, ...] | None
     scores: tuple[ScoreRow, ...] | None
+    metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -77,13 +93,20 @@ class CellResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult:
-    """A study as planned, with what its cells have come to."""
+    """A study as planned, with what its cells have come to.
+
+    `categories` are the columns of its tables, as the study names them, else in the order of the scores. `split` holds those
+    that became several, category -> columns: rows, samples and metrics of the cells name the column, plan and published table
+    the category.
+    """
 
     name: str
     study: Mapping[str, Any]
     command: str
     created: str
     cells: tuple[CellResult, ...]
+    categories: tuple[str, ...]
+    split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -93,12 +116,6 @@ class StudyResult:
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(dict.fromkeys(cell.seed for cell in self.cells))
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """As the study names them, else in the order of the scores."""
-        named = self.study.get("categories")
-        return tuple(named or dict.fromkeys(row.category for cell in self.cells for row in cell.scores or ()))
 
     @property
     def published(self) -> dict[str, dict[str, float]]:
@@ -111,6 +128,10 @@ class StudyResult:
 
     def cells_of(self, arm: str) -> list[CellResult]:
         return [cell for cell in self.cells if cell.arm == arm]
+
+    def category_of(self, column: str) -> str:
+        """The category that the column is of: itself unless that was split."""
+        return next((category for category, columns in self.split.items() if column in columns), column)
 
 
 def read_study(study_folder: Path) -> StudyResult:
@@ -128,12 +149,36 @@ def read_study(study_folder: Path) -> StudyResult:
         )
     plan = read_plan(study_folder)
     outputs = study_folder.parent.parent
+    cells = [_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]]
+    categories = list(plan["study"].get("categories") or dict.fromkeys(row.category for cell in cells for row in cell.scores or ()))
+    columns = {category: _columns(category, cells) for category in categories}
+    split = {category: tuple(dict.fromkeys(found.values())) for category, found in columns.items() if len(set(found.values())) > 1}
     return StudyResult(
         name=str(plan["study"]["name"]),
         study=plan["study"],
         command=str(plan["command"]),
         created=str(plan["created"]),
-        cells=tuple(_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]),
+        cells=tuple(_renamed(cell, {category: columns[category].get(cell.id, category) for category in split}) for cell in cells),
+        categories=tuple(column for category in categories for column in split.get(category, (category,))),
+        split=split,
+    )
+
+
+def _columns(category: str, cells: Iterable[CellResult]) -> dict[str, str]:
+    """Cell id -> the column of its scores of a category, for the cells that have some."""
+    having = [cell for cell in cells if any(row.category == category for row in cell.scores or ())]
+    metrics = [cell.metrics[category].metric if category in cell.metrics else Metric(name="") for cell in having]
+    return dict(zip([cell.id for cell in having], column_names(category, metrics), strict=True))
+
+
+def _renamed(cell: CellResult, columns: Mapping[str, str]) -> CellResult:
+    if not columns:
+        return cell
+    return replace(
+        cell,
+        samples=cell.samples and tuple(replace(row, category=columns.get(row.category, row.category)) for row in cell.samples),
+        scores=cell.scores and tuple(replace(row, category=columns.get(row.category, row.category)) for row in cell.scores),
+        metrics={columns.get(category, category): facts for category, facts in cell.metrics.items()},
     )
 
 
@@ -170,6 +215,7 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
         stages=stages,
         samples=_read_samples(folders["samples"]) if "samples" in complete else None,
         scores=_read_scores(folders["scores"]) if scored else None,
+        metrics=_read_metrics(folders["scores"]) if scored else {},
     )
 
 
@@ -223,3 +269,21 @@ def _read_scores(folder: Path) -> tuple[ScoreRow, ...]:
         )
         for row in rows.read(folder / "scores.jsonl")
     )
+
+
+def _read_metrics(folder: Path) -> dict[str, MetricFacts]:
+    file = folder / "metric.json"
+    if not file.is_file():
+        return {}
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        return {category: _facts(entry) for category, entry in said.items() if any(entry.values())}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error!r}): delete the folder {folder} and run the sweep's command again, which makes it anew"
+        ) from error
+
+
+def _facts(entry: Mapping[str, Any]) -> MetricFacts:
+    metric = Metric(name=entry["name"], labels=tuple(entry["labels"]))
+    return MetricFacts(metric=metric, notes=tuple(entry["notes"]), mirror=entry["mirror"])

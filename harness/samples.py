@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from harness import plan, rows
 from harness.types import Prompt, Sample, Tokens
 
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for files that are no whole picture
 
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """Rows are appended in blocks, each block flushed after its pictures: a kill leaves whole rows."""
+    """Rows are appended in blocks, each block flushed after its pictures: a kill leaves whole rows.
+
+    A row's `image` is a path within the folder, or an absolute one of a picture that lies elsewhere.
+    """
 
     folder: Path
 
@@ -45,6 +50,7 @@ class SampleFolder:
         return {
             "index": index,
             "prompt_id": sample.prompt.id,
+            "number": sample.prompt.number,
             "prompt": sample.prompt.text,
             "category": sample.prompt.category,
             "facts": dict(sample.prompt.facts),
@@ -56,10 +62,31 @@ class SampleFolder:
         }
 
     def read(self) -> Iterator[Sample]:
-        """The samples again, without ids and log-probs."""
-        for row in self.rows():
-            prompt = Prompt(id=row["prompt_id"], text=row["prompt"], category=row["category"], facts=row["facts"])
-            with Image.open(self.folder / row["image"]) as image:
-                image.load()
-            written = replace(plan.parse(row["chain"]), faults=tuple(row["faults"]))
-            yield Sample(prompt=prompt, plan=written, image=image, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])
+        """The samples again, one at a time, as `sample` gives them."""
+        return (self.sample(row) for row in self.rows())
+
+    def sample(self, row: Mapping[str, Any]) -> Sample:
+        """The sample of a row, its picture in the mode of its file, without ids and log-probs.
+
+        Raises:
+            ValueError: the picture cannot be read.
+        """
+        picture = read_picture(self.folder / row["image"])
+        written = replace(plan.parse(row["chain"]), faults=tuple(row["faults"]))
+        prompt = Prompt(id=row["prompt_id"], text=row["prompt"], category=row["category"], facts=row["facts"], number=row["number"])
+        return Sample(prompt=prompt, plan=written, image=picture, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture in the mode of its file: programs differ in whether they make it RGB before they resize it or after.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UNREADABLE as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")  # a file's name need not be text
+        raise ValueError(f"{shown} cannot be read as a picture: {type(error).__name__}") from error

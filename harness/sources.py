@@ -14,12 +14,13 @@ import importlib.util
 import os
 import site
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from harness import places
 
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
@@ -120,7 +121,7 @@ def file_digest(path: Path) -> str:
 def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
     if size < LARGE:
         return _content(path)
-    known = _memory() / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
+    known = places.cache("digests") / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
     with suppress(OSError, ValueError):
         if len(digest := known.read_text(encoding="ascii")) == DIGEST_DIGITS:
             return digest
@@ -136,13 +137,6 @@ def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _memory() -> Path:
-    """Where digests of large files are kept between processes; may be deleted at any time."""
-    with suppress(RuntimeError):  # no home
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "got-r1-harness" / "digests"
-    return Path(tempfile.gettempdir()) / "got-r1-harness" / "digests"
 
 
 @cache

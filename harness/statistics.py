@@ -99,6 +99,21 @@ def compare(better: Mapping[str, float | None], than: Mapping[str, float | None]
     )
 
 
+def clustered_error(values: Sequence[float], clusters: Sequence[str]) -> float | None:
+    """Standard error of the mean of `values` (n,), of which those of one cluster (a prompt's images) may be alike.
+
+    CR1 of Cameron and Miller, "A Practitioner's Guide to Cluster-Robust Inference" (2015), for a regression on a constant;
+    of clusters of equal size it is the standard error of the mean of their means. None with fewer than two clusters.
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    count = len(numbers)
+    if count < 2:
+        return None
+    residuals = np.array(values, dtype=float) - np.mean(values)
+    sums = np.bincount([numbers[name] for name in clusters], weights=residuals)
+    return math.sqrt(count / (count - 1) * float(sums @ sums)) / len(residuals)
+
+
 def bootstrap_interval(values: np.ndarray, *, level: float = 1 - ALPHA) -> Interval:
     """Percentile bootstrap interval of the mean of `values` (n,), 10,000 resamples of the n prompts."""
     n = len(values)

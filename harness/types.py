@@ -24,7 +24,7 @@ class Prompt:
     `facts` are what a benchmark knows about the prompt (plain JSON values: its objects, relation,
     whether it holds an unseen pair, ...); only that benchmark's scorers and oracle experts read them.
     `number` tells the images apart that are asked for the same prompt, from 0: a model draws each with its own
-    seed and need not read it, a policy that looks pictures up does.
+    seed and need not read it; what was found in an image elsewhere is looked up by it.
     """
 
     id: str
@@ -105,7 +105,8 @@ class Sample:
     """One rollout: what was asked, planned and drawn, and the ids and log-probs behind it.
 
     `logprobs` has one value per chain id and then per image id, under the distribution that was
-    sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image.
+    sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image. `seed` is None for a
+    picture made elsewhere of which it is not known.
     """
 
     prompt: Prompt
@@ -113,7 +114,7 @@ class Sample:
     image: Image
     tokens: Tokens
     logprobs: tuple[float, ...]
-    seed: int
+    seed: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +244,9 @@ class Stage:
     `settings` are plain JSON values; `_target_` entries in them are components made by the program.
     `inputs` are the stages whose folders it reads; `external` are files or folders from outside the
     project whose contents count (a checkpoint, a prompt file). `parallel` is how many items of a step
-    several processes that train together may share out evenly; None where the program is one process.
-    It is not part of what decides the numbers: those are equal up to rounding, whatever the processes.
+    several processes that train together may share out evenly, 0 where any number of processes may share
+    its work; None where the program is one process. It is not part of what decides the numbers: those are
+    equal up to rounding, whatever the processes.
     """
 
     name: str

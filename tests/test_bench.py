@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from harness import bench, provenance
+from harness import bench, groups, provenance
 from harness.arguments import UsageError
 from harness.protocols import Race
 
 TOY = Path(__file__).resolve().parent / "toy"
 sys.path.append(str(TOY))
-from toy_parts import ToyPolicy  # noqa: E402
+from toy_parts import ToyBenchmark, ToyPolicy  # noqa: E402
 
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Measures the toy world; returns exit code, lines of stdout, stderr."""
+    """Measures the toy world, with no benchmark beside it; returns exit code, lines of stdout, stderr."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(groups, "classes", lambda group: {})
 
     def run(*words: str) -> tuple[int, list[str], str]:
         code = bench.main([*words, "--config-dir", str(TOY), "ablations=toy", f"outputs_dir={tmp_path / 'outputs'}"])
@@ -44,8 +45,10 @@ def test_rollouts_are_raced_against_other_systems(command, monkeypatch):
             yield Race(
                 work="a middling model",
                 setting=f"{samples} samples",
-                samples=samples,
-                tokens={"chain": 100, "image": 300},
+                amount=samples,
+                unit="samples",
+                counts={"chain": 100, "image": 300},
+                count_unit="tokens",
                 systems={
                     "theirs": lambda: begun.append("theirs") or {"chain": 10.0, "image": 30.0},
                     "ours": lambda: begun.append("ours") or {"chain": 4.0, "image": 12.0},
@@ -65,6 +68,43 @@ def test_rollouts_are_raced_against_other_systems(command, monkeypatch):
         " 16.0 s, 50 % of what the device allows",
     ]
     assert ours.split("peak ")[1].endswith(" MB")
+
+
+class Racing:
+    """A benchmark of the group that would refuse to be constructed."""
+
+    def __init__(self) -> None:
+        raise ValueError("a folder is missing")
+
+    races = "mini_races.races"
+
+
+class Silent(Racing):
+    races = None
+
+
+def test_scoring_is_raced_by_every_benchmark_that_has_races(command, monkeypatch):
+    seen = []
+    benchmarks = {"racing": Racing, "again": Racing, "silent": Silent, "toy": ToyBenchmark}
+    monkeypatch.setattr(groups, "classes", lambda group: seen.append(group) or benchmarks)
+    code, lines, _ = command("score")
+    assert code == 0 and seen == ["benchmarks"]
+    assert [line.split("  ")[0] for line in lines[:2]] == ["score", "reward"]
+    questions, *laps, rules, alone = lines[2:]
+    assert questions.startswith("questions; 1 thread; ") and rules.startswith("rules; 1 thread; ")
+    assert [lap.split("; peak")[0] for lap in laps] == [
+        "20 images            official         1.667 images/s  1.00 x official; 13 answers/s; 12.0 s",
+        "20 images            image once       5.000 images/s  3.00 x official; 40 answers/s; 4.00 s",
+        "20 images            blanks skipped   3.333 images/s  2.00 x official; 27 answers/s; 6.00 s",
+        "20 images            ours            10.000 images/s  6.00 x official; 80 answers/s; 2.00 s",
+    ]
+    assert alone.startswith("3000 images          rules      12,000 images/s; match 36,000 boxes/s; 0.25 s; peak ")
+
+
+def test_the_chosen_benchmark_races_too(command, monkeypatch):
+    monkeypatch.setattr(ToyBenchmark, "races", Racing.races, raising=False)
+    _, lines, _ = command("score")
+    assert len(lines) == 2 + 5 + 2
 
 
 def test_steps_are_timed_in_a_folder_that_is_thrown_away(command, tmp_path):

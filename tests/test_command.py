@@ -11,6 +11,7 @@ from harness import command
 from harness.arguments import UsageError
 from harness.keys import key
 from harness.stages import StorageError
+from harness.types import Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
 
@@ -71,6 +72,22 @@ def test_a_mistake_is_answered(toy, words, parts):
         toy(*words)
     for part in parts:
         assert part in str(error.value)
+
+
+class Album:
+    """A policy of pictures that exist already."""
+
+    def samples(self, config):
+        return Stage(name="samples", program="json.dumps", settings={})
+
+
+def test_a_policy_of_pictures_draws_none(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "album", sys.modules[__name__])
+    chosen = toy("policies._target_=album.Album", "~policies.start", "trainers=frozen")
+    assert chosen.samples.program == "json.dumps"
+    with pytest.raises(UsageError, match="policies=images holds pictures and draws none") as error:
+        chosen.trained  # noqa: B018
+    assert "harness.score samples=FOLDER" in str(error.value)
 
 
 def test_an_unknown_name_ends_with_2_and_the_nearest(capsys):

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import bench, command, doctor, generate, groups, study
+from harness import bench, command, doctor, fetch, generate, groups, score, study
 from harness.arguments import prepare
 from harness.report import __main__ as report
 from harness.status import main as status
@@ -75,6 +75,13 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
         assert names and command.choose(others).trained
     elif module == "harness.doctor":
         assert doctor.main(rest) in (0, 2) and "Settings" in capsys.readouterr().out
+    elif module == "harness.score":
+        for word in rest:
+            if word.startswith(("samples=", "results=")):
+                Path(word.partition("=")[2]).mkdir(parents=True, exist_ok=True)
+        assert not rest or command.settings(score.read_request(rest).words)["benchmarks"]
+    elif module == "harness.fetch":
+        assert set(rest) <= set(fetch.offers())
     elif module == "harness.status":
         assert status(rest) == 2 and "no study" in capsys.readouterr().err
     else:

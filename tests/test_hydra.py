@@ -49,7 +49,7 @@ FROZEN = ["trainers=frozen"]
 FILES = "${oc.env:T2I_COMPBENCH_DIR}"
 GOT = [f"data.sources.lahr.shards={FILES}/got.json", f"data.sources.lahr.images={FILES}/pictures"]
 NEEDS = {
-    "policies=images": [*FROZEN, "benchmarks=t2i_compbench", f"policies.folder={FILES}/pictures"],
+    "policies=images": [*FROZEN, "benchmarks=t2i_compbench", f"policies.folder={FILES}/pictures", "evaluation.images_per_prompt=1"],
     "policies=diffusers": [*FROZEN, "policies.pipeline=owner/name"],
     "grounder=mllm": ["judge=server"],
     **{f"policies={name}": FROZEN for name in ("sd15", "sdxl", "sd3", "flux")},

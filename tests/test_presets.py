@@ -108,9 +108,10 @@ def test_a_benchmark_without_exact_experts_names_real_ones() -> None:
         planned("benchmarks=t2i_compbench", "judge=oracle", "trainers=grpo")
 
 
-def test_without_the_prompts_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_prompts_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("T2I_COMPBENCH_DIR")
-    with pytest.raises(UsageError, match=r"in arm full, seed 0: .*set T2I_COMPBENCH_DIR, or benchmarks\.root=FOLDER, to the folder"):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing fetched"))
+    with pytest.raises(UsageError, match=r"in arm full, seed 0: .*fetch it with .*harness\.fetch t2i_compbench.*set T2I_COMPBENCH_DIR to"):
         planned("ablations=reward_components", "preset=paper_1b", "arms=full")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import read_study
+from harness.results import StudyResult, read_study
+from harness.types import Metric
 
 
 def write_json(file: Path, value: object) -> None:
@@ -105,3 +106,81 @@ def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path):
         read_study(tmp_path / "studies" / "other")
     with pytest.raises(ValueError, match="none was run yet"):
         read_study(tmp_path / "elsewhere" / "other")
+
+
+def said(*labels: str, name: str = "BLIP-VQA", **rest: object) -> dict[str, object]:
+    """An entry of metric.json."""
+    return {"name": name, "labels": list(labels), "notes": [], "mirror": None, **rest}
+
+
+def write_arms(outputs: Path, metrics: list[dict[str, object] | None], categories: list[str] | None = None) -> StudyResult:
+    """A study of an arm for each metric.json, all with one color and one shape image; read back."""
+    folder = outputs / "studies" / "arms"
+    cells = []
+    for number, metric in enumerate(metrics):
+        stages = [{"name": name, "key": str(number), "folder": f"stages/{name}-{number}"} for name in ("samples", "scores")]
+        cells.append(
+            {"id": f"c{number}", "arm": f"arm{number}", "seed": 0, "overrides": [], "folder": f"cells/c{number}", "stages": stages}
+        )
+        for stage in stages:
+            write_json(outputs / stage["folder"] / "stage.json", {"seconds": 3})
+        common = [
+            {"index": index, "prompt_id": f"{category}-0", "category": category, "seed": 1}
+            for index, category in enumerate(("color", "shape"))
+        ]
+        drawn = [{**row, "prompt": "p", "facts": {}, "chain": "", "faults": [], "truncated": False, "image": "0.png"} for row in common]
+        scored = [{**row, "value": 0.5, "unscored": None, "evidence": {}} for row in common]
+        for stage, rows in zip(stages, (drawn, scored), strict=True):
+            file = outputs / stage["folder"] / f"{stage['name']}.jsonl"
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        if metric is not None:
+            write_json(outputs / f"stages/scores-{number}/metric.json", metric)
+    study = {"name": "arms", "categories": categories, "published": {"columns": ["color"], "rows": {"arm0": [0.5]}}}
+    write_json(folder / "plan.json", {"study": study, "command": "sweep", "created": "now", "cells": cells})
+    return read_study(folder)
+
+
+def test_what_is_said_of_a_metric_is_read(tmp_path):
+    mirror = {"verdict": "blind", "score": 0.5, "mirrored": 0.5, "drop": 0.0, "low": None, "high": None, "images": 1, "prompts": 1}
+    nothing = said(name="")
+    study = write_arms(
+        tmp_path, [{"color": said("np=rules", notes=["guidance 5"], mirror=mirror), "shape": nothing}, {"color": said("np=rules")}]
+    )
+    facts = study.cells[0].metrics["color"]
+    assert (facts.metric, facts.notes, facts.mirror) == (Metric(name="BLIP-VQA", labels=("np=rules",)), ("guidance 5",), mirror)
+    assert list(study.cells[0].metrics) == ["color"]  # of shape nothing is said
+    assert (study.categories, study.split) == (("color", "shape"), {})
+
+
+def test_without_metrics_nothing_is_said_and_nothing_split(tmp_path):
+    study = write_arms(tmp_path, [None, {"color": said(name=""), "shape": said(name="")}])
+    assert [dict(cell.metrics) for cell in study.cells] == [{}, {}]
+    assert (study.categories, study.split) == (("color", "shape"), {})
+
+
+@pytest.mark.parametrize("categories", [None, ["color", "shape"]])
+def test_unequal_metrics_never_share_a_column(tmp_path, categories):
+    metrics = [{"color": said("mode=official", np), "shape": said()} for np in ("np=rules", "np=en_core_web_sm 3.5.0", "np=rules")]
+    study = write_arms(tmp_path, metrics, categories)
+    rules, model = "color [np=rules]", "color [np=en_core_web_sm 3.5.0]"
+    assert study.categories == (rules, model, "shape")
+    assert study.split == {"color": (rules, model)}
+    assert [study.category_of(column) for column in study.categories] == ["color", "color", "shape"]
+    for cell, column in zip(study.cells, (rules, model, rules), strict=True):
+        assert [row.category for row in cell.scores or ()] == [column, "shape"]
+        assert [row.category for row in cell.samples or ()] == [column, "shape"]
+        assert list(cell.metrics) == [column, "shape"]
+    assert study.published == {"arm0": {"color": 0.5}}
+
+
+def test_a_metric_beside_none_is_another_one(tmp_path):
+    study = write_arms(tmp_path, [{"color": said()}, None])
+    assert study.categories == ("color [BLIP-VQA]", "color [metric not stated]", "shape")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"color": 3}', '{"color": {"name": "VQA"}}', '{"color": {"name": "VQA", "labels": null}}'])
+def test_a_damaged_metric_is_named_with_the_remedy(tmp_path, text):
+    folder = write_study(tmp_path, {"state": "done"}, complete=True)
+    (tmp_path / "stages/scores-1f/metric.json").write_text(text)
+    with pytest.raises(ValueError, match=r"metric\.json is damaged .*delete the folder .*scores-1f"):
+        read_study(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from harness import plan
@@ -17,7 +18,7 @@ def sample(number: int, *, forced: bool = False) -> Sample:
         "" if forced else "<begin_of_image>"
     )
     return Sample(
-        prompt=Prompt(id=f"val-{number}", text='a "red" кружок\n', category="color", facts={"n": number, "objects": ["x", None]}),
+        prompt=Prompt(id=f"val-{number}", text='a "red" кружок\n', category="color", facts={"n": number, "objects": ["x", None]}, number=7),
         plan=plan.parse(chain),
         image=Image.effect_noise((12, 8), number).convert("RGB"),
         tokens=Tokens(prompt=(1,), chain=(2, 3), image=(4,), forced_end=forced),
@@ -43,10 +44,31 @@ def test_rows_are_as_the_architecture_page_says(tmp_path: Path) -> None:
     line, rest = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")
     assert rest == ""
     row = json.loads(line)
-    assert list(row) == ["index", "prompt_id", "prompt", "category", "facts", "seed", "chain", "faults", "truncated", "image"]
+    assert list(row) == ["index", "prompt_id", "number", "prompt", "category", "facts", "seed", "chain", "faults", "truncated", "image"]
     assert row["index"] == 7 and row["truncated"] is True
     assert row["faults"] == list(sample(1, forced=True).plan.faults)
     assert (tmp_path / row["image"]).is_file()
+
+
+def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
+    folder = SampleFolder(tmp_path / "samples")
+    folder.append(0, [sample(0)])
+    (row,) = folder.rows()
+    for mode in ("RGBA", "L", "P", "CMYK", "1"):
+        Image.new(mode, (3, 2)).save(tmp_path / "elsewhere.tif")
+        again = folder.sample({**row, "image": str(tmp_path / "elsewhere.tif")})
+        assert again.image.mode == mode and again.image.size == (3, 2)
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:40], lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: None], ids=str)
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
+    folder = SampleFolder(tmp_path)
+    folder.append(0, [sample(0)])
+    picture = tmp_path / "images" / "00000.png"
+    left = damage(picture.read_bytes())
+    picture.unlink() if left is None else picture.write_bytes(left)
+    with pytest.raises(ValueError, match=r"images/00000\.png cannot be read as a picture: \w+Error"):
+        list(folder.read())
 
 
 def test_a_folder_without_rows_has_none(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_targets_are_found_at_any_depth():
 
 
 def test_the_parts_of_the_shipped_study_do_not_depend_on_the_machine_or_the_report():
-    found = sources.closure(["harness.evaluation.sample", "harness.evaluation.score"])
+    found = sources.closure(["harness.drawing.sample", "harness.scoring.score"])
     for module in ("harness.report", "harness.launch", "harness.stages", "harness.study", "harness.cell"):
         assert module not in found
 

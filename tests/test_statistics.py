@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import statistics
-from harness.statistics import Comparison, Interval, bootstrap_interval, compare, estimate, holm, prompt_means, prompts_needed, sign_flip_p
+from harness.statistics import (
+    Comparison,
+    Interval,
+    bootstrap_interval,
+    clustered_error,
+    compare,
+    estimate,
+    holm,
+    prompt_means,
+    prompts_needed,
+    sign_flip_p,
+)
 
 
 def slow_exact_p(differences: list[float]) -> float:
@@ -94,6 +105,43 @@ def test_p_is_uniform_under_the_null():
     for level in (0.05, 0.2, 0.5, 0.8):
         error = (level * (1 - level) / len(p_values)) ** 0.5
         assert np.mean(p_values <= level) == pytest.approx(level, abs=4 * error)
+
+
+def slow_clustered_error(values, clusters):
+    """The sum over pairs of images of one prompt, as the sandwich formula is written."""
+    mean, n, count = sum(values) / len(values), len(values), len(set(clusters))
+    pairs = itertools.product(zip(values, clusters, strict=True), repeat=2)
+    middle = sum((a - mean) * (b - mean) for (a, one), (b, other) in pairs if one == other)
+    return (count / (count - 1) * middle) ** 0.5 / n
+
+
+def test_an_error_clustered_by_prompts_of_equal_size_is_that_of_the_prompt_means():
+    values = np.random.default_rng(4).random((30, 10))
+    clusters = [f"p{n}" for n in range(30) for _ in range(10)]
+    expected = values.mean(axis=1).std(ddof=1) / 30**0.5
+    assert clustered_error(values.ravel().tolist(), clusters) == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abcd")), min_size=2, max_size=20).filter(
+        lambda rows: len({c for _, c in rows}) > 1
+    )
+)
+def test_a_clustered_error_agrees_with_the_textbook(rows):
+    values, clusters = zip(*rows, strict=True)
+    found = clustered_error(values, clusters)
+    assert found == pytest.approx(slow_clustered_error(values, clusters), abs=1e-7)
+    assert clustered_error(values[::-1], clusters[::-1]) == pytest.approx(found, abs=1e-7)
+
+
+def test_images_that_are_copies_add_no_certainty():
+    values, clusters = [0.1, 0.9, 0.4], ["a", "b", "c"]
+    assert clustered_error(values * 10, clusters * 10) == pytest.approx(clustered_error(values, clusters))
+
+
+def test_a_clustered_error_needs_two_prompts():
+    assert clustered_error([], []) is None
+    assert clustered_error([0.2, 0.4], ["a", "a"]) is None
 
 
 def test_interval_agrees_with_a_slow_bootstrap():

@@ -1,63 +1,90 @@
-"""T2I-CompBench behind the harness's `Benchmark` protocol: its prompts; its scorers are not here yet."""
+"""T2I-CompBench behind the harness's `Benchmark` protocol: official prompts, official scores, from one install."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmarks.t2i_compbench.files import STEMS, prompt_file, read_captions, read_prompts
+from benchmarks.t2i_compbench.files import STEMS, color_val_file, color_val_version
+from benchmarks.t2i_compbench.prompts import Prompts, has_prompts, known_categories, prompt_folder
 from harness.types import Prompt, Record, Sample, Score
 
-SOURCE = "the folder examples/dataset of a checkout of github.com/Karine-Huang/T2I-CompBench"
-UNSCORED = "the scorers of T2I-CompBench are not part of this version of the harness"
+if TYPE_CHECKING:
+    from benchmarks.t2i_compbench.scorer import Scoring
+
+LEFT_OR_RIGHT = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class T2ICompBench:
-    """Prompts of the official files, never copied into the project.
-
-    val is X_val.txt, in file order and with repeated prompts, as published scores are made on. dev is taken out of
-    X_train.txt: of its distinct prompts, `dev_per_category` that lie evenly over the file. train is the rest of
-    X_train.txt, and the caption lists. A val prompt has the id `color/0012` (its line, from 0), one of the train file
-    `color/train/0012`.
+    """The eight categories of T2I-CompBench (arXiv 2307.06350, and its ++ for 3D-spatial and numeracy).
 
     Args:
-        root: the folder of the official prompt files; None is refused with the way to get them.
+        root: the folder of the official prompt files.
         categories: those of the study, in the order of its table.
-        dev_per_category: train prompts held out for tuning; 0 for none.
-        n_prompts: only the first so many prompts of each category and split; None for all.
-        captions: text files with one caption a line, which join the train prompts with a category of their own
-            (the file's name). How long they are decides how often GRPO sees them.
+        color_val: version of color_val.txt, "2025-09-03" or "2023"; None takes the file as it lies there, and says which it is.
+        dev_per_category, n_prompts, captions, annotations: see `prompts.Prompts`.
+        scoring: how they are scored; None where only prompts are wanted, whose stages do not depend on the code of scoring then.
+
+    Raises:
+        ValueError: files are missing, or a setting is none of those allowed.
     """
 
+    images_per_prompt = 10
+    first_seed = 42
+    fetches: ClassVar[Mapping[str, str]] = {
+        "t2i_compbench": "benchmarks.t2i_compbench.fetch.prompts",
+        "noun_phrases": "benchmarks.t2i_compbench.fetch.noun_phrases",
+    }
+    races = "benchmarks.t2i_compbench.race.races"
+
     def __init__(
-        self, *, root: str | None, categories: Sequence[str], dev_per_category: int, n_prompts: int | None, captions: Sequence[str]
+        self,
+        *,
+        root: str,
+        categories: Sequence[str],
+        color_val: str | None,
+        dev_per_category: int,
+        n_prompts: int | None,
+        captions: Sequence[str],
+        annotations: str | None,
+        scoring: Scoring | None = None,
     ) -> None:
-        self.categories = _known(categories)
-        for name, value, least in (("dev_per_category", dev_per_category, 0), ("n_prompts", n_prompts, 1)):
-            if not (name == "n_prompts" and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ValueError(f"benchmarks.{name}={value!r}: give a whole number from {least}")
-        self._root = _folder(root, self.categories)
-        self._captions = _lists(captions)
-        self.external = (str(root), *captions)
-        self._dev_per_category, self._n_prompts = dev_per_category, n_prompts
-        _say_once(f"note: {UNSCORED}. A study on it keeps its samples and reports every score as unscored")
+        self.categories = known_categories(categories)
+        folder = prompt_folder(root, self.categories)
+        self.all_categories = tuple(name for name in STEMS if has_prompts(folder, name))
+        color_file = color_val_file(folder, color_val)
+        self._prompts = Prompts(
+            root=folder,
+            categories=self.categories,
+            color_val=color_file,
+            dev_per_category=dev_per_category,
+            n_prompts=n_prompts,
+            captions=captions,
+            annotations=annotations,
+        )
+        self.external: tuple[str, ...] = (root, *captions, *([annotations] if annotations else []))
+        if scoring is not None:
+            self._scorer = scoring.scorer(folder, self.categories, self._prompts)
+            self.external += scoring.external
+            version = {"color": f"prompts of {color_val_version(color_file)}"} if "color" in self.categories else {}
+            self.metrics = {name: self._scorer.metric(name, *([version[name]] if name in version else [])) for name in self.categories}
+            for reason, concerned in self._scorer.absent().items():
+                _say_once(f"note: images of {', '.join(concerned)} will be unscored: {reason}")
 
     def prompts(self, split: str) -> list[Prompt]:
-        """The prompts of a split, category by category.
+        """The prompts of train, dev or val, category by category.
 
         Raises:
             ValueError: there is no such split, or a file cannot be read as prompts.
         """
-        if split == "val":
-            return [prompt for category in self.categories for prompt in self._val(category)[: self._n_prompts]]
-        if split == "dev":
-            return [prompt for category in self.categories for prompt in self._train_file(category, dev=True)[: self._n_prompts]]
-        if split == "train":
-            official = [prompt for category in self.categories for prompt in self._train_file(category, dev=False)[: self._n_prompts]]
-            return [*official, *(prompt for name in self._captions for prompt in self._caption_list(name)[: self._n_prompts])]
-        raise ValueError(f"T2I-CompBench has no split {split!r}; it has train, dev and val")
+        return self._prompts.split(split)
+
+    def texts(self, category: str) -> frozenset[str]:
+        return self._prompts.texts(category)
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
         """There are none.
@@ -70,60 +97,39 @@ class T2ICompBench:
             "or leave SFT out with trainers=grpo or trainers=frozen"
         )
 
+    def load(self) -> None:
+        """Loads every model that the categories need.
+
+        Raises:
+            ValueError: one is not there; says where it comes from.
+        """
+        self._scorer.load()
+
     def score(self, samples: Sequence[Sample]) -> list[Score]:
-        return [Score(value=None, unscored=UNSCORED) for _ in samples]
+        """By the official rule of each prompt's category, or what `mode` makes of it."""
+        return self._scorer.score(samples)
 
-    def _val(self, category: str) -> list[Prompt]:
-        texts = read_prompts(prompt_file(self._root, category, "val"))
-        return [Prompt(id=f"{category}/{line:04d}", text=text, category=category) for line, text in enumerate(texts)]
+    def mirrored(self, samples: Sequence[Sample]) -> list[Score | None]:
+        """The mirrored scores of spatial prompts that say left or right."""
+        chosen = [sample for sample in samples if self._is_directed(sample.prompt)]
+        scores = iter(self._scorer.score(chosen, mirrored=True))
+        return [next(scores) if self._is_directed(sample.prompt) else None for sample in samples]
 
-    def _train_file(self, category: str, *, dev: bool) -> list[Prompt]:
-        """The train file's prompts that are held out (each once), or all others (as often as they stand there)."""
-        texts = read_prompts(prompt_file(self._root, category, "train"))
-        distinct, count = list(dict.fromkeys(texts)), self._dev_per_category
-        if count >= len(distinct):
-            raise ValueError(f"benchmarks.dev_per_category={count} leaves no {category} prompt to train on: {len(distinct)} are distinct")
-        held_out = {distinct[place * len(distinct) // count] for place in range(count)}
-        prompts = [Prompt(id=f"{category}/train/{line:04d}", text=text, category=category) for line, text in enumerate(texts)]
-        if not dev:
-            return [prompt for prompt in prompts if prompt.text not in held_out]
-        return [prompts[texts.index(text)] for text in distinct if text in held_out]
+    def _is_directed(self, prompt: Prompt) -> bool:
+        return bool(LEFT_OR_RIGHT.search(prompt.text)) and self._scorer.sees_relations(prompt)
 
-    def _caption_list(self, name: str) -> list[Prompt]:
-        texts = read_captions(self._captions[name])
-        return [Prompt(id=f"{name}/{line:06d}", text=text, category=name) for line, text in enumerate(texts)]
+    def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """vqa_result.json of every category that is complete, as the official programs write it."""
+        for reason in self._scorer.write(folder, rows):
+            print(f"note: {reason}", file=sys.stderr)
 
+    def read_results(self, folder: Path) -> list[tuple[Prompt, Score]]:
+        """The scores of official result files, for every val prompt.
 
-def _known(categories: Sequence[str]) -> tuple[str, ...]:
-    unknown = [name for name in categories if name not in STEMS]
-    if unknown or not categories or len(set(categories)) < len(categories):
-        raise ValueError(f"benchmarks.categories={list(categories)}: give one or more of {', '.join(STEMS)}, each once")
-    return tuple(categories)
-
-
-def _folder(root: str | None, categories: Sequence[str]) -> Path:
-    """The folder, in which all files of the categories lie."""
-    if not root:
-        raise ValueError(f"T2I-CompBench's prompts are not here: set T2I_COMPBENCH_DIR, or benchmarks.root=FOLDER, to {SOURCE}")
-    folder = Path(root)
-    missing = [file.name for name in categories for part in ("val", "train") if not (file := prompt_file(folder, name, part)).is_file()]
-    if missing:
-        lacks = f"lacks {', '.join(missing)}" if folder.is_dir() else "is no folder"
-        raise ValueError(f"benchmarks.root={root} {lacks}: set T2I_COMPBENCH_DIR, or benchmarks.root=FOLDER, to {SOURCE}")
-    return folder
-
-
-def _lists(captions: Sequence[str]) -> dict[str, Path]:
-    """Name -> caption list."""
-    if not isinstance(captions, list | tuple):
-        raise ValueError(f"benchmarks.captions={captions!r}: give a list of text files, [FILE, ...]")
-    files = {Path(path).stem: Path(path) for path in captions}
-    if len(files) < len(captions):
-        raise ValueError(f"benchmarks.captions={list(captions)}: two files have one name, which their prompts go by; rename one")
-    for path in files.values():
-        if not path.is_file():
-            raise ValueError(f"benchmarks.captions: {path} is no file: give text files with one caption a line")
-    return files
+        Raises:
+            ValueError: a category's files are missing, or are no such files.
+        """
+        return self._scorer.read(folder)
 
 
 @cache

@@ -1,11 +1,16 @@
-"""The prompt files of T2I-CompBench (`examples/dataset/` of its repository), read as its generator reads them.
+"""The files of T2I-CompBench (`examples/dataset/` of its repository): prompts, read as its generator reads them, and what scorers read.
 
 One prompt a line: text after a tab is dropped, spaces at the ends stay, CRLF ends a line as LF does, and the last
 line may lack its end (`GORS_finetune/inference_eval.py`).
+
+Of color_val.txt there are two versions: on 2025-09-03 five of its lines, which repeated others, were replaced.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from functools import cache
 from pathlib import Path
 
 STEMS = {
@@ -18,6 +23,15 @@ STEMS = {
     "non-spatial": "non_spatial",
     "complex": "complex",
 }
+OLD_COLOR_VAL = "before_2025-09-03/color_val.txt"
+VERSIONS = {"2025-09-03": "color_val.txt", "2023": OLD_COLOR_VAL}  # of color_val.txt -> name in sources.json
+GET = "fetch it with `python -m harness.fetch t2i_compbench`, or set T2I_COMPBENCH_DIR to examples/dataset of a checkout"
+
+
+@cache
+def sums() -> dict[str, str]:
+    """Name within the folder -> SHA-256, of the files as they were published."""
+    return json.loads(Path(__file__).with_name("sources.json").read_text(encoding="utf-8"))
 
 
 def prompt_file(root: Path, category: str, part: str) -> Path:
@@ -40,6 +54,51 @@ def read_prompts(file: Path) -> list[str]:
     return prompts
 
 
+def color_val_file(root: Path, version: str | int | None) -> Path:
+    """The val prompts of color: in the version of that name, wherever in the folder it lies, or as they lie there for None.
+
+    Raises:
+        ValueError: there is no such version, or the folder does not hold it.
+    """
+    if version is None:
+        return root / VERSIONS["2025-09-03"]
+    wanted = str(version)  # a command line's 2023 is a number
+    if wanted not in VERSIONS:
+        raise ValueError(f"benchmarks.color_val={version}: give {', '.join(VERSIONS)}, or null for the file as it lies there")
+    places = [root / name for name in VERSIONS.values()]
+    for file in places:
+        if file.is_file() and color_val_version(file) == wanted:
+            return file
+    there = [f"{file} is {color_val_version(file)}" for file in places if file.is_file()] or [f"{root} holds none"]
+    raise ValueError(f"benchmarks.color_val={version} is not here, {' and '.join(there)}: {GET}")
+
+
+def color_val_version(file: Path) -> str:
+    """Which color_val.txt a file is, by its SHA-256: a name of `VERSIONS`, or "unknown, sha256 1234abcd..."."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    known = {sums()[name]: version for version, name in VERSIONS.items()}
+    return known.get(digest, f"unknown, sha256 {digest[:8]}...")
+
+
+def read_routing(root: Path) -> tuple[list[str], list[str]]:
+    """The complex val prompts that 3-in-1 scores as spatial, and those that it scores as action.
+
+    Raises:
+        ValueError: a file is missing or cannot be read.
+    """
+    spatial, action = (read_prompts(_there(root / f"complex_val_{name}.txt")) for name in ("spatial", "action"))
+    return spatial, action
+
+
+def objects_file(root: Path) -> Path:
+    """The list of nouns with their plurals that numeracy counts by.
+
+    Raises:
+        ValueError: it is missing.
+    """
+    return _there(root / "new_objects.txt")
+
+
 def read_captions(file: Path) -> list[str]:
     """The captions of a list, one a line, without spaces at their ends and without empty lines.
 
@@ -50,6 +109,12 @@ def read_captions(file: Path) -> list[str]:
     if not captions:
         raise ValueError(f"{file} holds no caption: give a text file with one a line")
     return captions
+
+
+def _there(file: Path) -> Path:
+    if not file.is_file():
+        raise ValueError(f"{file.parent} lacks {file.name}: {GET}")
+    return file
 
 
 def _text(file: Path) -> str:

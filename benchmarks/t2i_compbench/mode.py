@@ -14,5 +14,5 @@ def check_mode(value: Any) -> Mode:
         ValueError: it is none; names them.
     """
     if value not in get_args(Mode):
-        raise ValueError(f"benchmarks.mode={value!r}: give {' or '.join(get_args(Mode))}")
+        raise ValueError(f"benchmarks.scoring.mode={value!r}: give {' or '.join(get_args(Mode))}")
     return value

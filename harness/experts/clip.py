@@ -1,4 +1,7 @@
-"""`clip=clip`: the cosine of CLIP (arXiv 2103.00020), which GoT-R1's ablation takes for the prompt-image reward."""
+"""`clip=clip`: the cosine of CLIP (arXiv 2103.00020), which GoT-R1's ablation takes for the prompt-image reward.
+
+T2I-CompBench's CLIPScore is the same with ViT-B/32 and `long_texts=unscored` (its `CLIP_similarity.py`, 1b70949).
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,51 @@ from typing import TYPE_CHECKING, Any
 from PIL.Image import Image
 
 from harness.experts.cosine import pair_cosines
+from harness.experts.pixels import cropped, normalised_3HW, unit_3HW
 from harness.experts.pretrained import Pretrained, read_serving
 
 if TYPE_CHECKING:
     import torch
 
-WHERE = "clip.similarity"
+LONG_TEXTS = ("cut", "unscored")
 
 
 class Clip:
-    """Raw cosine of picture and text; a text is cut to the model's length (77 tokens).
+    """Raw cosine of picture and text; pictures are resized and cropped by PIL, as the official program does.
 
     Args:
         model: hub id or folder of a CLIP in transformers' layout.
         dtype: float32, bfloat16 or float16.
+        long_texts: what becomes of a text of more tokens than the model takes (77): `cut` to its length, or `unscored`.
         serving: what changes no answer: `batch_size`, pictures or texts at once, and `device`, `auto` or a torch device.
+        where: the configuration node that these settings stand in, for messages.
+
+    Raises:
+        ValueError: a setting that cannot be.
     """
 
-    def __init__(self, *, model: str, dtype: str, serving: Mapping[str, Any]) -> None:
-        device, self._batch = read_serving(WHERE, serving)
-        self._pretrained = Pretrained(where=WHERE, model=model, device=device, dtype=dtype)
+    def __init__(self, *, model: str, dtype: str, long_texts: str, serving: Mapping[str, Any], where: str = "clip.similarity") -> None:
+        device, self._batch = read_serving(where, serving)
+        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        if long_texts not in LONG_TEXTS:
+            raise ValueError(f"{where}.long_texts={long_texts!r}: allowed are {' and '.join(LONG_TEXTS)}")
+        self._cuts = long_texts == "cut"
+
+    def load(self) -> None:
+        """Reads the weights and the tokenizer, which `similarity` does otherwise when it is first asked.
+
+        Raises:
+            ValueError: they are not there, or another model's; says what to do.
+        """
+        _ = self._tokenizer  # checked against the model, which is read first
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
-        """In [-1, 1], in practice about 0.15 to 0.35."""
-        return pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
+        """In [-1, 1], in practice about 0.15 to 0.35; None for a text that is too long where those are unscored."""
+        found = pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
+        if self._cuts or not texts:
+            return found
+        read = self._tokenizer(list(texts), truncation=True, max_length=self._longest + 1).input_ids
+        return [value if len(ids) <= self._longest else None for value, ids in zip(found, read, strict=True)]
 
     @cached_property
     def _model(self) -> Any:
@@ -41,19 +65,24 @@ class Clip:
         return self._pretrained.load(CLIPModel)
 
     @cached_property
-    def _processor(self) -> Any:
-        from transformers import CLIPProcessor
+    def _tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
 
-        size = self._model.config.text_config.vocab_size
-        return self._pretrained.processor(CLIPProcessor, vocabulary=size, backend="pil")  # the same pixels with or without torchvision
+        return self._pretrained.processor(CLIPTokenizer, vocabulary=self._model.config.text_config.vocab_size)
+
+    @property
+    def _longest(self) -> int:
+        return self._model.config.text_config.max_position_embeddings
 
     def _embed_images(self, images: Sequence[Image]) -> torch.Tensor:
+        import torch
+
         model = self._model
-        pixels = self._processor.image_processor([image.convert("RGB") for image in images], return_tensors="pt").pixel_values
-        return model.get_image_features(pixels.to(model.device, model.dtype)).pooler_output
+        side = model.config.vision_config.image_size
+        pixels_B3HW = torch.stack([normalised_3HW(unit_3HW(cropped(image, side))) for image in images])
+        return model.get_image_features(pixels_B3HW.to(model.device, model.dtype)).pooler_output
 
     def _embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         model = self._model
-        longest = model.config.text_config.max_position_embeddings
-        ids = self._processor.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        ids = self._tokenizer(list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt")
         return model.get_text_features(**ids.to(model.device)).pooler_output

@@ -13,14 +13,13 @@ from PIL.Image import Image
 
 from harness.experts.cosine import pair_cosines
 from harness.experts.open_clip import clip_model, read_checkpoint
+from harness.experts.pixels import normalised_3HW, unit_3HW
 from harness.experts.pretrained import Pretrained, check_count, first_line, freeze, read_serving
 
 if TYPE_CHECKING:
     import torch
 
 WHERE = "hps.similarity"
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the channels, as CLIP was trained
-STD = (0.26862954, 0.26130258, 0.27577711)
 _STRAIGHT = {**dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'"), **dict.fromkeys("\u201c\u201d\u201e\u201f", '"')}
 _QUOTES = str.maketrans(_STRAIGHT)
 
@@ -114,17 +113,16 @@ def pixels_of(image: Image, side: int) -> torch.Tensor:
     The official program leaves a picture whose longest side is right already without padding, and then fails unless it
     is square; here such a picture is padded as any other.
     """
-    import numpy as np
     import torch
 
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    pixels = unit_3HW(image)[None]
     scale = side / max(image.size)
     if scale != 1:
         height, width = (max(1, round(length * scale)) for length in pixels.shape[-2:])
         pixels = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True, align_corners=False)
     right, below = side - pixels.shape[-1], side - pixels.shape[-2]
     padded = torch.nn.functional.pad(pixels[0], (right // 2, right - right // 2, below // 2, below - below // 2))
-    return (padded - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return normalised_3HW(padded)
 
 
 def clean(text: str) -> str:

@@ -6,12 +6,12 @@ The sizes are read from the tensors; only the numbers of attention heads leave n
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.experts.pretrained import first_line
+from harness.experts.weights import check_names, count_layers, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,27 +47,18 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: it is no such file.
     """
-    import torch
-
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in many ways
-        raise ValueError(f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?") from error
-    state = found.get("state_dict") if isinstance(found, Mapping) else None
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
-        held = ", ".join(map(str, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
-        raise ValueError(f"{path} holds {held or 'nothing'}, and no `state_dict` of tensors: is it the right file?")
-    return dict(state)
+    return read_tensors(path, "state_dict")
 
 
-def clip_model(state: Mapping[str, Tensor], *, vision_heads: int, text_heads: int, dtype: Any = None) -> Any:
-    """The `CLIPModel` that computes what open_clip's ViT with these weights computes (GELU by erf, LayerNorm eps 1e-5).
+def clip_model(state: Mapping[str, Tensor], *, vision_heads: int, text_heads: int, dtype: Any = None, activation: str = "gelu") -> Any:
+    """The `CLIPModel` that computes what open_clip's ViT with these weights computes (LayerNorm eps 1e-5).
 
     Args:
         state: an open_clip state dict; its tensors become the model's, where `dtype` allows.
         vision_heads: attention heads of the image tower (ViT-H: 16).
         text_heads: attention heads of the text tower (ViT-H: 16).
         dtype: of the weights; None for float32.
+        activation: as transformers calls it: `gelu` by erf, or `quick_gelu`, which OpenAI's own weights were trained with.
 
     Raises:
         ValueError: names are missing or left over, or the shapes do not belong together.
@@ -75,29 +66,18 @@ def clip_model(state: Mapping[str, Tensor], *, vision_heads: int, text_heads: in
     import torch
     from transformers import CLIPModel
 
-    names = _names(_count(state, "visual.transformer.resblocks."), _count(state, "transformer.resblocks."))
-    missing, foreign = [name for name in names if name not in state], [name for name in state if name not in names]
-    if missing or foreign:
-        parts = [
-            f"{len(found)} {word}, such as {', '.join(found[:3])}" for found, word in ((missing, "missing"), (foreign, "unknown")) if found
-        ]
-        raise ValueError(f"these are not the weights of an open_clip ViT: {len(names) - len(missing)} names fit; {'; '.join(parts)}")
+    names = _names(count_layers(state, "visual.transformer.resblocks."), count_layers(state, "transformer.resblocks."))
+    check_names(state, names, "an open_clip ViT")
     weights: dict[str, Tensor] = {}
     for name, targets in names.items():
         value = state[name].T.contiguous() if name in _TRANSPOSED else state[name]
         weights |= dict(zip(targets, value.chunk(3) if len(targets) == 3 else [value], strict=True))
     try:
-        config = _config(state, vision_heads, text_heads)
+        config = _config(state, vision_heads, text_heads, activation)
         model = CLIPModel.from_pretrained(None, config=config, state_dict=weights, dtype=dtype or torch.float32)
     except (RuntimeError, IndexError, ValueError) as error:
         raise ValueError(f"the shapes of these weights are not those of one open_clip ViT: {first_line(error)}") from error
     return model
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """The number of layers: one more than the largest index after `prefix`, at least one."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return 1 + max((int(found[1]) for name in state if (found := pattern.match(name))), default=0)
 
 
 def _names(vision_layers: int, text_layers: int) -> dict[str, tuple[str, ...]]:
@@ -112,7 +92,7 @@ def _names(vision_layers: int, text_layers: int) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _config(state: Mapping[str, Tensor], vision_heads: int, text_heads: int) -> Any:
+def _config(state: Mapping[str, Tensor], vision_heads: int, text_heads: int, activation: str) -> Any:
     from transformers import CLIPConfig
 
     vision_width, _, _, patch = state["visual.conv1.weight"].shape
@@ -122,14 +102,14 @@ def _config(state: Mapping[str, Tensor], vision_heads: int, text_heads: int) -> 
         if width % heads:
             raise ValueError(f"{tower}_heads={heads} do not divide the {tower} tower's width {width}")
     joint = state["text_projection"].shape[1]
-    shared = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "projection_dim": joint}
+    shared = {"hidden_act": activation, "layer_norm_eps": 1e-5, "projection_dim": joint}
     return CLIPConfig(
         projection_dim=joint,
         vision_config={
             **shared,
             "hidden_size": vision_width,
             "intermediate_size": state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-            "num_hidden_layers": _count(state, "visual.transformer.resblocks."),
+            "num_hidden_layers": count_layers(state, "visual.transformer.resblocks."),
             "num_attention_heads": vision_heads,
             "patch_size": patch,
             "image_size": side * patch,
@@ -138,7 +118,7 @@ def _config(state: Mapping[str, Tensor], vision_heads: int, text_heads: int) -> 
             **shared,
             "hidden_size": text_width,
             "intermediate_size": state["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-            "num_hidden_layers": _count(state, "transformer.resblocks."),
+            "num_hidden_layers": count_layers(state, "transformer.resblocks."),
             "num_attention_heads": text_heads,
             "vocab_size": vocabulary,
             "max_position_embeddings": state["positional_embedding"].shape[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,18 +47,25 @@ class Pretrained:
 
         return getattr(torch, self._dtype)
 
-    def load(self, kind: Any) -> Any:
+    def load(self, kind: Any, *, amend: Callable[[Any], None] | None = None) -> Any:
         """The model of class `kind`, frozen, on its device.
+
+        Args:
+            kind: a class of transformers.
+            amend: puts right what the configuration there says wrong, before the model is made.
 
         Raises:
             ValueError: there are no weights, or they are another model's.
         """
         from transformers import AutoConfig
 
-        theirs, ours = self._from(AutoConfig, kind.__name__).model_type, kind.config_class.model_type
+        config = self._from(AutoConfig, kind.__name__)
+        theirs, ours = config.model_type, kind.config_class.model_type
         if theirs != ours:
             raise ValueError(f"{self._setting}={self.model} is of type {theirs}, and a {kind.__name__} is wanted ({ours})")
-        model, info = self._from(kind, kind.__name__, dtype=self.dtype(), output_loading_info=True)
+        if amend:
+            amend(config)
+        model, info = self._from(kind, kind.__name__, config=config, dtype=self.dtype(), output_loading_info=True)
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
                 f"{self._setting}={self.model} is no whole {kind.__name__}: {len(missing)} of its weights are not there, "
@@ -80,15 +87,25 @@ class Pretrained:
             )
         return found
 
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache; nothing is fetched."""
+        from huggingface_hub import constants
+
+        snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.model.replace('/', '--')}", "snapshots")
+        if Path(self.model).exists() or any(snapshots.glob("*")):
+            return []
+        return [f"{self._setting}={self.model} is not in the hub's cache: it is fetched when first needed. {self.advice()}"]
+
     def _from(self, kind: Any, wanted: str, **options: Any) -> Any:
         try:
             return kind.from_pretrained(self.model, **options)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"{self._setting}={self.model}: no {wanted} could be loaded from there ({first_line(error)}). {self._advice()}"
+                f"{self._setting}={self.model}: no {wanted} could be loaded from there ({first_line(error)}). {self.advice()}"
             ) from error
 
-    def _advice(self) -> str:
+    def advice(self) -> str:
+        """How the files are had."""
         if Path(self.model).is_dir():
             return "It must be a whole folder in transformers' layout: config, weights, and the files of tokenizer and image processor"
         return (

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from harness import claims
+from harness.mirror import BLIND
 from harness.results import CellResult, SampleRow, ScoreRow, StudyResult
 from harness.statistics import Comparison, Estimate, compare, estimate, prompt_means
 
 DONE = "done"
+OTHER_METRIC = "another metric"
 _WORST_FIRST = ("failed", "lost", "stopped", "running", "waiting", "planned")
 
 
 class Analysis:
     """Scores, paired differences and verdicts of a study; arms and categories in the order of the plan.
 
-    An arm is compared only when all its planned seeds are measured: a difference of unequal seeds is none.
+    An arm is compared only when all its planned seeds are measured: a difference of unequal seeds is none. `categories` are
+    columns: one that was split by its metrics is there as its parts, and what is claimed of the whole is not measured.
     """
 
     def __init__(self, study: StudyResult) -> None:
@@ -25,10 +28,14 @@ class Analysis:
         self.baseline: str | None = study.study.get("baseline")
         self.full: str | None = study.study.get("full")
         self.published = study.published
+        self._scored: dict[str, list[CellResult]] = {}
+        for cell in study.cells:
+            for category in dict.fromkeys(row.category for row in cell.scores or ()):
+                self._scored.setdefault(category, []).append(cell)
         self._means: dict[tuple[str, str], dict[str, float | None]] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._comparisons: dict[tuple[str, str, str], Comparison | str] = {}
-        self.claims = claims.read(study.study, self.categories)
+        self.claims = claims.read(study.study, list(dict.fromkeys(map(study.category_of, self.categories))))
         self.verdicts = claims.judge(
             self.claims,
             lambda part: self.compare(part.better, part.than, part.category),
@@ -45,6 +52,32 @@ class Analysis:
         if not states:
             return DONE
         return next((state for state in _WORST_FIRST if state in states), sorted(states)[0])
+
+    def scored_cells(self, category: str) -> list[CellResult]:
+        """The cells that have scores in a column."""
+        return self._scored.get(category, [])
+
+    def is_blind(self, category: str) -> bool:
+        """Whether some cell's scores in the column did not fall when its images were mirrored."""
+        found = [cell.metrics[category].mirror for cell in self.scored_cells(category) if category in cell.metrics]
+        return any(mirror["verdict"] == BLIND for mirror in found if mirror)
+
+    def heading(self, category: str) -> str:
+        """The column's name as it is shown, marked where its metric is blind."""
+        return f"{category} ({BLIND})" if self.is_blind(category) else category
+
+    def absence(self, arm: str, category: str) -> str:
+        """Why an arm has no number in a column."""
+        measured = self.measured_cells(arm)
+        if not measured:
+            return self.state(arm)
+        return OTHER_METRIC if len(self._elsewhere(arm, category)) == len(measured) else "unscored"
+
+    def _elsewhere(self, arm: str, category: str) -> list[CellResult]:
+        """The arm's measured cells whose scores are in another column of the same category."""
+        if self.study.category_of(category) == category:
+            return []
+        return [cell for cell in self.measured_cells(arm) if cell not in self.scored_cells(category)]
 
     def means(self, arm: str, category: str) -> dict[str, float | None]:
         """Prompt means of an arm over its measured seeds."""
@@ -72,8 +105,13 @@ class Analysis:
                 return f"{arm} is not in this run"
             if self.state(arm) != DONE:
                 return f"{arm} {self.state(arm)}"
+        if category in self.study.split:
+            return f"{category} was scored by unequal metrics"
         if category not in self.categories:
             return f"{category} was not measured"
+        for arm in (better, than):
+            if self._elsewhere(arm, category):
+                return f"{arm} has {OTHER_METRIC}"
         return compare(self.means(better, category), self.means(than, category)) or "no prompt scored in both"
 
     def seed_effects(self, part: claims.Part) -> list[float]:
@@ -104,9 +142,14 @@ class Analysis:
         found = {category: [value for value in values if value in taken[category]] for category in self.categories}
         return {category: there for category, there in found.items() if len(there) > 1}
 
-    def reference_samples(self) -> tuple[SampleRow, ...]:
-        """The samples of the first measured cell: the prompts of the study."""
-        return next((cell.samples for cell in self.study.cells if cell.measured and cell.samples), ())
+    def reference_samples(self) -> list[SampleRow]:
+        """Of every column the samples of the first measured cell that has some: the prompts of the study."""
+        found: dict[str, list[SampleRow]] = {}
+        for cell in self.study.cells:
+            rows = [row for row in cell.samples or () if cell.measured and row.category not in found]
+            for row in rows:
+                found.setdefault(row.category, []).append(row)
+        return [row for rows in found.values() for row in rows]
 
 
 def _means(cells: Iterable[CellResult], category: str, keep: Callable[[SampleRow], bool] | None = None) -> dict[str, float | None]:

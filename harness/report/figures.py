@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,10 @@ def _color(analysis: Analysis, arm: str) -> str:
     return {analysis.full: ACCENT, analysis.baseline: QUIET}.get(arm, PLAIN)
 
 
+def _title(analysis: Analysis, category: str) -> str:
+    return textwrap.fill(analysis.heading(category), 24)
+
+
 def _panels(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -102,7 +107,7 @@ def scores(analysis: Analysis) -> Figure | None:
         for row, arm in enumerate(analysis.arms):
             found = analysis.estimate(arm, category)
             if found.mean is None:
-                _missing(axis, row, analysis.state(arm) if not analysis.measured_cells(arm) else "unscored")
+                _missing(axis, row, analysis.absence(arm, category))
                 continue
             color = _color(analysis, arm)
             if found.interval.low is not None and found.interval.high is not None:
@@ -113,7 +118,7 @@ def scores(analysis: Analysis) -> Figure | None:
         reference = analysis.estimate(analysis.baseline, category).mean if analysis.baseline in analysis.arms else None
         if reference is not None:
             axis.axvline(reference, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
-        axis.set_title(category)
+        axis.set_title(_title(analysis, category))
         top = max(0.05, *(value for arm in analysis.arms for value in _bounds(analysis, arm, category)))
         axis.set_xlim(-0.03 * top, 1.05 * top)
         _rows_of_arms(axis, analysis, analysis.arms)
@@ -152,7 +157,8 @@ def published(analysis: Analysis) -> Figure | None:
             else:
                 _missing(axis, row - 0.12, found)
         rho, _ = rank_correlation(analysis, category)
-        axis.set_title(category if rho is None else f"{category}    rank correlation {rho:+.2f}")
+        title = _title(analysis, category)
+        axis.set_title(title if rho is None else f"{title}    rank correlation {rho:+.2f}")
         _rows_of_arms(axis, analysis, arms)
     handles = [
         Line2D([], [], color=PLAIN, marker="o", markersize=5, linewidth=2, label="ours, 95% interval"),
@@ -185,7 +191,7 @@ def claims(analysis: Analysis) -> Figure | None:
     for axis, category in zip(grid[0], analysis.categories, strict=True):
         axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
         for row, (claim, better, than) in enumerate(lines):
-            part = parts.get((claim, better, than, category))
+            part = parts.get((claim, better, than, analysis.study.category_of(category)))
             if not better:
                 axis.axhline(row + 0.45, color=FAINT, linewidth=0.9)
             if part is None:
@@ -196,7 +202,7 @@ def claims(analysis: Analysis) -> Figure | None:
             if part.published is not None:
                 axis.plot(part.published, row, "D", color=PAPER, markersize=3.6, markerfacecolor="white", zorder=2)
             _point(axis, part.comparison, row, _OUTCOME[part.outcome])
-        axis.set_title(category)
+        axis.set_title(_title(analysis, category))
         axis.set_ylim(len(lines) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x")

@@ -61,10 +61,11 @@ def make_gallery(analysis: Analysis) -> list[Exhibit]:
     samples = analysis.reference_samples()
     texts = {row.prompt_id: row.prompt for row in samples}
     exhibits = []
-    for category in analysis.categories:
-        for prompt_id in _chosen(list(dict.fromkeys(row.prompt_id for row in samples if row.category == category))):
+    for category in dict.fromkeys(map(analysis.study.category_of, analysis.categories)):
+        of_category = (row.prompt_id for row in samples if analysis.study.category_of(row.category) == category)
+        for prompt_id in _chosen(list(dict.fromkeys(of_category))):
             tiles = tuple(_tile(analysis, arm, answers[arm].get(prompt_id)) for arm in analysis.arms)
-            exhibits.append(Exhibit(prompt=texts[prompt_id], category=category, tiles=tiles))
+            exhibits.append(Exhibit(prompt=texts[prompt_id], category=analysis.heading(category), tiles=tiles))
     return exhibits
 
 
@@ -88,7 +89,8 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
         return Tile(arm=arm, picture=None, score=state, tone="missing", chain="", faults=())
     sample, score = answer
     text, tone = _score(score)
-    return Tile(arm=arm, picture=_picture(sample), score=text, tone=tone, chain=sample.chain, faults=sample.faults)
+    apart = score.category.removeprefix(analysis.study.category_of(score.category))  # the metric, where that is not the others'
+    return Tile(arm=arm, picture=_picture(sample), score=text + apart, tone=tone, chain=sample.chain, faults=sample.faults)
 
 
 def _score(score: ScoreRow) -> tuple[str, str]:

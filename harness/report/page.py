@@ -9,7 +9,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from harness.claims import VERDICTS, decision_level
 from harness.report.analysis import Analysis
 from harness.report.cost import total_seconds
 from harness.report.gallery import Exhibit
+from harness.report.legend import described_columns
 from harness.report.table import Table, markdown
 from harness.report.tables import PART_HEADER, p_text, part_cells, signed, span
 from harness.statistics import FLIPS, RESAMPLES
@@ -81,8 +82,9 @@ def _values(contents: Contents) -> dict[str, Any]:
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
         "unmeasured": [cell for cell in study.cells if not cell.measured],
-        "main": contents.tables["table"],
-        "claims": [_claim(verdict) for verdict in analysis.verdicts],
+        "main": replace(contents.tables["table"], legend=""),  # the columns say more
+        "columns": described_columns(analysis),
+        "claims": [_claim(analysis, verdict) for verdict in analysis.verdicts],
         "part_header": PART_HEADER[1:],
         "details": [contents.tables[name] for name in _DETAILS if name in contents.tables],
         "captions": contents.captions,
@@ -94,10 +96,10 @@ def _values(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _claim(verdict: Any) -> dict[str, Any]:
+def _claim(analysis: Analysis, verdict: Any) -> dict[str, Any]:
     decisive = verdict.decisive
     found = decisive.comparison
-    line = f"{decisive.part.better} > {decisive.part.than} on {decisive.part.category}: "
+    line = f"{decisive.part.better} > {decisive.part.than} on {analysis.heading(decisive.part.category)}: "
     line += f"{signed(found.effect)} ({span(found.interval, sign=True)}), p {p_text(decisive.p_holm)}" if found else str(decisive.reason)
     if decisive.published is not None:
         line += f"; the paper {decisive.published:+.4f}".replace("-", "−")
@@ -108,7 +110,7 @@ def _claim(verdict: Any) -> dict[str, Any]:
         "holds": verdict.count("holds"),
         "total": len(verdict.parts),
         "decisive": line,
-        "parts": [part_cells(part) for part in verdict.parts],
+        "parts": [part_cells(analysis, part) for part in verdict.parts],
     }
 
 

@@ -29,7 +29,10 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """`rows` under `header` for people; `records` under `fields` for programs (CSV; None is an empty field)."""
+    """`rows` under `header` for people; `records` under `fields` for programs (CSV; None is an empty field).
+
+    `legend` says what the scores of its columns are, where there is something to say; unlike `note` it goes wherever the table goes.
+    """
 
     name: str
     title: str
@@ -38,6 +41,7 @@ class Table:
     rows: tuple[tuple[Shown, ...], ...]
     fields: tuple[str, ...]
     records: tuple[tuple[Value, ...], ...]
+    legend: str = ""
 
     def write(self, folder: Path) -> None:
         """Writes name.csv, name.md and name.tex; equal tables give equal bytes."""
@@ -54,7 +58,7 @@ class Table:
     def markdown(self) -> str:
         lines = [_pipes([markdown(name) for name in self.header]), _pipes(["---", *["---:"] * (len(self.header) - 1)])]
         lines += [_pipes([f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text) for cell in row]) for row in self.rows]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + (f"\n{markdown(self.legend)}\n" if self.legend else "")
 
     def latex(self) -> str:
         lines = [
@@ -66,6 +70,7 @@ class Table:
             *[_ampersands([rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text) for cell in row]) for row in self.rows],
             r"\bottomrule",
             r"\end{tabular}",
+            *([rf"\par{{\footnotesize {latex(self.legend)}}}"] if self.legend else []),
         ]
         return "\n".join(lines) + "\n"
 

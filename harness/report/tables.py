@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from harness.claims import CONTRADICTED, REPRODUCED, PartResult, Verdict
 from harness.report.analysis import Analysis
+from harness.report.legend import legend, metrics_table
 from harness.report.table import Shown, Table, Value
 from harness.statistics import ALPHA, Comparison, Estimate, Interval
 
@@ -26,6 +27,7 @@ def score_tables(analysis: Analysis) -> list[Table]:
     tables += [claims_table(analysis.verdicts), parts_table(analysis)] if analysis.verdicts else []
     tables += [table for fact in SPLITS if (table := split_table(analysis, fact)) is not None]
     tables += published_tables(analysis)
+    tables += [table for table in [metrics_table(analysis)] if table is not None]
     return tables
 
 
@@ -50,11 +52,12 @@ def main_table(analysis: Analysis) -> Table:
     return Table(
         name="table",
         title="Score per category",
-        note="Mean over prompts, 0 to 1; the best of each column is marked." + _seeds_note(analysis),
-        header=("arm", *analysis.categories),
+        note="Mean over prompts, 0 to 1; the best of each column is marked." + _seeds_note(analysis) + _blind_note(analysis),
+        header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple((_arm(analysis, arm), *[column[row] for column in columns]) for row, arm in enumerate(analysis.arms)),
         fields=("arm", *analysis.categories),
         records=tuple((arm, *record) for arm, record in zip(analysis.arms, records, strict=True)),
+        legend=legend(analysis),
     )
 
 
@@ -65,7 +68,7 @@ def _column(analysis: Analysis, category: str) -> list[Shown]:
     column = []
     for arm, mean in zip(analysis.arms, means, strict=True):
         if mean is None:
-            column.append(_missing(analysis, arm))
+            column.append(_missing(analysis, arm, category))
         else:
             heat = (mean - low) / (high - low) if high > low else None
             column.append(Shown(f"{mean:.3f}", strong=mean == high, heat=heat))
@@ -74,11 +77,11 @@ def _column(analysis: Analysis, category: str) -> list[Shown]:
 
 def _mean_or_state(analysis: Analysis, arm: str, category: str) -> Value:
     mean = analysis.estimate(arm, category).mean
-    return _missing(analysis, arm).text if mean is None else mean
+    return _missing(analysis, arm, category).text if mean is None else mean
 
 
-def _missing(analysis: Analysis, arm: str) -> Shown:
-    return Shown("unscored" if analysis.measured_cells(arm) else analysis.state(arm), tone="missing")
+def _missing(analysis: Analysis, arm: str, category: str) -> Shown:
+    return Shown(analysis.absence(arm, category), tone="missing")
 
 
 def _arm(analysis: Analysis, arm: str) -> Shown:
@@ -93,16 +96,21 @@ def _seeds_note(analysis: Analysis) -> str:
     return f" Seeds {seeds}, averaged." if len(analysis.study.seeds) > 1 else f" Seed {seeds}."
 
 
+def _blind_note(analysis: Analysis) -> str:
+    blind = any(map(analysis.is_blind, analysis.categories))
+    return " Blind: in some arm the score did not fall when the images were mirrored left to right." if blind else ""
+
+
 def scores_table(analysis: Analysis) -> Table:
     def shown(arm: str, category: str) -> Shown:
         found = analysis.estimate(arm, category)
-        return _missing(analysis, arm) if found.mean is None else Shown(f"{found.mean:.3f} ({span(found.interval)})")
+        return _missing(analysis, arm, category) if found.mean is None else Shown(f"{found.mean:.3f} ({span(found.interval)})")
 
     return Table(
         name="scores",
         title="Score with 95% interval",
         note="Percentile bootstrap over prompts, 10,000 resamples. The CSV counts prompts and unscored prompts.",
-        header=("arm", *analysis.categories),
+        header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple((_arm(analysis, arm), *[shown(arm, category) for category in analysis.categories]) for arm in analysis.arms),
         fields=("arm", "category", "state", "seeds", "mean", "low", "high", "prompts", "unscored_prompts"),
         records=tuple(
@@ -110,6 +118,7 @@ def scores_table(analysis: Analysis) -> Table:
             for arm in analysis.arms
             for category in analysis.categories
         ),
+        legend=legend(analysis),
     )
 
 
@@ -123,7 +132,7 @@ def differences_table(analysis: Analysis, role: str, reference: str) -> Table:
         name=f"differences_to_{role}",
         title=f"Difference to {reference}",
         note=f"Arm minus {reference}, paired by prompt, with 95% bootstrap interval and two-sided sign-flip p (not corrected here).",
-        header=("arm", *analysis.categories),
+        header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple(
             (_arm(analysis, arm), *[_difference(analysis.compare(arm, reference, category)) for category in analysis.categories])
             for arm in others
@@ -134,6 +143,7 @@ def differences_table(analysis: Analysis, role: str, reference: str) -> Table:
             for arm in others
             for category in analysis.categories
         ),
+        legend=legend(analysis),
     )
 
 
@@ -190,7 +200,7 @@ def parts_table(analysis: Analysis) -> Table:
         title="The parts of the claims",
         note="Ours and the paper's difference of the same two table cells; p corrected by Holm over all parts.",
         header=PART_HEADER,
-        rows=tuple((Shown(claim.id, tone="name"), *part_cells(part)) for claim, part in pairs),
+        rows=tuple((Shown(claim.id, tone="name"), *part_cells(analysis, part)) for claim, part in pairs),
         fields=(
             "claim", "better", "than", "category", "outcome", *_COMPARISON_FIELDS, "reason",
             "p_holm", "published_difference", "prompts_needed", "effect_by_seed",
@@ -203,19 +213,20 @@ def parts_table(analysis: Analysis) -> Table:
             )
             for claim, part in pairs
         ),
+        legend=legend(analysis),
     )  # fmt: skip
 
 
 PART_HEADER = ("claim", "comparison", "category", "outcome", "ours", "95% interval", "p (Holm)", "paper", "prompts to decide")
 
 
-def part_cells(part: PartResult) -> tuple[Shown, ...]:
+def part_cells(analysis: Analysis, part: PartResult) -> tuple[Shown, ...]:
     """A part as it is shown, without the claim's name."""
     tone = {"holds": "good", "reversed": "bad", "undecided": "quiet"}.get(part.outcome, "missing")
     found = part.comparison
     return (
         Shown(f"{part.part.better} > {part.part.than}", tone="name"),
-        Shown(part.part.category),
+        Shown(analysis.heading(part.part.category)),
         Shown(part.outcome if found else f"{part.outcome}: {part.reason}", tone=tone),
         Shown(signed(found.effect) if found else "–", tone=tone if found else ""),
         Shown(span(found.interval, sign=True) if found else "–"),
@@ -234,22 +245,24 @@ def split_table(analysis: Analysis, fact: str) -> Table | None:
     columns = [(category, value) for category, taken in values.items() for value in taken]
     cells = {(arm, *column): analysis.split_estimate(arm, column[0], fact, column[1]) for arm in analysis.arms for column in columns}
 
-    def shown(arm: str, found: Estimate) -> Shown:
-        return _missing(analysis, arm) if found.mean is None else Shown(f"{found.mean:.3f}")
+    def shown(arm: str, category: str, value: object) -> Shown:
+        found = cells[arm, category, value]
+        return _missing(analysis, arm, category) if found.mean is None else Shown(f"{found.mean:.3f}")
 
     kinds = " and ".join(names.values())
     return Table(
         name=f"split_{fact}",
         title=f"{kinds.capitalize()} prompts",
         note=f"Mean score over the {kinds} prompts, for each category that has both.",
-        header=("arm", *[f"{category} {names[value]}" for category, value in columns]),
-        rows=tuple((_arm(analysis, arm), *[shown(arm, cells[arm, *column]) for column in columns]) for arm in analysis.arms),
+        header=("arm", *[f"{analysis.heading(category)} {names[value]}" for category, value in columns]),
+        rows=tuple((_arm(analysis, arm), *[shown(arm, *column) for column in columns]) for arm in analysis.arms),
         fields=("arm", "category", "prompts_are", "mean", "low", "high", "prompts", "unscored_prompts"),
         records=tuple(
             (arm, category, names[value], *_estimate_record(cells[arm, category, value]))
             for arm in analysis.arms
             for category, value in columns
         ),
+        legend=legend(analysis, list(values)),
     )
 
 
@@ -263,6 +276,12 @@ def rank_correlation(analysis: Analysis, category: str) -> tuple[float | None, i
     if len(pairs) < 3 or any(len(set(side)) == 1 for side in zip(*pairs, strict=True)):
         return None, len(pairs)
     return float(spearmanr(*zip(*pairs, strict=True)).statistic), len(pairs)
+
+
+def _apart_note(analysis: Analysis) -> str:
+    """Where the paper's numbers of categories that were split have gone."""
+    apart = [category for category in analysis.study.split if any(category in row for row in analysis.published.values())]
+    return f" Not here: {', '.join(apart)}, of which our scores are of unequal metrics." if apart else ""
 
 
 def published_tables(analysis: Analysis) -> list[Table]:
@@ -284,14 +303,14 @@ def published_tables(analysis: Analysis) -> list[Table]:
 
     def shown(arm: str, category: str) -> Shown:
         mean, theirs = ours(arm, category), published(arm, category)
-        left = _missing(analysis, arm).text if mean is None else f"{mean:.3f}"
+        left = _missing(analysis, arm, category).text if mean is None else f"{mean:.3f}"
         return Shown(f"{left} / {'–' if theirs is None else f'{theirs:.4f}'}", tone="missing" if mean is None else "")
 
     versus = Table(
         name="published",
         title="Ours / the paper's",
-        note="The two worlds differ, so compare order and sign, not size.",
-        header=("arm", *columns),
+        note="The two worlds differ, so compare order and sign, not size." + _apart_note(analysis),
+        header=("arm", *map(analysis.heading, columns)),
         rows=tuple((_arm(analysis, arm), *[shown(arm, category) for category in columns]) for arm in arms),
         fields=("arm", "category", "ours", "published", "ours_minus_baseline", "published_minus_baseline"),
         records=tuple(
@@ -303,14 +322,16 @@ def published_tables(analysis: Analysis) -> list[Table]:
             for arm in arms
             for category in columns
         ),
+        legend=legend(analysis, columns),
     )  # fmt: skip
     ranks = Table(
         name="rank_correlation",
         title="Do the arms come in the paper's order?",
         note="Spearman's rho of the arms' scores, ours against the paper's: 1 the same order, 0 unrelated, −1 reversed.",
-        header=("", *columns),
+        header=("", *map(analysis.heading, columns)),
         rows=((Shown("Spearman's rho", tone="name"), *[Shown("–" if rho is None else signed(rho)) for rho, _ in correlations.values()]),),
         fields=("category", "spearman", "arms"),
         records=tuple((category, *correlations[category]) for category in columns),
+        legend=legend(analysis, columns),
     )
     return [versus, ranks]

@@ -41,8 +41,10 @@ def races(device: str) -> Iterator[Race]:
         yield Race(
             work=WORK,
             setting=f"{samples} samples, {str(dtype).removeprefix('torch.')}",
-            samples=samples,
-            tokens={"chain": samples * CHAIN, "image": samples * IMAGE},
+            amount=samples,
+            unit="samples",
+            counts={"chain": samples * CHAIN, "image": samples * IMAGE},
+            count_unit="tokens",
             systems={"generate": partial(_generate, model, prompts_BT), "engine": partial(_engine, model, prompts_BT)},
             floor_s=partial(_floor_s, samples, dtype, device),
         )

@@ -1,1 +1,1 @@
-"""Pictures made elsewhere as a policy: `folder` finds them, `gather` checks them once, `policy` hands them out."""
+"""Pictures made elsewhere: `folder` finds them, `names` and `looks` check them, `shares` gives each prompt its own, `gather` lists them."""

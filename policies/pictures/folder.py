@@ -6,137 +6,136 @@ told apart by its order. Chains, where the model writes any, are `chains/PROMPT_
 
 Or the folder is one of ours, with a `samples.jsonl` (a `samples` stage, or what `harness.generate` writes), whose rows may
 hold any prompt and chain.
+
+Nothing is judged here, so that all that is wrong can be told at once.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from harness.types import Prompt
+from typing import Any
 
 INDEX, SAMPLES, CHAINS = "samples.jsonl", "samples", "chains"
-NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)\.(?:png|jpe?g|webp)", re.DOTALL | re.IGNORECASE)
-NAME_BYTES = 255  # the longest file name that common file systems hold
-SHOWN = 10
+NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)", re.DOTALL)
+READ = {".png", ".jpg", ".jpeg", ".webp"}
+UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".ppm", ".svg", ".tif", ".tiff"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """A picture, and its chain: the text, or the file it is in; empty where there is none."""
+    """A picture of a prompt, and its chain: the text, or the file it is in; empty where there is none.
+
+    `number` is that of the file's name, or its place in `samples.jsonl`; `seed` is None where it is not known.
+    """
 
     image: Path
+    text: str
+    number: int
     chain: str | Path
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
-    """Pictures that were numbered together: text of a prompt -> its pictures in order; `parts` are what was read."""
+    """Pictures that were numbered together: text of a prompt -> its pictures in order.
+
+    `parts` are the files and folders that were read. `common` is False for a category's own folder, `named` for an index: True
+    where prompt and number stand in the files' names. `nameless` are pictures whose names hold neither, `unread` those of
+    another format, `beside` all other files.
+    """
 
     parts: tuple[Path, ...]
     pictures: Mapping[str, Sequence[Picture]]
+    common: bool = True
+    named: bool = True
+    nameless: tuple[Path, ...] = field(default=())
+    unread: tuple[Path, ...] = field(default=())
+    beside: tuple[Path, ...] = field(default=())
 
 
-def shelves(folder: Path, categories: Iterable[str]) -> dict[str, Shelf]:
+def same(text: str) -> str:
+    """The text in the form in which texts are compared: some file systems take accents apart from their letters."""
+    return unicodedata.normalize("NFC", text)
+
+
+def shelves(folder: Path, categories: Sequence[str]) -> dict[str, Shelf]:
     """Category -> the shelf its pictures are on.
 
     Raises:
-        ValueError: it is no folder of pictures, or two files claim to be the same picture.
+        ValueError: it is no folder of pictures, or holds none of a category.
     """
     if (folder / INDEX).is_file():
         return dict.fromkeys(categories, _indexed(folder))
     if not folder.is_dir():
         raise ValueError(f"there is no such folder: give one that holds {SAMPLES}/PROMPT_000000.png and so on")
     places = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
-    for name, place in places.items():
-        if not (place / SAMPLES).is_dir():
-            raise ValueError(
-                f"there are no {name} pictures, neither {name}/{SAMPLES}/ nor {SAMPLES}/ with PROMPT_000000.png and so on, nor {INDEX}"
-            )
-    read = {place: _named(place) for place in set(places.values())}
+    if absent := [name for name, place in places.items() if not (place / SAMPLES).is_dir()]:
+        raise ValueError(_absent(folder, absent) + leave_out([name for name in categories if name not in absent]))
+    read = {place: _named(place, common=place == folder) for place in dict.fromkeys(places.values())}
     return {name: read[place] for name, place in places.items()}
 
 
-def assign(prompts: Sequence[Prompt], count: int, found: Mapping[str, Shelf]) -> dict[tuple[str, int], Picture]:
-    """(prompt id, number) -> picture, for the first `count` pictures of every prompt.
-
-    Prompts of the same text take equal shares of their pictures, in order.
-
-    Raises:
-        ValueError: pictures or chains are missing; it names the first prompts concerned.
-    """
-    alike: dict[tuple[tuple[Path, ...], str], list[Prompt]] = {}
-    for prompt in prompts:
-        alike.setdefault((found[prompt.category].parts, prompt.text), []).append(prompt)
-    chosen: dict[tuple[str, int], Picture] = {}
-    lacking: list[str] = []
-    for (_, text), group in alike.items():
-        there = found[group[0].category].pictures.get(text, ())
-        each, rest = divmod(len(there), len(group))
-        if rest or each < count:
-            many = f" for {len(group)} prompts of this text" if len(group) > 1 else ""
-            lacking.append(f"  {group[0].id} {text!r}: {len(there)} of {count * len(group)}{many}{_unnameable(text)}")
-            continue
-        for place, prompt in enumerate(group):
-            own = there[place * each : place * each + count]
-            chosen |= {(prompt.id, number): picture for number, picture in enumerate(own)}
-    if lacking:
-        lines = [*lacking[:SHOWN], *(["  ..."] if len(lacking) > SHOWN else []), *_strangers(alike, found)]
-        raise ValueError(f"{len(lacking)} of {len(alike)} prompts lack pictures; there are\n" + "\n".join(lines))
-    _check_chains([picture.chain for picture in chosen.values()])
-    return chosen
+def _absent(folder: Path, categories: Sequence[str]) -> str:
+    above = f". The folder to give is the one above {SAMPLES}/" if folder.name == SAMPLES else ""
+    places = f"neither {categories[0]}/{SAMPLES}/ nor {SAMPLES}/ with PROMPT_000000.png and so on, nor {INDEX}"
+    return f"there are no {' and no '.join(categories)} pictures, {places}{above}"
 
 
-def _check_chains(chains: Sequence[str | Path]) -> None:
-    if missing := [str(path) for path in chains if isinstance(path, Path) and not path.is_file()]:
-        lines = "\n".join(f"  {path}" for path in missing[:SHOWN])
-        raise ValueError(f"{len(missing)} of {len(chains)} chains are missing (an empty one is an empty file), the first are:\n{lines}")
+def leave_out(others: Sequence[str]) -> str:
+    """The way to score the other categories alone; empty where there are none."""
+    return f". The others are scored alone with benchmarks.categories=[{','.join(others)}]" if others else ""
 
 
-def _strangers(alike: Mapping[tuple[tuple[Path, ...], str], object], found: Mapping[str, Shelf]) -> list[str]:
-    """A line on pictures of no prompt that is asked for: most often the same prompt, spelt another way."""
-    names = [text for shelf in found.values() for text in shelf.pictures if (shelf.parts, text) not in alike]
-    distinct = list(dict.fromkeys(names))
-    return [f"and pictures of {len(distinct)} other prompts, such as {distinct[0]!r}"] if distinct else []
-
-
-def _unnameable(text: str) -> str:
-    longest = len(f"{text}_000000.png".encode())
-    return f" (no file can be named so: give it in {INDEX})" if "/" in text or longest > NAME_BYTES else ""
-
-
-def _named(place: Path) -> Shelf:
-    """The shelf of files that carry prompt and number in their names; other files are none of ours."""
+def _named(place: Path, *, common: bool) -> Shelf:
+    """The shelf of files that carry prompt and number in their names."""
     chains = place / CHAINS if (place / CHAINS).is_dir() else None
-    numbered: dict[str, dict[int, Path]] = {}
+    pictures: dict[str, list[Picture]] = {}
+    nameless, unread, beside = [], [], []
     for path in sorted((place / SAMPLES).iterdir()):
-        if not (name := NAME.fullmatch(path.name)):
-            continue
-        own, number = numbered.setdefault(name["prompt"], {}), int(name["number"])
-        if number in own:
-            raise ValueError(f"{own[number]} and {path.name} are both picture {number} of {name['prompt']!r}: keep one")
-        own[number] = path
-    pictures = {
-        text: [Picture(image=path, chain=chains / f"{path.stem}.txt" if chains else "") for _, path in sorted(own.items())]
-        for text, own in numbered.items()
-    }
-    return Shelf(parts=(place / SAMPLES, *([chains] if chains else [])), pictures=pictures)
+        kind, name = path.suffix.lower(), NAME.fullmatch(path.stem)
+        if path.name.startswith(".") or kind not in READ | UNREAD:
+            beside.append(path)
+        elif kind in UNREAD:
+            unread.append(path)
+        elif not name:
+            nameless.append(path)
+        else:
+            chain = chains / f"{path.stem}.txt" if chains else ""
+            picture = Picture(image=path, text=same(name["prompt"]), number=int(name["number"]), chain=chain)
+            pictures.setdefault(picture.text, []).append(picture)
+    return Shelf(
+        parts=(place / SAMPLES, *([chains] if chains else [])),
+        common=common,
+        pictures={text: sorted(own, key=lambda picture: picture.number) for text, own in pictures.items()},
+        nameless=tuple(nameless),
+        unread=tuple(unread),
+        beside=tuple(beside),
+    )
 
 
 def _indexed(folder: Path) -> Shelf:
-    """The shelf that `samples.jsonl` describes."""
-    pictures: dict[str, list[Picture]] = {}
-    for number, line in enumerate((folder / INDEX).read_text(encoding="utf-8").split("\n"), start=1):
+    """The shelf that `samples.jsonl` describes; rows that name the prompt's id and the picture's number may stand in any order."""
+    pictures: dict[str, list[tuple[tuple[str, int], Picture]]] = {}
+    for place, line in enumerate((folder / INDEX).read_text(encoding="utf-8").split("\n")):
         if not line:
             continue
         try:
-            row = json.loads(line)
-            text, image, chain = (str(row[name]) for name in ("prompt", "image", "chain"))
+            order, picture = _row(folder, place, json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"line {number} of {folder / INDEX} is no row with prompt, image and chain: {error}") from None
-        pictures.setdefault(text, []).append(Picture(image=folder / image, chain=chain))
-    places = {picture.image.parent for own in pictures.values() for picture in own}
-    return Shelf(parts=(folder / INDEX, *sorted(places)), pictures=pictures)
+            raise ValueError(f"line {place + 1} of {folder / INDEX} is no row with prompt, image and chain: {error}") from None
+        pictures.setdefault(picture.text, []).append((order, picture))
+    ordered = {text: [picture for _, picture in sorted(own, key=lambda one: one[0])] for text, own in pictures.items()}
+    images = [picture.image for own in ordered.values() for picture in own]
+    places = sorted({image if image.parent == folder else image.parent for image in images})  # the folder holds more than pictures
+    return Shelf(parts=(folder / INDEX, *(place for place in places if place.exists())), pictures=ordered, named=False)
+
+
+def _row(folder: Path, place: int, row: Mapping[str, Any]) -> tuple[tuple[str, int], Picture]:
+    text, image, chain = (str(row[name]) for name in ("prompt", "image", "chain"))
+    order = (str(row.get("prompt_id", "")), int(row.get("number", 0)))
+    return order, Picture(image=folder / image, text=same(text), number=place, chain=chain, seed=row.get("seed"))

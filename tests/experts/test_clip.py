@@ -14,7 +14,7 @@ from harness.experts.cosine import pair_cosines
 
 torch.set_num_threads(1)
 SERVING = {"batch_size": 2, "device": "cpu"}
-SETTINGS = {"serving": SERVING, "dtype": "float32"}
+SETTINGS = {"serving": SERVING, "dtype": "float32", "long_texts": "cut"}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,11 @@ def pictures() -> list[Image.Image]:
 
 
 def naive(folder, image: Image.Image, text: str) -> float:
-    """One picture and one text through the library's own way."""
+    """One picture and one text through the library's own way, the picture resized and cropped as the official program does."""
     model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPProcessor.from_pretrained(folder, backend="pil")
+    width, height = (int(28 * length / min(image.size)) for length in image.size)
+    left, top = round((width - 28) / 2), round((height - 28) / 2)
+    image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + 28, top + 28))
     with torch.no_grad():
         output = model(**processor(text=[text], images=image, return_tensors="pt", truncation=True, max_length=77))
     return (output.logits_per_image / model.logit_scale.exp()).item()
@@ -51,6 +54,20 @@ def test_a_long_text_is_cut(folder):
     long = "dog" * 100
     assert clip.similarity([image], [long]) == pytest.approx([naive(folder, image, long)], abs=1e-5)
     assert clip.similarity([image, image], [long, long + " cat"]) == pytest.approx([naive(folder, image, long)] * 2, abs=1e-5)
+
+
+def test_a_long_text_is_unscored_where_it_shall_be(folder):
+    images, texts = pictures(), ["dog" * 25, "dog" * 25 + "s", "x"]  # letters are tokens: 75 of them and the two ends are 77
+    cut = Clip(model=str(folder), **SETTINGS).similarity(images, texts)
+    found = Clip(model=str(folder), **{**SETTINGS, "long_texts": "unscored"}).similarity(images, texts)
+    assert found == [pytest.approx(cut[0]), None, pytest.approx(cut[2])] and cut[1] is not None
+    assert Clip(model=str(folder), **{**SETTINGS, "long_texts": "unscored"}).similarity([], []) == []
+
+
+def test_loading_finds_what_is_not_there(folder, tmp_path):
+    Clip(model=str(folder), **SETTINGS).load()
+    with pytest.raises(ValueError, match="no CLIPModel could be loaded"):
+        Clip(model=str(tmp_path), **SETTINGS).load()
 
 
 def test_grey_and_transparent_pictures_are_read_as_rgb(folder):
@@ -93,7 +110,9 @@ def test_every_picture_needs_its_text(folder):
         ({"serving": {**SERVING, "device": "gpu"}}, "clip.similarity.serving.device=gpu: allowed are auto, cpu"),
         ({"serving": {"device": "cpu"}}, "clip.similarity.serving has device: it takes device and batch_size"),
         ({"dtype": "int8"}, "clip.similarity.dtype=int8: allowed are float32, bfloat16, float16"),
+        ({"long_texts": True}, "clip.similarity.long_texts=True: allowed are cut and unscored"),
         ({"model": ""}, "clip.similarity.model='': give a hub id or a folder"),
+        ({"model": "", "where": "benchmarks.scoring.clip"}, "benchmarks.scoring.clip.model='': give a hub id or a folder"),
         ({"model": "/nowhere/clip"}, "clip.similarity.model=/nowhere/clip: there is no such folder"),
     ],
 )

@@ -97,3 +97,8 @@ def test_processes_that_cannot_share_a_step_are_refused_at_planning(processes: o
     with pytest.raises(ValueError, match=message):
         ranks.check(processes, stages)
     ranks.check(4, stages)
+
+
+@pytest.mark.parametrize("processes", [1, 3, 7])
+def test_work_without_steps_is_shared_by_any_number(processes: int) -> None:
+    ranks.check(processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])

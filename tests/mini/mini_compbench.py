@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ def write_prompts(folder: Path, *, val: int = 3, train: int = 12) -> None:
         for part, count in (("val", val), ("train", train)):
             lines = (f"{part} {stem.replace('_', ' ')} number {number}" for number in range(count))
             (folder / f"{stem}_{part}.txt").write_bytes("\r\n".join(lines).encode())
+    for route in ("spatial", "action"):
+        (folder / f"complex_val_{route}.txt").write_text("of this route there is none\n", encoding="utf-8")
+    (folder / "new_objects.txt").write_text("number - numbers\n", encoding="utf-8")
 
 
 def write_pictures(folder: Path, prompts: Iterable[str], *, each: int, first: int = 0) -> None:
-    """`each` pictures of every prompt below `folder/samples`, numbered on from `first`; the red of a pixel is its number."""
+    """`each` pictures of every prompt below `folder/samples`, numbered on from `first`, which is their red; no two are equal."""
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     for number, text in enumerate((text for text in prompts for _ in range(each)), start=first):
-        Image.new("RGB", (2, 2), (number, 0, 0)).save(folder / "samples" / f"{text}_{number:06d}.png")
+        hue = zlib.crc32(text.encode())
+        Image.new("RGB", (32, 32), (number % 256, hue % 256, hue // 256 % 256)).save(folder / "samples" / f"{text}_{number:06d}.png")
 
 
 class Nothing:

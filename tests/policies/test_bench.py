@@ -21,11 +21,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_systems_do_the_same_work(small: None) -> None:
     eight, many = bench.races("cpu")
     assert (eight.setting, many.setting) == ("8 samples, float32", "32 samples, float32")
-    assert eight.tokens == {"chain": 40, "image": 72}
+    assert (eight.amount, eight.unit, eight.count_unit) == (8, "samples", "tokens")
+    assert eight.counts == {"chain": 40, "image": 72}
     assert list(eight.systems) == ["generate", "engine"]
     for run in eight.systems.values():
         seconds = run()  # asserts itself that no chain ended early
         assert list(seconds) == ["chain", "image"] and all(value > 0 for value in seconds.values())
+    assert eight.floor_s is not None and many.floor_s is not None
     assert 0 < eight.floor_s() < many.floor_s()
 
 

@@ -30,6 +30,7 @@ class FakeStudy:
     published: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[tuple[str, int], tuple[str, str | None]] = field(default_factory=dict)  # (arm, seed) -> state, error
     unscored: Mapping[str, int] = field(default_factory=dict)  # arm -> how many samples
+    metrics: Callable[[str, int], Mapping[str, Any] | None] = lambda arm, seed: None  # what metric.json holds
     text: str = "a red circle"
     question: str = "Does it work?"
     image_size: int = 24
@@ -91,6 +92,8 @@ class FakeStudy:
             _write_lines(folder / "samples.jsonl", self._samples(folder, seed))
         if name == "scores":
             _write_lines(folder / "scores.jsonl", self._scores(arm, seed))
+            if (said := self.metrics(arm, seed)) is not None:
+                _write(folder / "metric.json", said)
 
     def _prompts(self) -> list[tuple[int, str, str]]:
         pairs = [(category, number) for category in self.categories for number in range(self.prompts)]

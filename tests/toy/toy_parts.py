@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-from harness.types import Plan, Prompt, Sample, Score, Stage, Tokens
+from harness.types import Metric, Plan, Prompt, Sample, Score, Stage, Tokens
 
 
 class ToyPolicy:
@@ -82,6 +83,50 @@ class ToyBenchmark:
     def score(self, samples: list[Sample]) -> list[Score]:
         values = [sample.image.getpixel((0, 0))[0] / 255 for sample in samples]
         return [Score(value=value if one.prompt.category == "bright" else 1 - value) for one, value in zip(samples, values, strict=True)]
+
+
+class ToyMeasured(ToyBenchmark):
+    """Scores the brightness of the left half: mirrored, the right half's. Prompts of dark have no side; pictures without red are unscored.
+
+    Args:
+        blind: it scores both halves.
+        pause_s: of every image scored.
+    """
+
+    images_per_prompt = 2
+    first_seed = 42
+
+    def __init__(self, *, prompts: int, blind: bool, pause_s: float) -> None:
+        super().__init__(prompts=prompts)
+        self._blind, self._pause_s = blind, pause_s
+        self.metrics = {"bright": Metric(name="brightness", labels=("mode=toy",)), "dark": Metric(name="darkness")}
+
+    def score(self, samples: list[Sample]) -> list[Score]:
+        time.sleep(self._pause_s * len(samples))
+        return [self._score(sample, sample.image) for sample in samples]
+
+    def mirrored(self, samples: list[Sample]) -> list[Score | None]:
+        flipped = [ImageOps.mirror(sample.image) for sample in samples]
+        return [self._score(one, image) if one.prompt.category == "bright" else None for one, image in zip(samples, flipped, strict=True)]
+
+    def _score(self, sample: Sample, image: Any) -> Score:
+        left, right = (image.getpixel((at, 0))[0] / 255 for at in (0, image.width - 1))
+        if left + right == 0:
+            return Score(value=None, unscored="there is no light")
+        box = {"label": "light", "score": left, "box": [0, 0, image.width / 2, image.height]}
+        evidence = {"boxes": [box], "frame": list(image.size)}
+        value = (left + right) / 2 if self._blind else left
+        return Score(value=value if sample.prompt.category == "bright" else 1 - value, evidence=evidence)
+
+    def write_results(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "answers.json").write_text(json.dumps([row["value"] for row in rows]))
+
+    def read_results(self, folder: Path) -> list[tuple[Prompt, Score]]:
+        wanted = [replace(prompt, number=number) for prompt in self.prompts("val") for number in range(self.images_per_prompt)]
+        answers = json.loads((folder / "answers.json").read_text())
+        scores = [Score(value=value) if value is not None else Score(value=None, unscored="no answer") for value in answers]
+        return list(zip(wanted, scores, strict=True))
 
 
 class Glow:

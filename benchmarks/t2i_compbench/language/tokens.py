@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,3 +13,25 @@ class Token:
 
     text: str
     pos: str
+
+
+@functools.lru_cache(maxsize=65536)
+def tokenize(text: str) -> tuple[str, ...]:
+    """The words and marks of a text by spaCy's English tokenizer, which is rules and needs no model (equal in 3.5 and 3.8)."""
+    return tuple(token.text for token in _tokenizer()(text))
+
+
+def offsets(text: str, words: tuple[str, ...]) -> tuple[int, ...]:
+    """Where each token of `tokenize(text)` begins in the text, in characters."""
+    places, end = [], 0
+    for word in words:
+        places.append(text.index(word, end))
+        end = places[-1] + len(word)
+    return tuple(places)
+
+
+@functools.cache
+def _tokenizer() -> Any:
+    import spacy
+
+    return spacy.blank("en").tokenizer

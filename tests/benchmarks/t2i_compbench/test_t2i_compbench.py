@@ -1,20 +1,20 @@
-"""T2I-CompBench's prompt files: read as its generator reads them, split, counted by content; scores that are openly none."""
+"""T2I-CompBench's prompt files: read as its generator reads them, split, counted by content."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mini_compbench import write_prompts
 from mini_world import ROLLOUT
-from PIL import Image
 
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from harness.cell import plan_stages
 from harness.keys import key
-from harness.types import Plan, Prompt, Sample, Tokens
+from harness.types import Prompt
 
 PAPER = ["color", "shape", "texture", "2D-spatial", "non-spatial", "complex"]
 ALL = [*PAPER, "3D-spatial", "numeracy"]
@@ -31,9 +31,16 @@ def official(data_dir: Path) -> Path:
     return data_dir / "t2i_compbench"
 
 
-def bench(root: Path | str | None, **changes: Any) -> T2ICompBench:
-    settings: dict[str, Any] = {"categories": PAPER, "dev_per_category": 4, "n_prompts": None, "captions": []}
-    return T2ICompBench(root=str(root) if root else None, **{**settings, **changes})
+def bench(root: Path | str, **changes: Any) -> T2ICompBench:
+    settings: dict[str, Any] = {
+        "categories": PAPER,
+        "color_val": None,
+        "dev_per_category": 4,
+        "n_prompts": None,
+        "captions": [],
+        "annotations": None,
+    }
+    return T2ICompBench(root=str(root), **{**settings, **changes})
 
 
 def as_the_generator_reads(file: Path) -> list[str]:
@@ -126,11 +133,9 @@ def test_caption_lists_join_the_train_prompts_only(root: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"root": None},
-            "T2I-CompBench's prompts are not here: set T2I_COMPBENCH_DIR, or benchmarks.root=FOLDER, to the folder examples/dataset",
-        ),
-        ({"root": "/nowhere"}, "benchmarks.root=/nowhere is no folder: set T2I_COMPBENCH_DIR"),
+        ({"root": "/nowhere"}, "T2I-CompBench's prompts are not here, benchmarks.root=/nowhere is no folder: fetch it with `python -m"),
+        ({"annotations": "/nowhere"}, "benchmarks.annotations=/nowhere: there is no such file"),
+        ({"color_val": "2024"}, "benchmarks.color_val=2024: give 2025-09-03, 2023, or null"),
         ({"categories": ["colour"]}, "benchmarks.categories=['colour']: give one or more of color, shape,"),
         ({"categories": []}, "benchmarks.categories=[]"),
         ({"dev_per_category": -1}, "benchmarks.dev_per_category=-1: give a whole number from 0"),
@@ -150,39 +155,25 @@ def test_wrong_settings_are_refused(root: Path, changes: dict[str, Any], message
 def test_missing_files_are_named(root: Path) -> None:
     (root / "spatial_val.txt").unlink()
     (root / "complex_train.txt").unlink()
-    with pytest.raises(
-        ValueError, match=r"lacks spatial_val\.txt, complex_train\.txt: set T2I_COMPBENCH_DIR.* to the folder examples/dataset"
-    ):
+    with pytest.raises(ValueError, match=r"lacks spatial_val\.txt, complex_train\.txt: fetch it .*set T2I_COMPBENCH_DIR to examples"):
         bench(root)
     assert bench(root, categories=["color"]).prompts("val")
 
 
-def test_every_sample_is_unscored_and_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark = bench(root)
-    picture = Image.new("RGB", (4, 4))
-    samples = [
-        Sample(
-            prompt=prompt,
-            plan=Plan(text="", objects=(), bare_text=""),
-            image=picture,
-            tokens=Tokens(prompt=(), chain=(), image=()),
-            logprobs=(),
-            seed=0,
-        )
-        for prompt in benchmark.prompts("val")[:3]
-    ]
-    scores = benchmark.score(samples)
-    assert [score.value for score in scores] == [None] * 3
-    assert all("scorers of T2I-CompBench are not part of this version" in str(score.unscored) for score in scores)
+def test_annotations_become_facts(root: Path, tmp_path: Path) -> None:
+    text = "train color number 3"
+    row = {"task_type": "color", "prompt": text, "nouns": ["number"], "attr_nouns": ["color number"]}
+    (tmp_path / "annotations.json").write_text(json.dumps(row) + "\n")
+    prompts = bench(root, annotations=str(tmp_path / "annotations.json"), dev_per_category=0).prompts("train")
+    assert {prompt.text: prompt.facts for prompt in prompts if prompt.facts} == {
+        text: {"nouns": ["number"], "attributes": ["color number"]}
+    }
 
 
-def test_the_note_on_scores_is_made_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.t2i_compbench.benchmark import _say_once
-
-    _say_once.cache_clear()
-    for _ in range(3):
-        bench(root)
-    assert capsys.readouterr().err.count("note: the scorers of T2I-CompBench are not part") == 1
+def test_it_knows_every_text_of_a_category_and_the_protocol(root: Path) -> None:
+    few = bench(root, n_prompts=1)
+    assert few.texts("color") == {f"val color number {n}" for n in range(3)} | {f"train color number {n}" for n in range(12)}
+    assert (few.images_per_prompt, few.first_seed) == (10, 42)
 
 
 def test_there_is_nothing_to_imitate(root: Path) -> None:
@@ -199,9 +190,11 @@ def cell(root: Path, captions: list[str] | None = None) -> dict[str, str]:
             "_target_": "benchmarks.t2i_compbench.benchmark.T2ICompBench",
             "root": str(root),
             "categories": ["color"],
+            "color_val": None,
             "dev_per_category": 1,
             "n_prompts": None,
             "captions": captions or [],
+            "annotations": None,
         },
         "rewards": {"total": "low", "components": {"low": {"_target_": "mini_world.LowCodes"}}},
         "evaluation": {"split": "val", "images_per_prompt": 1, "batch_size": 1, "rollout": ROLLOUT},

@@ -1,16 +1,14 @@
-"""The programs `samples` and `scores`: the same files whatever interrupted them, and unscored stays unscored."""
+"""The program `samples`: the same files whatever interrupted it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mini_world import BENCHMARK, CAPTIONS, POLICY, ROLLOUT, FakeWorkspace, Interrupted
 
-from harness import evaluation
-from harness.cell import plan_stages
+from harness import drawing
 from harness.samples import SampleFolder
 from harness.seeds import derive
 
@@ -27,7 +25,7 @@ def settings(*, rollout: dict[str, Any] | None = None, captions: int = 4, **chan
 
 def draw(folder: Path, janus_folder: Path, given: dict[str, Any], stop_at: int | None = None) -> FakeWorkspace:
     work = FakeWorkspace(folder, stop_at)
-    evaluation.sample(work, given, {"policy": janus_folder.parent})
+    drawing.sample(work, given, {"policy": janus_folder.parent})
     return work
 
 
@@ -84,52 +82,14 @@ def test_upstreams_single_stream_is_seeded_once_a_batch(janus_folder: Path, tmp_
     assert len(set(seeds)) == 3
 
 
-def test_scores_keep_their_evidence_and_unscored_stays_unscored(whole: Path, tmp_path: Path) -> None:
-    work = FakeWorkspace(tmp_path)
-    evaluation.score(work, {"benchmark": BENCHMARK}, {"samples": whole})
-    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
-    drawn = SampleFolder(whole).rows()
-    for row, one in zip(rows, drawn, strict=True):
-        assert list(row) == ["index", "prompt_id", "category", "seed", "value", "unscored", "evidence"]
-        assert all(row[name] == one[name] for name in ("index", "prompt_id", "category", "seed"))
-        if one["prompt"] == "x":
-            assert (row["value"], row["unscored"], row["evidence"]) == (None, "x", {})
-        else:
-            assert 0 <= row["value"] <= 1 and row["unscored"] is None and row["evidence"] == {"n": 1}
-    assert work.lines[-1] == {"step": 8, "total": 8}
-    before = (tmp_path / "scores.jsonl").read_bytes()
-    evaluation.score(work, {"benchmark": BENCHMARK}, {"samples": whole})
-    assert (tmp_path / "scores.jsonl").read_bytes() == before, "scoring starts over after an interruption"
-
-
 def test_a_split_without_prompts_is_a_clear_error(janus_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no prompts in split 'val': name another evaluation\.split"):
         draw(tmp_path, janus_folder, settings(captions=0))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 0}, "evaluation.batch_size=0: give a whole number from 1"),
-        ({"images_per_prompt": 1.5}, "evaluation.images_per_prompt=1.5: give a whole number from 1"),
-        ({"rollout": ROLLOUT | {"random": "dice"}}, "rollout.random='dice': allowed are per_sample and upstream"),
-    ],
-    ids=str,
-)
-def test_wrong_settings_are_refused_when_the_cell_is_planned(changes: dict[str, Any], message: str) -> None:
-    from mini_world import DATA, REWARDS, SFT
-
-    config = {
-        "policies": POLICY,
-        "benchmarks": BENCHMARK,
-        "rewards": REWARDS,
-        "trainers": {"_target_": "harness.trainers.recipes.Sft", "_recursive_": False, "sft": SFT, "data": DATA},
-        "rollout": ROLLOUT,
-        "evaluation": settings()["evaluation"],
-        "seed": 0,
-        "sft_seed": 0,
-    }
-    assert [stage.name for stage in plan_stages(config)] == ["tokenizer", "tokens", "sft", "samples", "scores"]
-    with pytest.raises(ValueError) as caught:
-        plan_stages({**config, "evaluation": {**config["evaluation"], **changes}})
-    assert str(caught.value) == message
+def test_the_benchmarks_protocol_decides_the_seeds(janus_folder: Path, tmp_path: Path) -> None:
+    given = settings(captions=2, images_per_prompt=3)
+    draw(tmp_path, janus_folder, {**given, "benchmark": {**given["benchmark"], "_target_": "mini_reds.Protocoled"}})
+    assert [(row["prompt_id"], row["number"], row["seed"]) for row in SampleFolder(tmp_path).rows()] == [
+        (f"val-{prompt}", number, 42 + number) for prompt in range(2) for number in range(3)
+    ]

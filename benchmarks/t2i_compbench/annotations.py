@@ -1,0 +1,109 @@
+"""The nouns and attributes of training prompts, from the file that T2I-R1 publishes (Apache-2.0).
+
+`data/geneval_and_t2i_data_final.json` there is JSON lines, one record a prompt:
+
+    {"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"], "attr_nouns": ["red apple", "brown dog"]}
+
+It is machine-written: articles dropped, nouns in the singular, typing errors of the prompts mended, and some records wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """Where the first object is, seen from the second: `locality` is the prompt's own wording (`on the left of`)."""
+
+    first: str
+    second: str
+    locality: str
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What the file says of one prompt.
+
+    Attributes:
+        nouns: the objects, each as a singular noun.
+        attributes: attribute and noun, without article; none outside color, shape and texture.
+        spatial: the relation, where the record has one.
+        numeracy: the objects and how many of each; none outside numeracy.
+        task: the file's word for the category: color, shape, texture, spatial, numeracy, non, complex, object.
+    """
+
+    nouns: tuple[str, ...]
+    attributes: tuple[str, ...]
+    spatial: Spatial | None
+    numeracy: tuple[tuple[str, int], ...]
+    task: str
+
+
+def read_annotations(file: Path) -> dict[str, Annotation]:
+    """Prompt -> what is annotated, in the order of the file.
+
+    Raises:
+        ValueError: the file cannot be read as UTF-8, a line is no such record, or a prompt stands there twice.
+    """
+    annotations: dict[str, Annotation] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the annotations {file} cannot be read ({error}): take data/geneval_and_t2i_data_final.json of T2I-R1") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            prompt, annotation = _record(json.loads(line))
+            if prompt in annotations:
+                raise ValueError(f"the prompt {prompt!r} was annotated before")
+        except ValueError as error:
+            raise ValueError(f"line {number} of {file}: {error}. Take the file as T2I-R1 publishes it") from None
+        annotations[prompt] = annotation
+    if not annotations:
+        raise ValueError(f"{file} holds no annotation: take data/geneval_and_t2i_data_final.json of T2I-R1")
+    return annotations
+
+
+def _record(record: Any) -> tuple[str, Annotation]:
+    if not isinstance(record, dict):
+        raise ValueError(f"{record!r} is no record: it must be an object with prompt, task_type and nouns")
+    annotation = Annotation(
+        nouns=_texts(record, "nouns"),
+        attributes=_texts(record, "attr_nouns") if "attr_nouns" in record else (),
+        spatial=_spatial(record["spatial_info"]) if "spatial_info" in record else None,
+        numeracy=_counts(record["numeracy_info"]) if "numeracy_info" in record else (),
+        task=_text(record, "task_type"),
+    )
+    return _text(record, "prompt"), annotation
+
+
+def _spatial(info: Any) -> Spatial:
+    if not isinstance(info, dict):
+        raise ValueError(f"spatial_info={info!r} must be an object with obj1, obj2 and locality")
+    return Spatial(_text(info, "obj1"), _text(info, "obj2"), _text(info, "locality"))
+
+
+def _counts(info: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(info, list) or not all(isinstance(one, dict) and type(one.get("num")) is int for one in info):
+        raise ValueError(f"numeracy_info={info!r} must be a list of objects with obj_name and num, a whole number")
+    return tuple((_text(one, "obj_name"), one["num"]) for one in info)
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name}={value!r} must be a text")
+    return value
+
+
+def _texts(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = record.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{name}={value!r} must be a list of texts")
+    return tuple(value)

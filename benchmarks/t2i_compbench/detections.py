@@ -1,0 +1,271 @@
+"""What detectors and depth models found elsewhere, read from files: an `ObjectDetector` and a `DepthEstimator` without a model.
+
+Detections are JSON lines, one row an image, as UniDet gives them with T2I-CompBench's settings (in the frame of `rules.frame`, scores
+above 0.1, by falling score):
+
+    {"category": "2D-spatial", "prompt": "a dog on the left of a cat", "number": 3, "frame": [479, 479],
+     "labels": ["dog", "cat"], "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55]}
+
+`number` tells the images of a prompt apart, from 0. Labels are texts, or class ids that a label file makes into texts (`labels`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from benchmarks.t2i_compbench.labels import read_labels
+from benchmarks.t2i_compbench.rules.frame import frame_size
+from harness.types import Detections, Sample
+
+LEAST_SCORE = 0.1  # exclusive; of T2I-CompBench's copy of UniDet
+SLACK = 1.0  # pixels that rounding may put a box beyond its frame
+DEPTH_NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)\.png", re.DOTALL | re.IGNORECASE)
+
+Key = tuple[str, str, int]  # category, prompt, number
+
+
+class GivenDetections:
+    """An `ObjectDetector` that looks detections up by category, prompt and number.
+
+    The file is read and checked whole when first needed. Only the places of its rows are kept in memory.
+
+    Args:
+        file: the rows.
+        name: what found them, for tables: "UniDet RS200".
+        labels: a label file (`labels.read_labels`), which makes class ids into texts; None where the rows hold texts.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+
+    def __init__(self, *, file: str, name: str, labels: str | None) -> None:
+        self.name = name
+        self.external = tuple(path for path in (file, labels) if path is not None)
+        for path in self.external:
+            if not Path(path).is_file():
+                raise ValueError(f"detections of {name}: there is no file {path}. Give one with a row for each image")
+        self._file, self._labels_file = Path(file), labels
+
+    def load(self) -> None:
+        """Reads and checks the file.
+
+        Raises:
+            ValueError: a row is no row of these programs, or stands there twice; names the line.
+        """
+        _ = self._places
+
+    def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Detections | str]:
+        """The detections of every sample; where the file has none, or those of an image of another size, a text that says so.
+
+        `mirrored` mirrors the boxes in their frame: that tests the rule which reads them, and not the detector.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        with self._file.open("rb") as stream:
+            return [self._of(sample, stream, mirrored) for sample in samples]
+
+    def _of(self, sample: Sample, stream: BinaryIO, mirrored: bool) -> Detections | str:
+        prompt = sample.prompt
+        place = self._places.get((prompt.category, prompt.text, prompt.number))
+        if place is None:
+            return f"{self._file} has no detections of image {prompt.number} of {prompt.text!r} ({prompt.category})"
+        try:
+            expected = frame_size(*sample.image.size)
+        except ValueError as error:
+            return str(error)
+        stream.seek(place)
+        _, found = self._read(stream.readline())
+        if found.frame != expected:
+            return (
+                f"{self._file}: image {prompt.number} of {prompt.text!r} has {_by(sample.image.size)} pixels, which the programs make into "
+                f"{_by(expected)}, and its detections are in a frame of {_by(found.frame)}: give the detections of these images"
+            )
+        return _mirror(found) if mirrored else found
+
+    @cached_property
+    def _places(self) -> dict[Key, int]:
+        """Where in the file each row begins, in bytes."""
+        places: dict[Key, int] = {}
+        with self._file.open("rb") as stream:
+            start = 0
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    key = self._checked(number, line)
+                    if key in places:
+                        raise ValueError(
+                            f"line {number} of {self._file} is the second row of image {key[2]} of {key[1]!r} ({key[0]}): keep one"
+                        )
+                    places[key] = start
+                start += len(line)
+        return places
+
+    def _checked(self, number: int, line: bytes) -> Key:
+        try:
+            return self._read(line)[0]
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"line {number} of {self._file} is no row of detections: {what}") from None
+
+    def _read(self, line: bytes) -> tuple[Key, Detections]:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("it is no JSON object")
+        key = _key(row)
+        labels, boxes, scores = (list(row[name]) for name in ("labels", "boxes", "scores"))
+        found = Detections(
+            frame=_frame(row["frame"]),
+            labels=tuple(self._label(label) for label in labels),
+            boxes=tuple(tuple(map(float, box)) for box in boxes),
+            scores=tuple(map(float, scores)),
+        )
+        _check_boxes(found)
+        _check_scores(found.scores)
+        return key, found
+
+    def _label(self, label: Any) -> str:
+        if isinstance(label, str):
+            return label
+        if not isinstance(label, int) or isinstance(label, bool):
+            raise ValueError(f"the label {label!r} is neither a text nor a class id")
+        if self._labels_file is None:
+            raise ValueError(f"the label {label} is a class id: give the label file with labels=FILE")
+        if not 0 <= label < len(self._names):
+            raise ValueError(f"there is no class id {label}, they are 0 to {len(self._names) - 1}")
+        return self._names[label]
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        assert self._labels_file is not None
+        return read_labels(Path(self._labels_file))
+
+
+class GivenDepth:
+    """A `DepthEstimator` that looks pictures up: T2I-CompBench's own `labels/depth/`, or one like it.
+
+    A file is named as its image, `PROMPT_000012.png`: the k-th of a prompt, by number, is that of image k.
+
+    Args:
+        folder: the grey pictures, mode L, each of its image's size.
+        name: what made them, for tables.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+
+    def __init__(self, *, folder: str, name: str) -> None:
+        self.name, self.external = name, (folder,)
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise ValueError(f"depth of {name}: there is no folder {folder}. Give one with PROMPT_000000.png and so on")
+
+    def load(self) -> None:
+        """Looks which pictures there are.
+
+        Raises:
+            ValueError: two claim to be the same, or there is none.
+        """
+        _ = self._maps
+
+    def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image.Image | str]:
+        """The picture of every sample; where there is none, or none that fits the image, a text that says so.
+
+        `mirrored` mirrors it: that tests the rule which reads it, and not the depth model.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        return [self._of(sample, mirrored) for sample in samples]
+
+    def _of(self, sample: Sample, mirrored: bool) -> Image.Image | str:
+        own = self._maps.get(sample.prompt.text, [])
+        if len(own) < self._each:  # which image lacks its own cannot be known
+            return f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, and {self._each} of others"
+        if sample.prompt.number >= len(own):
+            return f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, none of image {sample.prompt.number}"
+        file = own[sample.prompt.number]
+        try:
+            with Image.open(file) as picture:
+                picture.load()
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return f"{file} cannot be read as a picture ({error})"
+        if picture.mode != "L" or picture.size != sample.image.size:
+            return (
+                f"{file} has mode {picture.mode} and {_by(picture.size)} pixels, its image has {_by(sample.image.size)}: "
+                "give 8-bit grey pictures (mode L) of the size of the images"
+            )
+        return ImageOps.mirror(picture) if mirrored else picture
+
+    @cached_property
+    def _each(self) -> int:
+        """How many pictures of a prompt there are."""
+        return max(map(len, self._maps.values()))
+
+    @cached_property
+    def _maps(self) -> dict[str, list[Path]]:
+        """Prompt -> its pictures in the order of their numbers."""
+        numbered: dict[str, dict[int, Path]] = {}
+        for file in sorted(self._folder.iterdir()):
+            if not (name := DEPTH_NAME.fullmatch(file.name)):
+                continue
+            own, number = numbered.setdefault(name["prompt"], {}), int(name["number"])
+            if number in own:
+                raise ValueError(f"{own[number]} and {file.name} are both picture {number} of {name['prompt']!r}: keep one")
+            own[number] = file
+        if not numbered:
+            raise ValueError(f"{self._folder} holds no PROMPT_000000.png: give the folder of depth pictures")
+        return {prompt: [own[number] for number in sorted(own)] for prompt, own in numbered.items()}
+
+
+def _key(row: dict[str, Any]) -> Key:
+    category, prompt, number = row["category"], row["prompt"], row["number"]
+    if not isinstance(category, str) or not isinstance(prompt, str) or not _is_count(number):
+        raise ValueError(f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole number from 0")
+    return category, prompt, number
+
+
+def _frame(frame: Any) -> tuple[int, int]:
+    if not isinstance(frame, list) or len(frame) != 2 or not all(_is_count(side) and side for side in frame):
+        raise ValueError(f"frame {frame!r} must be [width, height] in pixels")
+    return frame[0], frame[1]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_boxes(found: Detections) -> None:
+    if any(len(box) != 4 for box in found.boxes):
+        raise ValueError("each box must be x1, y1, x2, y2")
+    width, height = found.frame
+    x1, y1, x2, y2 = np.asarray(found.boxes, dtype=np.float64).reshape(-1, 4).T
+    fine = (x1 >= -SLACK) & (x1 < x2) & (x2 <= width + SLACK) & (y1 >= -SLACK) & (y1 < y2) & (y2 <= height + SLACK)
+    if not fine.all():  # what is not finite is not fine either
+        box = list(found.boxes[int(np.argmin(fine))])
+        raise ValueError(f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of {_by(found.frame)}")
+
+
+def _check_scores(scores: Sequence[float]) -> None:
+    for earlier, score in zip((1.0, *scores), scores, strict=False):
+        if not LEAST_SCORE < score <= 1:
+            raise ValueError(f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's detectors give no other")
+        if score > earlier:
+            raise ValueError(f"the score {score} comes after {earlier}: detections stand by falling score, and rules take the first")
+
+
+def _mirror(found: Detections) -> Detections:
+    width = found.frame[0]
+    boxes = tuple((width - x2, y1, width - x1, y2) for x1, y1, x2, y2 in found.boxes)
+    return Detections(frame=found.frame, labels=found.labels, boxes=boxes, scores=found.scores)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

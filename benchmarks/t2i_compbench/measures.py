@@ -1,0 +1,314 @@
+"""Measures: what one official program computes for an image, here from models and `rules`, one `Score` a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from benchmarks.t2i_compbench.language.choose import Language
+from benchmarks.t2i_compbench.language.tokens import tokenize
+from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.t2i_compbench.rules import captions, merge, numeracy, questions, spatial
+from benchmarks.t2i_compbench.rules.depth import score_3d
+from benchmarks.t2i_compbench.rules.frame import frame_size
+from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
+from harness.types import Detections, Prompt, Sample, Score
+
+IMAGES = 10  # of each prompt, in official results
+OFFICIAL_NAMES = {"blip_vqa": "BLIP-VQA"}  # whatever the model here is
+
+Evidence = dict[str, Any]
+
+
+class Measure(Protocol):
+    """One official program.
+
+    `name` tells it from the others, `metric` and `labels` are what tables call it and say of it (`types.Metric`), `absent` is
+    why it can measure nothing: then it is not called.
+    """
+
+    name: str
+    metric: str
+    labels: tuple[str, ...]
+    absent: str | None
+
+    def load(self) -> None:
+        """Loads its models and reads its files, which `__call__` does otherwise."""
+        ...
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        """A score for each sample; `mirrored` for its image mirrored left to right."""
+        ...
+
+
+class BlipVqa:
+    """Is every noun phrase of the prompt there? Section 2: the product of P(yes) over its questions."""
+
+    name = "blip_vqa"
+
+    def __init__(self, *, vqa: Vqa, absent: str | None, language: Language, mode: Mode) -> None:
+        self._vqa, self._language, self._mode = vqa, language, mode
+        self.metric, self.labels, self.absent = vqa.name, (f"np={language.name}",), absent
+        self.load = partial(_load, vqa)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        asked = [questions.questions(self._language.chunks(sample.prompt.text), mode=self._mode) for sample in samples]
+        answers = self._vqa.yes(_images(samples, mirrored), [[questions.clean(one) for one in own] for own in asked])
+        return [self._score(own, given) for own, given in zip(asked, answers, strict=True)]
+
+    def _score(self, asked: Sequence[str], given: Sequence[float]) -> Score:
+        value = questions.product(given, mode=self._mode)
+        evidence = {"questions": list(asked), "answers": [round(one, 4) for one in given]}
+        if value is None:
+            return Score(value=None, evidence=evidence, unscored="the prompt has no phrase that can be asked for")
+        return Score(value=value, evidence=evidence)
+
+
+class ClipScore:
+    """Section 3: the cosine of image and prompt; of a complex prompt without its adjectives."""
+
+    name, metric = "clip", "CLIPScore"
+
+    def __init__(self, *, clip: Similarity, language: Language | None, mode: Mode) -> None:
+        self._clip, self._language, self._mode = clip, language, mode
+        self.labels, self.absent = (f"np={language.name}",) if language else (), None
+        self.load = partial(_load, clip)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        texts = [self._text(sample.prompt.text) for sample in samples]
+        cosines = self._clip.similarity(_images(samples, mirrored), texts)
+        return [
+            Score(value=None, unscored="CLIP gives no cosine: the text is too long for it, or its features are not finite")
+            if cosine is None
+            else Score(value=cosine, evidence={"text": text})
+            for text, cosine in zip(texts, cosines, strict=True)
+        ]
+
+    def _text(self, prompt: str) -> str:
+        return captions.caption(prompt, self._language.tokens(prompt), mode=self._mode) if self._language else prompt
+
+
+class Spatial:
+    """Sections 5 and 6: two objects and the relation of their boxes."""
+
+    name, metric = "unidet_2d", "UniDet 2D"
+
+    def __init__(
+        self, *, detector: ObjectDetector | None, absent: str | None, language: Language, mode: Mode, complex_prompts: bool
+    ) -> None:
+        self._detector, self._language, self._mode, self._complex = detector, language, mode, complex_prompts
+        self.labels, self.absent = (*_detected_by(detector), f"np={language.name}"), absent
+        self.load = partial(_load, detector)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        assert self._detector is not None
+        return [
+            found if isinstance(found, Score) else self._score(sample.prompt.text, found)
+            for sample, found in zip(samples, _detections(self._detector, samples, mirrored), strict=True)
+        ]
+
+    def _score(self, prompt: str, found: Detections) -> Score:
+        def judged() -> tuple[float, Evidence]:
+            tokens = self._language.tokens(prompt)
+            one = spatial.score_2d(prompt, tokens, found, complex_prompt=self._complex, mode=self._mode)
+            return one.value, {**_judged(one, found), "before_cut": one.before_cut}
+
+        return _by_rule(judged)
+
+
+class Spatial3D:
+    """Section 7: two objects and which of them is nearer."""
+
+    name, metric = "unidet_3d", "UniDet 3D"
+
+    def __init__(
+        self, *, detector: ObjectDetector | None, depth: DepthEstimator | None, absent: str | None, language: Language, mode: Mode
+    ) -> None:
+        self._detector, self._depth, self._language, self._mode = detector, depth, language, mode
+        by = (f"depth={depth.name}",) if depth else ()
+        self.labels, self.absent = (*_detected_by(detector), *by, f"np={language.name}"), absent
+        self.load = partial(_load, detector, depth)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        assert self._detector is not None and self._depth is not None
+        detections = _detections(self._detector, samples, mirrored)
+        depths = self._depth.depth(samples, mirrored=mirrored)
+        return [self._score(*one) for one in zip(samples, detections, depths, strict=True)]
+
+    def _score(self, sample: Sample, found: Detections | Score, depth: Image.Image | str) -> Score:
+        if isinstance(found, Score):
+            return found
+        if isinstance(depth, str):
+            return Score(value=None, unscored=depth)
+
+        def judged() -> tuple[float, Evidence]:
+            prompt = sample.prompt.text
+            one = score_3d(prompt, self._language.tokens(prompt), found, _in_frame(depth), mode=self._mode)
+            return one.value, _judged(one, found)
+
+        return _by_rule(judged)
+
+
+class Numeracy:
+    """Section 8: every object there, and as many of it as the prompt says."""
+
+    name, metric = "numeracy", "UniDet count"
+
+    def __init__(self, *, detector: ObjectDetector | None, absent: str | None, nouns: numeracy.Nouns, mode: Mode) -> None:
+        self._detector, self._nouns, self._mode = detector, nouns, mode
+        self.labels, self.absent = _detected_by(detector), absent
+        self.load = partial(_load, detector)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        assert self._detector is not None
+        return [
+            found if isinstance(found, Score) else self._score(sample.prompt.text, found)
+            for sample, found in zip(samples, _detections(self._detector, samples, mirrored), strict=True)
+        ]
+
+    def _score(self, prompt: str, found: Detections) -> Score:
+        def judged() -> tuple[float, Evidence]:
+            one = numeracy.score_numeracy(tokenize(prompt), found, self._nouns, mode=self._mode)
+            return one.value, {"asked": [list(pair) for pair in one.asked], "counted": list(one.counted), **_boxes(found, one.kept)}
+
+        return _by_rule(judged)
+
+
+class ThreeInOne:
+    """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is measured."""
+
+    name, metric, absent = "three_in_one", "3-in-1", None  # prompts of another route can be scored where a part is absent
+
+    def __init__(self, parts: Mapping[str, Measure], *, spatial: Collection[str], action: Collection[str], mode: Mode) -> None:
+        self.parts, self._spatial, self._action, self._mode = parts, spatial, action, mode
+        self.labels = tuple(dict.fromkeys(label for part in parts.values() for label in (*_odd(part), *part.labels)))
+
+    def of_parts(self, parts: Mapping[str, Measure]) -> ThreeInOne:
+        """The same of other parts."""
+        return ThreeInOne(parts, spatial=self._spatial, action=self._action, mode=self._mode)
+
+    def load(self) -> None:
+        for part in self.parts.values():
+            if not part.absent:
+                part.load()
+
+    def route(self, prompt: str) -> merge.Route:
+        return merge.route(prompt, self._spatial, self._action)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        routes = [self.route(sample.prompt.text) for sample in samples]
+        measured: list[dict[str, Score]] = [{} for _ in samples]
+        for name, part in self.parts.items():
+            concerned = [place for place, which in enumerate(routes) if name in merge.NEEDED[which]]
+            scores = measure(part, [samples[place] for place in concerned], mirrored=mirrored)
+            for place, score in zip(concerned, scores, strict=True):
+                measured[place][name] = score
+        return [self._merge(which, scores) for which, scores in zip(routes, measured, strict=True)]
+
+    def of(self, prompt: Prompt) -> Score:
+        """Of imported parts, which need no image."""
+        which = self.route(prompt.text)
+        return self._merge(which, {name: self.parts[name].of(prompt) for name in merge.NEEDED[which]})
+
+    def _merge(self, which: merge.Route, scores: Mapping[str, Score]) -> Score:
+        evidence: Evidence = {"route": which}
+        for name, score in scores.items():
+            boxes = {key: score.evidence[key] for key in ("boxes", "frame") if key in score.evidence}
+            rest = {key: value for key, value in score.evidence.items() if key not in boxes}
+            evidence |= {**boxes, name: {"value": score.value, **rest}}
+        if missing := [f"{name}: {score.unscored}" for name, score in scores.items() if score.unscored]:
+            return Score(value=None, evidence=evidence, unscored="; ".join(missing))
+        values = {name: score.value for name, score in scores.items()}
+        return Score(value=merge.merge(which, **values, mode=self._mode), evidence=evidence)
+
+
+class Imported:
+    """What an official program has computed elsewhere, in place of a measure.
+
+    Args:
+        by: the measure that it replaces.
+        values: question_id -> value; image k of prompt i is `IMAGES * i + k`.
+        folder: where they are from.
+        places: id of a val prompt -> its i.
+    """
+
+    absent = None
+
+    def __init__(self, by: Measure, values: Mapping[int, float], folder: Path, places: Mapping[str, int]) -> None:
+        self.name, self.metric = by.name, OFFICIAL_NAMES.get(by.name, by.metric)
+        self.labels = (f"{by.name} imported",)
+        self._values, self._folder, self._places = values, folder, places
+
+    def load(self) -> None:
+        """They are read already."""
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        if mirrored:
+            return [Score(value=None, unscored=f"{self._folder} says nothing of mirrored images") for _ in samples]
+        return [self.of(sample.prompt) for sample in samples]
+
+    def of(self, prompt: Prompt) -> Score:
+        if prompt.id not in self._places or prompt.number >= IMAGES:
+            return Score(value=None, unscored=f"{self._folder} holds {IMAGES} images of each val prompt, and this is none of them")
+        return Score(value=self._values[IMAGES * self._places[prompt.id] + prompt.number], evidence={"imported": str(self._folder)})
+
+
+def measure(by: Measure, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+    """The scores, all unscored where the measure has no model."""
+    if by.absent:
+        return [Score(value=None, unscored=by.absent) for _ in samples]
+    return by(samples, mirrored=mirrored) if samples else []
+
+
+def _load(*models: Any) -> None:
+    for model in models:
+        if hasattr(model, "load"):
+            model.load()
+
+
+def _images(samples: Sequence[Sample], mirrored: bool) -> list[Image.Image]:
+    return [ImageOps.mirror(sample.image) if mirrored else sample.image for sample in samples]
+
+
+def _detected_by(detector: ObjectDetector | None) -> tuple[str, ...]:
+    return (f"detector={detector.name}",) if detector else ()
+
+
+def _odd(part: Measure) -> tuple[str, ...]:
+    """The name of a part's metric where its model is not the official one."""
+    return (part.metric,) if "(" in part.metric else ()
+
+
+def _detections(detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
+    found = detector.detect(samples, mirrored=mirrored)
+    return [Score(value=None, unscored=one) if isinstance(one, str) else one for one in found]
+
+
+def _by_rule(judged: Callable[[], tuple[float, Evidence]]) -> Score:
+    """What a rule says; unscored, with its reason, where the official program would stop."""
+    try:
+        value, evidence = judged()
+    except ValueError as error:
+        return Score(value=None, unscored=str(error))
+    return Score(value=value, evidence=evidence)
+
+
+def _judged(one: spatial.SpatialScore, found: Detections) -> Evidence:
+    return {"objects": list(one.objects), "locality": one.locality, **_boxes(found, [place for place in one.found if place is not None])}
+
+
+def _boxes(found: Detections, places: Sequence[int]) -> Evidence:
+    """The boxes that were judged, in the form that `harness.score draw=boxes` draws."""
+    boxes = [{"label": found.labels[one], "score": found.scores[one], "box": list(found.boxes[one])} for one in dict.fromkeys(places)]
+    return {"frame": list(found.frame), "boxes": boxes}
+
+
+def _in_frame(depth: Image.Image) -> np.ndarray:
+    """[H, W] floats in 0..1: the grey picture in the detector's frame, resized on its bytes (section 7.2)."""
+    resized = depth.resize(frame_size(*depth.size), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32) / 255

@@ -1,0 +1,227 @@
+"""Which measure scores which category, and the official results that may stand in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from benchmarks.t2i_compbench import official
+from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
+from benchmarks.t2i_compbench.files import objects_file, read_routing
+from benchmarks.t2i_compbench.language.choose import choose_language
+from benchmarks.t2i_compbench.measures import (
+    IMAGES,
+    BlipVqa,
+    ClipScore,
+    Imported,
+    Measure,
+    Numeracy,
+    Spatial,
+    Spatial3D,
+    ThreeInOne,
+    measure,
+)
+from benchmarks.t2i_compbench.mode import check_mode
+from benchmarks.t2i_compbench.prompts import Prompts
+from benchmarks.t2i_compbench.rules.merge import key
+from benchmarks.t2i_compbench.rules.numeracy import Nouns
+from harness.protocols import Similarity, Vqa
+from harness.types import Metric, Prompt, Sample, Score
+
+GIVEN = ("rs200", "r50", "depth", "labels")
+WHERE = "benchmarks.scoring"
+
+
+class Scoring:
+    """How the categories are scored: settings, until there are prompts (`scorer`).
+
+    Args:
+        mode: official or corrected (docs/t2i_compbench.md).
+        np: who finds noun phrases: auto, spacy, rules, or the file of an export.
+        noun_phrases: where an export is looked for with `auto`.
+        given: files in which others have put what they found, each None where there is none: `rs200` the detections for
+            2D-spatial and complex, `r50` those for 3D-spatial and numeracy, `depth` a folder of depth maps, `labels` the
+            list that class ids refer to.
+        imported: a folder of official result files, which are taken instead of measuring; None for none.
+        vqa: answers the questions of BLIP-VQA.
+        clip: the cosine of CLIPScore.
+
+    Raises:
+        ValueError: files are missing, or a setting is none of those allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: str,
+        np: str,
+        noun_phrases: str | None,
+        given: Mapping[str, str | None],
+        imported: str | None,
+        vqa: Vqa,
+        clip: Similarity,
+    ) -> None:
+        if set(given) != set(GIVEN):
+            raise ValueError(f"{WHERE}.given has {', '.join(given) or 'nothing'}: it takes {', '.join(GIVEN)}")
+        self.mode, self.language, self.vqa, self.clip = check_mode(mode), choose_language(np, noun_phrases), vqa, clip
+        self.rs200, self.r50 = (
+            GivenDetections(file=file, name=Path(file).name, labels=given["labels"]) if (file := given[name]) else None
+            for name in ("rs200", "r50")
+        )
+        self.depth = GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else None
+        self.imported = Path(imported) if imported is not None else None
+        sources = (self.rs200, self.r50, self.depth, self.language, vqa)
+        read = [path for source in sources for path in getattr(source, "external", ())]
+        self.external = (*dict.fromkeys(read), *([imported] if imported else []))
+
+    def scorer(self, root: Path, categories: Sequence[str], prompts: Prompts) -> Scorer:
+        """The scores of these categories of these prompts; `root` is the folder of the official files, for routes and nouns.
+
+        Raises:
+            ValueError: files are missing.
+        """
+        return Scorer(self, root, categories, prompts)
+
+
+class Scorer:
+    """The scores of the categories asked for."""
+
+    def __init__(self, scoring: Scoring, root: Path, categories: Sequence[str], prompts: Prompts) -> None:
+        self._by, self._root, self._categories, self._prompts = scoring, root, categories, prompts
+        self._measures = {category: self._measure(category) for category in categories}
+        if scoring.imported is not None:
+            found = {category: self._imported(by, category, scoring.imported) for category, by in self._measures.items()}
+            self._measures |= {category: by for category, by in found.items() if by is not None}
+
+    def metric(self, category: str, *labels: str) -> Metric:
+        """What the scores of a category are; `labels` are more to say of them."""
+        by = self._measures[category]
+        return Metric(name=by.metric, labels=(f"mode={self._by.mode}", *by.labels, *labels))
+
+    def absent(self) -> dict[str, list[str]]:
+        """Why images cannot be scored -> in which categories all or some of them."""
+        found: dict[str, list[str]] = {}
+        for category, by in self._measures.items():
+            for reason in dict.fromkeys(part.absent for part in _parts(by).values() if part.absent):
+                found.setdefault(reason, []).append(category)
+        return found
+
+    def sees_relations(self, prompt: Prompt) -> bool:
+        """Whether the prompt's score depends on where things lie beside each other."""
+        by = self._measures.get(prompt.category)
+        return isinstance(by, Spatial) or (isinstance(by, ThreeInOne) and by.route(prompt.text) != "action")
+
+    def load(self) -> None:
+        """Loads the models and reads the files that the categories need.
+
+        Raises:
+            ValueError: something is not there; says where it comes from.
+        """
+        for by in self._measures.values():
+            for part in _parts(by).values():
+                if not part.absent:
+                    part.load()
+
+    def score(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        """One score per sample, by its category."""
+        scores: list[Score] = []
+        for category, block in groupby(samples, key=lambda sample: sample.prompt.category):
+            scores += self._score(category, list(block), mirrored)
+        return scores
+
+    def _score(self, category: str, samples: list[Sample], mirrored: bool) -> list[Score]:
+        if category not in self._measures:
+            return [Score(value=None, unscored=f"{category} is none of the categories that are scored") for _ in samples]
+        return measure(self._measures[category], samples, mirrored=mirrored)
+
+    def write(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Writes official result files from rows of `scores.jsonl`; returns what was not written, and why."""
+        return official.write(folder, self._results(rows))
+
+    def _results(self, rows: Sequence[Mapping[str, Any]]) -> list[official.Result]:
+        """Of complex images their parts too, where all have them."""
+        each = 1 + max((row["number"] for row in rows), default=0)
+        found = []
+        for category, by in self._measures.items():
+            places = self._prompts.places(category)
+            own = {
+                each * places[row["prompt_id"]] + row["number"]: row
+                for row in rows
+                if row["category"] == category and row["prompt_id"] in places
+            }
+            values = {by.name: {one: row["value"] for one, row in own.items()}}
+            for name, part in _parts(by).items() if isinstance(by, ThreeInOne) else ():
+                if all(name in row["evidence"] for row in own.values()):
+                    values[part.name] = {one: row["evidence"][name]["value"] for one, row in own.items()}
+            count = each * (1 + max(own, default=-1) // each)
+            found += [official.Result(category=category, measure=name, count=count, values=one) for name, one in values.items() if own]
+        return found
+
+    def read(self, folder: Path) -> list[tuple[Prompt, Score]]:
+        """Every val prompt and image with its official score.
+
+        Raises:
+            ValueError: a category has no result file, or one that is none.
+        """
+        found: list[tuple[Prompt, Score]] = []
+        for category, by in self._measures.items():
+            imported = self._imported(by, category, folder)
+            if imported is None or any(not isinstance(part, Imported) for part in _parts(imported).values()):
+                raise ValueError(
+                    f"{folder} holds no official results of {category}, {category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
+                    "name the categories that it holds with benchmarks.categories=[...]"
+                )
+            prompts = [replace(prompt, number=number) for prompt in self._prompts.val(category) for number in range(IMAGES)]
+            found += [(prompt, imported.of(prompt)) for prompt in prompts]
+        return found
+
+    def _measure(self, category: str) -> Measure:
+        by = self._by
+        shared: dict[str, Any] = {"language": by.language, "mode": by.mode}
+        if category in ("color", "shape", "texture"):
+            return self._blip_vqa()
+        if category == "2D-spatial":
+            return self._spatial(complex_prompts=False)
+        if category == "3D-spatial":
+            absent = _lacking("r50", by.r50) or _lacking("depth", by.depth)
+            return Spatial3D(detector=by.r50, depth=by.depth, absent=absent, **shared)
+        if category == "numeracy":
+            return Numeracy(detector=by.r50, absent=_lacking("r50", by.r50), nouns=Nouns.read(objects_file(self._root)), mode=by.mode)
+        if category == "non-spatial":
+            return ClipScore(clip=by.clip, language=None, mode=by.mode)
+        spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
+        parts = {"attribute": self._blip_vqa(), "spatial": self._spatial(complex_prompts=True), "clip": ClipScore(clip=by.clip, **shared)}
+        return ThreeInOne(parts, spatial=spatial, action=action, mode=by.mode)
+
+    def _blip_vqa(self) -> BlipVqa:
+        vqa = self._by.vqa
+        absent = None if getattr(vqa, "given", True) else vqa.missing()[0]
+        return BlipVqa(vqa=vqa, absent=absent, language=self._by.language, mode=self._by.mode)
+
+    def _spatial(self, *, complex_prompts: bool) -> Spatial:
+        by = self._by
+        absent = _lacking("rs200", by.rs200)
+        return Spatial(detector=by.rs200, absent=absent, language=by.language, mode=by.mode, complex_prompts=complex_prompts)
+
+    def _imported(self, by: Measure, category: str, folder: Path) -> Measure | None:
+        """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None where there are none."""
+        places = self._prompts.places(category)
+        alone = len(self._categories) == 1
+        if values := official.read(folder, category, by.name, count=IMAGES * len(places), alone=alone):
+            return Imported(by, values, folder, places)
+        if not isinstance(by, ThreeInOne):
+            return None
+        parts = {name: self._imported(part, category, folder) or part for name, part in by.parts.items()}
+        return by.of_parts(parts)
+
+
+def _parts(by: Measure) -> Mapping[str, Measure]:
+    """The measures that a measure is made of, by what 3-in-1 calls them."""
+    return by.parts if isinstance(by, ThreeInOne) else {by.name: by}
+
+
+def _lacking(name: str, source: object) -> str | None:
+    return None if source else f"{WHERE}.given.{name} is null: give a file with what the detector found (docs/t2i_compbench.md)"

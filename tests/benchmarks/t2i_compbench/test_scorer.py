@@ -1,0 +1,232 @@
+"""Measures and their wiring, with models that answer what a test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mini_scored
+import pytest
+from PIL import Image
+
+from benchmarks.t2i_compbench.benchmark import T2ICompBench
+from benchmarks.t2i_compbench.measures import IMAGES
+from benchmarks.t2i_compbench.scorer import Scoring
+from harness.types import Plan, Prompt, Sample, Score, Tokens
+
+
+class Answers:
+    """A `Vqa` that is as sure of an image as it is red, and remembers what it was asked."""
+
+    name = "BLIP-VQA"
+
+    def __init__(self, *, given: bool = True) -> None:
+        self.given, self.asked, self.loaded = given, [], 0
+
+    def missing(self) -> list[str]:
+        return ["no weights"]
+
+    def load(self) -> None:
+        self.loaded += 1
+
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
+        self.asked += questions
+        return [[image.getpixel((0, 0))[0] / 255 for _ in own] for image, own in zip(images, questions, strict=True)]
+
+
+class Cosine:
+    """A `Similarity` that gives 0.3, and nothing for a text of more than 60 letters."""
+
+    def similarity(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float | None]:
+        return [0.3 if len(text) <= 60 else None for text in texts]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    mini_scored.write_prompts(tmp_path / "prompts")
+    mini_scored.write_found(tmp_path / "found")
+    return tmp_path
+
+
+def bench(world: Path, *, vqa: Any = None, categories: Sequence[str] = mini_scored.CATEGORIES, **changes: Any) -> T2ICompBench:
+    found = {"rs200": "rs200.jsonl", "r50": "r50.jsonl", "depth": "depth"}
+    settings = {
+        "mode": "official",
+        "np": "rules",
+        "noun_phrases": None,
+        "given": {**{name: str(world / "found" / file) for name, file in found.items()}, "labels": None},
+        "imported": None,
+        "vqa": vqa or Answers(),
+        "clip": Cosine(),
+        **changes,
+    }
+    return T2ICompBench(
+        root=str(world / "prompts"),
+        categories=categories,
+        color_val=None,
+        dev_per_category=0,
+        n_prompts=None,
+        captions=[],
+        annotations=None,
+        scoring=Scoring(**settings),
+    )
+
+
+def drawn(prompt: Prompt, *, red: int = 255) -> Sample:
+    nothing = Plan(text="", objects=(), bare_text="")
+    image = Image.new("RGB", mini_scored.SIZE, (red, 0, 0))
+    return Sample(prompt=prompt, plan=nothing, image=image, tokens=Tokens(prompt=(), chain=(), image=()), logprobs=(), seed=0)
+
+
+def prompt(text: str, category: str = "color", number: int = 0) -> Prompt:
+    return Prompt(id=f"{category}/0000", text=text, category=category, number=number)
+
+
+def test_every_phrase_is_asked_and_the_answers_are_multiplied(world: Path) -> None:
+    vqa = Answers()
+    [score] = bench(world, vqa=vqa).score([drawn(prompt("A red Book and a yellow vase."), red=51)])
+    assert vqa.asked == [["a red book?", "a yellow vase?"]], "cleaned"
+    assert score.evidence == {"questions": ["A red Book?", "a yellow vase?"], "answers": [0.2, 0.2]}
+    assert score.value == 0.04
+
+
+def test_scores_come_in_the_order_of_the_samples_whatever_their_categories(world: Path) -> None:
+    texts = [("a red book", "color"), ("a dog on the left of a cat", "2D-spatial"), ("a red book", "color"), ("two dogs", "numeracy")]
+    scores = bench(world).score([drawn(prompt(text, category)) for text, category in texts])
+    assert [score.value is not None for score in scores] == [True, True, True, False]
+    assert scores[3].unscored.endswith("has no detections of image 0 of 'two dogs' (numeracy)")
+
+
+def test_a_category_that_was_not_asked_for_is_unscored(world: Path) -> None:
+    [score] = bench(world, categories=["color"]).score([drawn(prompt("two dogs", "numeracy"))])
+    assert score.unscored == "numeracy is none of the categories that are scored"
+
+
+def test_a_text_too_long_for_clip_is_unscored(world: Path) -> None:
+    [score] = bench(world).score([drawn(prompt("A woman " * 20, "non-spatial"))])
+    assert score.value is None and "the text is too long" in str(score.unscored)
+
+
+def test_a_prompt_that_stops_the_official_program_is_unscored(world: Path) -> None:
+    rows = [mini_scored.found("2D-spatial", "of and to", 0, [])]
+    (world / "found" / "rs200.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [score] = bench(world).score([drawn(prompt("of and to", "2D-spatial"))])
+    assert score.value is None and score.unscored
+
+
+def test_complex_prompts_are_scored_as_far_as_there_are_models(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = bench(world, given={"rs200": None, "r50": None, "depth": None, "labels": None})
+    spatial, action, both = (drawn(one) for one in benchmark.prompts("val")[-3:])
+    scores = benchmark.score([spatial, action, both])
+    assert scores[1].value == pytest.approx((1.0 + 0.3) / 2)
+    assert [score.value for score in (scores[0], scores[2])] == [None, None]
+    assert (
+        scores[0].unscored
+        == "spatial: benchmarks.scoring.given.rs200 is null: give a file with what the detector found (docs/t2i_compbench.md)"
+    )
+    assert scores[0].evidence["attribute"]["value"] == 1.0, "what was measured is kept"
+
+
+def test_only_needed_models_are_loaded_and_those_that_are_there(world: Path) -> None:
+    vqa = Answers()
+    bench(world, vqa=vqa, categories=["numeracy"]).load()
+    assert not vqa.loaded
+    bench(world, vqa=vqa, categories=["complex"]).load()
+    assert vqa.loaded
+    absent = Answers(given=False)
+    benchmark = bench(world, vqa=absent, categories=["color"])
+    benchmark.load()
+    assert not absent.loaded
+    assert benchmark.score([drawn(prompt("a red book"))]) == [Score(value=None, unscored="no weights")]
+
+
+def test_mirrored_images_are_scored_where_the_prompt_says_left_or_right(world: Path) -> None:
+    benchmark = bench(world)
+    left = prompt("a dog on the left of a cat", "2D-spatial")
+    near = prompt("a dog near a cat", "2D-spatial")
+    book = prompt("the left book", "color")
+    scores = benchmark.mirrored([drawn(left), drawn(near), drawn(book), drawn(prompt(left.text, left.category, 1))])
+    assert scores[1:3] == [None, None]
+    assert [score.value for score in (scores[0], scores[3])] == [0.0, 0.25 * 0.9 + 0.25 * 0.775 + 0.5], "each the other way round"
+
+
+def write_official(world: Path, place: str, values: Sequence[float]) -> Path:
+    folder = world / "theirs" / place
+    folder.mkdir(parents=True)
+    rows = [{"question_id": number, "answer": value} for number, value in enumerate(values)]
+    (folder / "vqa_result.json").write_text(json.dumps(rows))
+    return world / "theirs"
+
+
+def test_official_results_stand_in_for_a_measure(world: Path) -> None:
+    values = [number / 100 for number in range(3 * IMAGES)]
+    theirs = write_official(world, "complex/labels/annotation_obj_detection_2d", values)
+    benchmark = bench(world, imported=str(theirs))
+    assert "unidet_2d imported" in benchmark.metrics["complex"].labels
+    assert benchmark.metrics["2D-spatial"].labels == ("mode=official", "detector=rs200.jsonl", "np=rules"), "it has none of its own"
+    third = benchmark.prompts("val")[-1]
+    [score] = benchmark.score([drawn(Prompt(id=third.id, text=third.text, category="complex", number=7))])
+    assert score.evidence["spatial"]["value"] == values[2 * IMAGES + 7]
+    assert score.value == pytest.approx((1.0 + 0.27 + 0.3) / 3)
+    assert str(theirs) in benchmark.external
+
+
+def test_three_in_one_is_merged_from_official_parts(world: Path) -> None:
+    parts = {"annotation_blip": 0.5, "annotation_clip": 0.3, "labels/annotation_obj_detection_2d": 0.8}
+    for place, value in parts.items():
+        theirs = write_official(world, f"complex/{place}", [value] * 3 * IMAGES)
+    read = bench(world, categories=["complex"]).read_results(theirs)
+    assert len(read) == 3 * IMAGES and [one.number for one, _ in read[:3]] == [0, 1, 2]
+    assert [score.value for _, score in read[::IMAGES]] == pytest.approx([0.65, 0.4, 1.6 / 3])
+
+
+def test_results_are_numbered_as_the_official_programs_number_them(world: Path) -> None:
+    benchmark = bench(world, categories=["complex"])
+    rows = [
+        {"prompt_id": one.id, "category": "complex", "number": number, "value": 0.1 * place, "evidence": {"attribute": {"value": 0.5}}}
+        for place, one in enumerate(benchmark.prompts("val"))
+        for number in range(2)
+    ]
+    benchmark.write_results(world / "ours", rows)
+    written = json.loads((world / "ours" / "annotation_3_in_1" / "vqa_result.json").read_text())
+    assert [row["question_id"] for row in written] == list(range(6))
+    assert [row["answer"] for row in written] == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2])
+    assert (world / "ours" / "annotation_blip" / "vqa_result.json").is_file()
+    assert not (world / "ours" / "annotation_clip").exists()
+
+
+def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = bench(world, categories=["color", "shape"])
+    rows = [
+        {"prompt_id": f"{name}/0000", "category": name, "number": 0, "value": value, "evidence": {}}
+        for name, value in (("color", None), ("shape", 0.5))
+    ]
+    benchmark.write_results(world / "ours", rows)
+    assert not (world / "ours" / "color").exists() and (world / "ours" / "shape").is_dir()
+    assert "note: color, blip_vqa: vqa_result.json is not written, 1 of 1 images are unscored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': give official or corrected"),
+        ({"np": "nltk"}, "np=nltk: give auto, spacy, rules"),
+        ({"given": {"rs200": None}}, "benchmarks.scoring.given has rs200: it takes rs200, r50, depth, labels"),
+        ({"given": {"rs200": "/nowhere", "r50": None, "depth": None, "labels": None}}, "there is no file /nowhere"),
+    ],
+)
+def test_wrong_settings_of_scoring_are_refused(world: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        bench(world, **changes)
+    assert message in str(caught.value)
+
+
+def test_files_without_which_nothing_can_be_scored_are_named(world: Path) -> None:
+    (world / "prompts" / "new_objects.txt").unlink()
+    (world / "prompts" / "complex_val_action.txt").unlink()
+    for category, file in (("numeracy", "new_objects.txt"), ("complex", "complex_val_action.txt")):
+        with pytest.raises(ValueError, match=f"lacks {file}: fetch it with"):
+            bench(world, categories=[category])
+    assert bench(world, categories=["color"])
