@@ -14,6 +14,7 @@ import pytest
 import torch
 from mini_scored import CATEGORIES, EACH
 
+from benchmarks.t2i_compbench.benchmark import _say_once
 from harness import rows, score
 
 Score = Callable[..., tuple[int, Path]]
@@ -141,6 +142,7 @@ def test_corrected_is_another_metric_with_other_numbers(scored: Score) -> None:
 
 
 def test_what_has_no_model_is_unscored_with_its_reason(scored: Score, capsys: pytest.CaptureFixture[str]) -> None:
+    _say_once.cache_clear()
     code, out = scored(models=False)
     assert code == 0
     told = capsys.readouterr()
