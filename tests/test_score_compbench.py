@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mini_scored.write_prompts(folder / "prompts")
     mini_scored.write_pictures(folder / "pictures")
     mini_scored.write_found(folder / "found")
-    mini_scorers.write_blip(folder / "blip.pth")
+    mini_scorers.write_blip(folder / "model_base_vqa_capfilt_large.pth")
     mini_scorers.write_tokenizer(folder / "bert")
     mini_scorers.write_clip(folder / "clip")
     return folder
@@ -43,7 +43,8 @@ def scored(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
     def run(*words: str, samples: Path | None = world / "pictures", models: bool = True) -> tuple[int, Path]:
         found = {"rs200": "rs200.jsonl", "r50": "r50.jsonl", "depth": "depth"} if models else {}
         given = [f"benchmarks.scoring.given.{name}={world / 'found' / file}" for name, file in found.items()]
-        weights = [f"benchmarks.scoring.vqa.checkpoint={world / 'blip.pth'}", f"benchmarks.scoring.vqa.tokenizer={world / 'bert'}"]
+        blip = world / "model_base_vqa_capfilt_large.pth"
+        weights = [f"benchmarks.scoring.vqa.checkpoint={blip}", f"benchmarks.scoring.vqa.tokenizer={world / 'bert'}"]
         weights += [f"benchmarks.scoring.clip.model={world / 'clip'}"]
         fixed = ["benchmarks=t2i_compbench", "out=out", *([f"samples={samples}"] if samples else [])]
         chosen = (
@@ -92,7 +93,7 @@ def test_forty_pictures_in_all_categories(scored: Score, capsys: pytest.CaptureF
         "complex": "3-in-1",
     }
     told, printed = (out / "summary.md").read_text(encoding="utf-8"), capsys.readouterr().out
-    for label in ("mode=official", "np=rules", "prompts of unknown, sha256", "detector=rs200.jsonl", "depth=depth"):
+    for label in ("mode=official", "np=rules", "prompts of unknown, sha256", "detector=rs200.jsonl", "depth=depth", "clip=clip"):
         assert label in told and label in printed, label
     mirror = json.loads((out / "summary.json").read_text(encoding="utf-8"))["categories"]["2D-spatial"]["mirror"]
     assert (mirror["images"], mirror["verdict"]) == (4, "cannot tell"), "one prompt decides nothing"

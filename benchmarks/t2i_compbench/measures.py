@@ -20,6 +20,7 @@ from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 from harness.types import Detections, Prompt, Sample, Score
 
 IMAGES = 10  # of each prompt, in official results
+OFFICIAL_CLIP = "openai/clip-vit-base-patch32"
 OFFICIAL_NAMES = {"blip_vqa": "BLIP-VQA"}  # whatever the model here is
 
 Evidence = dict[str, Any]
@@ -76,7 +77,8 @@ class ClipScore:
 
     def __init__(self, *, clip: Similarity, language: Language | None, mode: Mode) -> None:
         self._clip, self._language, self._mode = clip, language, mode
-        self.labels, self.absent = (f"np={language.name}",) if language else (), None
+        other = () if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP else (f"clip={Path(model).name}",)
+        self.labels, self.absent = (*other, *((f"np={language.name}",) if language else ())), None
         self.load = partial(_load, clip)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WHERE = "benchmarks.scoring.vqa"
 ORIGINAL = "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_base_vqa_capfilt_large.pth"
+ORIGINAL_NAME = ORIGINAL.rpartition("/")[2]
 IMAGE_SIZE = 480  # of the original; copies in transformers' layout were made at 384 and know their own
 LONGEST = 35  # tokens of a question, its first and last included
 YES, NO, DECODE, ENCODE = 2748, 2053, 30522, 30523  # ids; the last two begin an answer and a question
@@ -43,8 +44,8 @@ class BlipVqa:
 
     Args:
         checkpoint: the original `.pth`, which runs at 480 pixels; or the hub id or folder of a copy in transformers'
-            layout, an approximation that runs at its own size and is named as such. None: not given, which `missing`
-            says and `load` and `yes` refuse.
+            layout, an approximation that runs at its own size and is named as such; a file of another name is named, too.
+            None: not given, which `missing` says and `load` and `yes` refuse.
         tokenizer: hub id or folder of BERT-base-uncased's tokenizer.
         serving: what changes no answer: `batch_size`, images at once, and `device`, `auto` or a torch device.
 
@@ -63,7 +64,12 @@ class BlipVqa:
         self.given = self._weights is not None
         self._original = self._weights is None or Path(self._weights.model).is_file()
         self.external = (self._weights.model,) if self._weights and self._original else ()
-        self.name = "BLIP-VQA" if self._original else "BLIP-VQA (hub copy, approximate)"
+        self.name = self._called()
+
+    def _called(self) -> str:
+        if self._weights is None or Path(self._weights.model).name == ORIGINAL_NAME:
+            return "BLIP-VQA"
+        return f"BLIP-VQA ({Path(self._weights.model).name})" if self._original else "BLIP-VQA (hub copy, approximate)"
 
     def missing(self) -> list[str]:
         """The checkpoint, where none is given, and what the hub's cache lacks."""
@@ -138,7 +144,7 @@ def _check_there(checkpoint: str) -> None:
 
 def _not_given() -> str:
     return (
-        f"BLIP-VQA needs its original checkpoint {ORIGINAL.rpartition('/')[2]}: fetch {ORIGINAL} and set {WHERE}.checkpoint=FILE or "
+        f"BLIP-VQA needs its original checkpoint {ORIGINAL_NAME}: fetch {ORIGINAL} and set {WHERE}.checkpoint=FILE or "
         "BLIP_VQA_CHECKPOINT (a copy on the hub, in transformers' layout, is an approximation)"
     )
 

@@ -38,6 +38,7 @@ class Clip:
     def __init__(self, *, model: str, dtype: str, long_texts: str, serving: Mapping[str, Any], where: str = "clip.similarity") -> None:
         device, self._batch = read_serving(where, serving)
         self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        self.name = model
         if long_texts not in LONG_TEXTS:
             raise ValueError(f"{where}.long_texts={long_texts!r}: allowed are {' and '.join(LONG_TEXTS)}")
         self._cuts = long_texts == "cut"

@@ -122,7 +122,7 @@ def test_every_image_needs_its_questions(folder):
 
 def test_the_name_says_which_layout_without_loading(folder):
     tokenizer = {"tokenizer": "google-bert/bert-base-uncased", "serving": SERVING}
-    assert BlipVqa(checkpoint=str(folder / "tiny.pth"), **tokenizer).name == "BLIP-VQA"
+    assert BlipVqa(checkpoint=str(folder / "tiny.pth"), **tokenizer).name == "BLIP-VQA (tiny.pth)"
     assert BlipVqa(checkpoint=None, **tokenizer).name == "BLIP-VQA"
     for copy in (str(folder / "copy"), "somebody/blip-vqa"):
         assert BlipVqa(checkpoint=copy, **tokenizer).name == "BLIP-VQA (hub copy, approximate)"
