@@ -8,7 +8,6 @@ from functools import partial
 from random import Random
 
 import numpy as np
-from harness.experts.vqa_race import vqa_race
 
 from benchmarks.t2i_compbench.language.tokens import Token
 from benchmarks.t2i_compbench.rules.depth import score_3d
@@ -17,6 +16,7 @@ from benchmarks.t2i_compbench.rules.merge import merge
 from benchmarks.t2i_compbench.rules.numeracy import Nouns, score_numeracy
 from benchmarks.t2i_compbench.rules.questions import clean, product, questions
 from benchmarks.t2i_compbench.rules.spatial import score_2d
+from harness.experts.vqa_race import vqa_race
 from harness.protocols import Race
 from harness.types import Detections
 
