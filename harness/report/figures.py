@@ -119,15 +119,16 @@ def scores(analysis: Analysis) -> Figure | None:
         if reference is not None:
             axis.axvline(reference, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
         axis.set_title(_title(analysis, category))
-        top = max(0.05, *(value for arm in analysis.arms for value in _bounds(analysis, arm, category)))
-        axis.set_xlim(-0.03 * top, 1.05 * top)
+        bounds = [value for arm in analysis.arms for value in _bounds(analysis, arm, category)]
+        low, top = min(bounds), max(0.05, *bounds)
+        axis.set_xlim(low - 0.03 * (top - low), top + 0.05 * (top - low))
         _rows_of_arms(axis, analysis, analysis.arms)
     return figure
 
 
 def _bounds(analysis: Analysis, arm: str, category: str) -> list[float]:
     found = analysis.estimate(arm, category)
-    return [value for value in (0.0, found.mean, found.interval.high) if value is not None]
+    return [value for value in (0.0, found.interval.low, found.mean, found.interval.high) if value is not None]
 
 
 def published(analysis: Analysis) -> Figure | None:

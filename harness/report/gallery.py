@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from harness.plan import draw_overlay, parse
 from harness.report.analysis import Analysis
@@ -89,6 +89,8 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
         return Tile(arm=arm, picture=None, score=state, tone="missing", chain="", faults=())
     sample, score = answer
     text, tone = _score(score)
+    if tone != "missing" and any(score.category in cell.metrics for cell in analysis.measured_cells(arm)):
+        tone = "quiet"  # of a metric with a scale of its own nothing is good or bad
     apart = score.category.removeprefix(analysis.study.category_of(score.category))  # the metric, where that is not the others'
     return Tile(arm=arm, picture=_picture(sample), score=text + apart, tone=tone, chain=sample.chain, faults=sample.faults)
 
@@ -137,7 +139,7 @@ def _paste(sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: 
     if tile.picture is None:
         pen.rectangle((x, y, x + _SHEET_TILE, y + _SHEET_TILE), outline="#cbd2d9")
     else:
-        sheet.paste(tile.picture.resize((_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(ImageOps.pad(tile.picture, (_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS, color="white"), (x, y))
     pen.text((x, y + _SHEET_TILE + 3), _fit(tile.score, 22), fill=_TONES[tile.tone], font=ImageFont.load_default(12))
 
 

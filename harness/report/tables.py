@@ -49,15 +49,17 @@ def main_table(analysis: Analysis) -> Table:
     """One row per arm, one column per category: `table.csv`."""
     columns = [_column(analysis, category) for category in analysis.categories]
     records = [[_mean_or_state(analysis, arm, category) for category in analysis.categories] for arm in analysis.arms]
+    metrics = legend(analysis)
+    scale = "" if metrics else ", 0 to 1"  # metrics that are stated have scales of their own
     return Table(
         name="table",
         title="Score per category",
-        note="Mean over prompts, 0 to 1; the best of each column is marked." + _seeds_note(analysis) + _blind_note(analysis),
+        note=f"Mean over prompts{scale}; the best of each column is marked." + _seeds_note(analysis) + _blind_note(analysis),
         header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple((_arm(analysis, arm), *[column[row] for column in columns]) for row, arm in enumerate(analysis.arms)),
         fields=("arm", *analysis.categories),
         records=tuple((arm, *record) for arm, record in zip(analysis.arms, records, strict=True)),
-        legend=legend(analysis),
+        legend=metrics,
     )
 
 
