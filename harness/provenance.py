@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pillow", "hydra-core", "submitit")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pillow", "spacy", "hydra-core", "submitit")
 
 
 @lru_cache(maxsize=1)

@@ -108,11 +108,8 @@ class Spatial:
         self.load = partial(_load, detector)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-        assert self._detector is not None
-        return [
-            found if isinstance(found, Score) else self._score(sample.prompt.text, found)
-            for sample, found in zip(samples, _detections(self._detector, samples, mirrored), strict=True)
-        ]
+        found = _detections(self._detector, samples, mirrored)
+        return [one if isinstance(one, Score) else self._score(sample.prompt.text, one) for sample, one in zip(samples, found, strict=True)]
 
     def _score(self, prompt: str, found: Detections) -> Score:
         def judged() -> tuple[float, Evidence]:
@@ -137,7 +134,7 @@ class Spatial3D:
         self.load = partial(_load, detector, depth)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-        assert self._detector is not None and self._depth is not None
+        assert self._depth is not None, "without it the measure is absent"
         detections = _detections(self._detector, samples, mirrored)
         depths = self._depth.depth(samples, mirrored=mirrored)
         return [self._score(*one) for one in zip(samples, detections, depths, strict=True)]
@@ -167,11 +164,8 @@ class Numeracy:
         self.load = partial(_load, detector)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-        assert self._detector is not None
-        return [
-            found if isinstance(found, Score) else self._score(sample.prompt.text, found)
-            for sample, found in zip(samples, _detections(self._detector, samples, mirrored), strict=True)
-        ]
+        found = _detections(self._detector, samples, mirrored)
+        return [one if isinstance(one, Score) else self._score(sample.prompt.text, one) for sample, one in zip(samples, found, strict=True)]
 
     def _score(self, prompt: str, found: Detections) -> Score:
         def judged() -> tuple[float, Evidence]:
@@ -286,7 +280,8 @@ def _odd(part: Measure) -> tuple[str, ...]:
     return (part.metric,) if "(" in part.metric else ()
 
 
-def _detections(detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
+def _detections(detector: ObjectDetector | None, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
+    assert detector is not None, "without it the measure is absent"
     found = detector.detect(samples, mirrored=mirrored)
     return [Score(value=None, unscored=one) if isinstance(one, str) else one for one in found]
 

@@ -33,6 +33,7 @@ from harness.types import Metric, Prompt, Sample, Score
 
 GIVEN = ("rs200", "r50", "depth", "labels")
 WHERE = "benchmarks.scoring"
+RESULTS = f"give a folder with CATEGORY/{official.FORMS['blip_vqa'].folder}/{official.RESULT} and the like (docs/t2i_compbench.md)"
 
 
 class Scoring:
@@ -95,6 +96,8 @@ class Scorer:
         if scoring.imported is not None:
             found = {category: self._imported(by, category, scoring.imported) for category, by in self._measures.items()}
             self._measures |= {category: by for category, by in found.items() if by is not None}
+            if not any(isinstance(part, Imported) for by in self._measures.values() for part in _parts(by).values()):
+                raise ValueError(f"{WHERE}.imported={scoring.imported} holds no official results of {', '.join(categories)}: {RESULTS}")
 
     def metric(self, category: str, *labels: str) -> Metric:
         """What the scores of a category are; `labels` are more to say of them."""

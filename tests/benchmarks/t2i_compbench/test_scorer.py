@@ -214,6 +214,7 @@ def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.Captu
         ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': give official or corrected"),
         ({"np": "nltk"}, "np=nltk: give auto, spacy, rules"),
         ({"given": {"rs200": None}}, "benchmarks.scoring.given has rs200: it takes rs200, r50, depth, labels"),
+        ({"imported": "/nowhere"}, "benchmarks.scoring.imported=/nowhere holds no official results of color, shape,"),
         ({"given": {"rs200": "/nowhere", "r50": None, "depth": None, "labels": None}}, "there is no file /nowhere"),
     ],
 )
