@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,14 @@ class Sweeps:
     def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
-        process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background process is born deaf to Ctrl-C
+        )
         self.started.append(process)
         return process
 
