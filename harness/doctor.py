@@ -111,28 +111,25 @@ def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator
 
 def missing(stages: Sequence[Stage]) -> list[str]:
     """What the components of the stages need and this machine has not: packages, models, servers, whatever they name themselves."""
-    found: list[str] = []
-    for node in _components([dict(stage.settings) for stage in stages]):
-        target = node["_target_"]
-        absent = sorted(_absent_packages(target))
-        found += [f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent]
-        component: Any = None if absent else make(dict(node))
-        if hasattr(component, "missing"):
-            found += component.missing()
-        elif "url" not in (node.get("serving") or {}):
-            found += [_not_cached(name, node[name]) for name in HUB_SETTINGS if _to_be_fetched(node.get(name))]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(_lacks([dict(stage.settings) for stage in stages])))
 
 
-def _components(value: Any) -> Iterator[Mapping[str, Any]]:
+def _lacks(value: Any) -> Iterator[str]:
+    """Of the components within; one that can say what is missing speaks for its parts too, of which it may need only some."""
     if isinstance(value, Mapping):
-        if isinstance(value.get("_target_"), str):
-            yield value
-        for inner in value.values():
-            yield from _components(inner)
-    elif isinstance(value, list | tuple):
+        target = value.get("_target_")
+        absent = sorted(_absent_packages(target)) if isinstance(target, str) else []
+        yield from (f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent)
+        component: Any = make(dict(value)) if isinstance(target, str) and not absent else None
+        if hasattr(component, "missing"):
+            yield from component.missing()
+            return
+        if isinstance(target, str) and "url" not in (value.get("serving") or {}):
+            yield from (_not_cached(name, value[name]) for name in HUB_SETTINGS if _to_be_fetched(value.get(name)))
+        value = list(value.values())
+    if isinstance(value, list | tuple):
         for inner in value:
-            yield from _components(inner)
+            yield from _lacks(inner)
 
 
 def _absent_packages(target: str) -> set[str]:

@@ -34,8 +34,9 @@ Scores a folder of pictures by a benchmark's rules: one row an image, and the me
 
   {EXAMPLE}
 
-samples=FOLDER      FOLDER/samples/PROMPT_000000.png and so on, FOLDER/CATEGORY/samples/ for each category, or a folder with a
-                    samples.jsonl, as harness.generate and every sweep write it
+samples=FOLDER      FOLDER/samples/PROMPT_000000.png and so on, FOLDER/CATEGORY/samples/ for each category, GenEval's
+                    FOLDER/00000/metadata.jsonl with FOLDER/00000/samples/00000.png and so on, or a folder with a samples.jsonl,
+                    as harness.generate and every sweep write it
 results=FOLDER      in place of samples=: files that the benchmark's official programs have written
 out=scored/NAME     the folder for scores.jsonl, summary.md, .csv and .json, and official/; NAME is that of FOLDER
 mode=MODE           short for benchmarks.scoring.mode=

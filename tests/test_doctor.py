@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from harness import command, doctor, provenance
+from harness.types import Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
 ROOT = TOY.parents[1]
@@ -107,3 +108,24 @@ def test_planning_and_estimating_need_no_torch() -> None:
     code = "import sys; from harness import doctor; doctor.main(['policies=got_r1_1b']); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert answer.splitlines()[-1] == "False"
+
+
+class Part:
+    def missing(self) -> list[str]:
+        return ["a part"]
+
+
+class Whole:
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+
+    def missing(self) -> list[str]:
+        return [line for part in self.parts[:1] for line in part.missing()]
+
+
+def test_a_component_that_says_what_is_missing_speaks_for_its_parts() -> None:
+    part = {"_target_": f"{__name__}.Part"}
+    whole = {"_target_": f"{__name__}.Whole", "parts": [part, part]}
+    assert doctor.missing([Stage(name="scores", program="p", settings={"of": whole})]) == ["a part"]
+    assert doctor.missing([Stage(name="scores", program="p", settings={"of": {**whole, "parts": []}})]) == []
+    assert doctor.missing([Stage(name="scores", program="p", settings={"of": {"deep": [part]}})]) == ["a part"]

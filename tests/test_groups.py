@@ -50,7 +50,7 @@ def test_classes_are_imported_and_not_constructed_those_of_other_packages_too(pl
         empty="",
     )
     found = groups.classes("benchmarks")
-    assert {"shapes", "t2i_compbench", "weighing"} == set(found)
+    assert {"geneval", "shapes", "t2i_compbench", "weighing"} == set(found)
     assert found["weighing"].__name__ == "Weighing" and found["weighing"].fetches
 
 

@@ -52,6 +52,7 @@ NEEDS = {
     "policies=images": [*FROZEN, "benchmarks=t2i_compbench", f"policies.folder={FILES}/pictures", "evaluation.images_per_prompt=1"],
     "policies=diffusers": [*FROZEN, "policies.pipeline=owner/name"],
     "grounder=mllm": ["judge=server"],
+    "benchmarks=geneval": FROZEN,
     **{f"policies={name}": FROZEN for name in ("sd15", "sdxl", "sd3", "flux")},
     **dict.fromkeys(("data=got", "benchmarks=t2i_compbench", "preset=paper_1b", "preset=paper_7b"), GOT),
 }
@@ -78,7 +79,9 @@ def test_help_lists_every_group_with_every_option_in_time_and_without_torch():
 
 
 @pytest.mark.parametrize(("group", "option"), [pair for pair in _options() if pair[0] not in ("ablations", "cluster")])
-def test_every_configuration_file_composes_into_a_cell(composed, group, option):
+def test_every_configuration_file_composes_into_a_cell(composed, group, option, monkeypatch, request):
+    if option == "geneval":
+        monkeypatch.setenv("GENEVAL_DIR", str(request.getfixturevalue("data_dir") / "geneval"))
     arguments = [f"{group}={option}", *NEEDS.get(f"{group}={option}", [])]
     config = composed(*arguments)
     (line,) = study.expand(config, arguments)

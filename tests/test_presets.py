@@ -49,7 +49,7 @@ PAPER = {
     },
     "sft": {"steps": 70000, "records": None},
     "rollout": {"text_temperature": 1.0, "image_temperature": 1.0, "max_chain_tokens": 600},
-    "evaluation": {"split": "val", "images_per_prompt": 10, "rollout": {"guidance": 5.0, "text_temperature": 1.0, "max_chain_tokens": 600}},
+    "evaluation": {"split": "val", "rollout": {"guidance": 5.0, "text_temperature": 1.0, "max_chain_tokens": 600}},
 }
 
 
@@ -58,6 +58,7 @@ def test_a_study_with_the_papers_preset_is_the_papers_setting(size: str, rows: i
     cell = planned("ablations=reward_components", f"preset=paper_{size}", "arm=full", *GOT)
     within(cell.config, PAPER)
     assert [one.name for one in cell.stages] == ["checkpoint", "tokens", "sft", "grpo", "samples", "scores"]
+    assert stage(cell, "samples").settings["evaluation"]["images_per_prompt"] == 10
     assert stage(cell, "checkpoint").settings["repository"] == f"deepseek-ai/Janus-Pro-{size.upper()}"
     grpo = stage(cell, "grpo").settings
     assert grpo["benchmark"]["categories"] == ["color", "shape", "texture", "2D-spatial", "non-spatial", "complex"]
@@ -106,6 +107,14 @@ def test_a_benchmark_without_exact_experts_names_real_ones() -> None:
     assert judge["_target_"].endswith("ServerJudge")
     with pytest.raises(UsageError, match=r"refers to benchmarks\.oracle\.judge, which is not there: .*judge=.* do not go together"):
         planned("benchmarks=t2i_compbench", "judge=oracle", "trainers=grpo")
+
+
+def test_with_the_papers_preset_too_geneval_has_four_images_a_prompt(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
+    monkeypatch.setenv("GENEVAL_DIR", str(data_dir / "geneval"))
+    cell = planned("preset=paper_1b", "benchmarks=geneval", "trainers=frozen")
+    assert stage(cell, "samples").settings["evaluation"]["images_per_prompt"] == 4
+    with pytest.raises(UsageError, match=r"GenEval has no split 'train', only val"):
+        planned("preset=paper_1b", "benchmarks=geneval", "trainers=grpo")
 
 
 def test_without_the_prompts_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

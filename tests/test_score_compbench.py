@@ -147,7 +147,7 @@ def test_what_has_no_model_is_unscored_with_its_reason(scored: Score, capsys: py
     code, out = scored(models=False)
     assert code == 0
     told = capsys.readouterr()
-    assert "images of 2D-spatial, complex will be unscored: benchmarks.scoring.given.rs200 is null" in told.err, "before the work"
+    assert "images of 2D-spatial, complex will be unscored: UniDet RS200 needs its weights" in told.err, "before the work"
     assert values(out, "color") == [None] * EACH and None not in values(out, "non-spatial")
     assert [row["score"] for name, row in summary(out).items() if name == "3D-spatial"] == [""]
     assert "color: 4 unscored: BLIP-VQA needs its original checkpoint model_base_vqa_capfilt_large.pth" in told.out

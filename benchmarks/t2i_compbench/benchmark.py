@@ -55,7 +55,7 @@ class T2ICompBench:
     ) -> None:
         self.categories = known_categories(categories)
         folder = prompt_folder(root, self.categories)
-        self.all_categories = tuple(name for name in STEMS if has_prompts(folder, name))
+        self.all_categories = tuple(dict.fromkeys((*(name for name in STEMS if has_prompts(folder, name)), *self.categories)))
         color_file = color_val_file(folder, color_val)
         self._prompts = Prompts(
             root=folder,
@@ -96,6 +96,10 @@ class T2ICompBench:
             "T2I-CompBench holds prompts alone, no chains and pictures to imitate: train on GoT data with data=got, "
             "or leave SFT out with trainers=grpo or trainers=frozen"
         )
+
+    def missing(self) -> list[str]:
+        """Weights and label files that the categories need, and that are not here."""
+        return self._scorer.missing() if hasattr(self, "_scorer") else []
 
     def load(self) -> None:
         """Loads every model that the categories need.

@@ -11,22 +11,20 @@ above 0.1, by falling score):
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 from PIL import Image, ImageOps
 
+from benchmarks.given import GivenRows, by, is_count, mirror, read_detections
 from benchmarks.t2i_compbench.labels import read_labels
 from benchmarks.t2i_compbench.rules.frame import frame_size
 from harness.types import Detections, Sample
 
 LEAST_SCORE = 0.1  # exclusive; of T2I-CompBench's copy of UniDet
-SLACK = 1.0  # pixels that rounding may put a box beyond its frame
 DEPTH_NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)\.png", re.DOTALL | re.IGNORECASE)
 
 Key = tuple[str, str, int]  # category, prompt, number
@@ -34,8 +32,6 @@ Key = tuple[str, str, int]  # category, prompt, number
 
 class GivenDetections:
     """An `ObjectDetector` that looks detections up by category, prompt and number.
-
-    The file is read and checked whole when first needed. Only the places of its rows are kept in memory.
 
     Args:
         file: the rows.
@@ -53,6 +49,7 @@ class GivenDetections:
             if not Path(path).is_file():
                 raise ValueError(f"detections of {name}: there is no file {path}. Give one with a row for each image")
         self._file, self._labels_file = Path(file), labels
+        self._rows = GivenRows(self._file, self._row, _called)
 
     def load(self) -> None:
         """Reads and checks the file.
@@ -60,7 +57,7 @@ class GivenDetections:
         Raises:
             ValueError: a row is no row of these programs, or stands there twice; names the line.
         """
-        _ = self._places
+        self._rows.load()
 
     def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Detections | str]:
         """The detections of every sample; where the file has none, or those of an image of another size, a text that says so.
@@ -70,64 +67,27 @@ class GivenDetections:
         Raises:
             ValueError: as `load`.
         """
-        with self._file.open("rb") as stream:
-            return [self._of(sample, stream, mirrored) for sample in samples]
+        keys = [(sample.prompt.category, sample.prompt.text, sample.prompt.number) for sample in samples]
+        found = self._rows.find(keys)
+        return [self._of(sample, key, one, mirrored) for sample, key, one in zip(samples, keys, found, strict=True)]
 
-    def _of(self, sample: Sample, stream: BinaryIO, mirrored: bool) -> Detections | str:
-        prompt = sample.prompt
-        place = self._places.get((prompt.category, prompt.text, prompt.number))
-        if place is None:
-            return f"{self._file} has no detections of image {prompt.number} of {prompt.text!r} ({prompt.category})"
+    def _of(self, sample: Sample, key: Key, found: Detections | None, mirrored: bool) -> Detections | str:
+        if found is None:
+            return f"{self._file} has no detections of {_called(key)}"
         try:
             expected = frame_size(*sample.image.size)
         except ValueError as error:
             return str(error)
-        stream.seek(place)
-        _, found = self._read(stream.readline())
         if found.frame != expected:
             return (
-                f"{self._file}: image {prompt.number} of {prompt.text!r} has {_by(sample.image.size)} pixels, which the programs make into "
-                f"{_by(expected)}, and its detections are in a frame of {_by(found.frame)}: give the detections of these images"
+                f"{self._file}: image {key[2]} of {key[1]!r} has {by(sample.image.size)} pixels, which the programs make into "
+                f"{by(expected)}, and its detections are in a frame of {by(found.frame)}: give the detections of these images"
             )
-        return _mirror(found) if mirrored else found
+        return mirror(found) if mirrored else found
 
-    @cached_property
-    def _places(self) -> dict[Key, int]:
-        """Where in the file each row begins, in bytes."""
-        places: dict[Key, int] = {}
-        with self._file.open("rb") as stream:
-            start = 0
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    key = self._checked(number, line)
-                    if key in places:
-                        raise ValueError(
-                            f"line {number} of {self._file} is the second row of image {key[2]} of {key[1]!r} ({key[0]}): keep one"
-                        )
-                    places[key] = start
-                start += len(line)
-        return places
-
-    def _checked(self, number: int, line: bytes) -> Key:
-        try:
-            return self._read(line)[0]
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"line {number} of {self._file} is no row of detections: {what}") from None
-
-    def _read(self, line: bytes) -> tuple[Key, Detections]:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError("it is no JSON object")
+    def _row(self, row: Mapping[str, Any]) -> tuple[Key, Detections]:
         key = _key(row)
-        labels, boxes, scores = (list(row[name]) for name in ("labels", "boxes", "scores"))
-        found = Detections(
-            frame=_frame(row["frame"]),
-            labels=tuple(self._label(label) for label in labels),
-            boxes=tuple(tuple(map(float, box)) for box in boxes),
-            scores=tuple(map(float, scores)),
-        )
-        _check_boxes(found)
+        found = read_detections(row, self._label)
         _check_scores(found.scores)
         return key, found
 
@@ -199,7 +159,7 @@ class GivenDepth:
             return f"{file} cannot be read as a picture ({error})"
         if picture.mode != "L" or picture.size != sample.image.size:
             return (
-                f"{file} has mode {picture.mode} and {_by(picture.size)} pixels, its image has {_by(sample.image.size)}: "
+                f"{file} has mode {picture.mode} and {by(picture.size)} pixels, its image has {by(sample.image.size)}: "
                 "give 8-bit grey pictures (mode L) of the size of the images"
             )
         return ImageOps.mirror(picture) if mirrored else picture
@@ -225,32 +185,15 @@ class GivenDepth:
         return {prompt: [own[number] for number in sorted(own)] for prompt, own in numbered.items()}
 
 
-def _key(row: dict[str, Any]) -> Key:
+def _called(key: Key) -> str:
+    return f"image {key[2]} of {key[1]!r} ({key[0]})"
+
+
+def _key(row: Mapping[str, Any]) -> Key:
     category, prompt, number = row["category"], row["prompt"], row["number"]
-    if not isinstance(category, str) or not isinstance(prompt, str) or not _is_count(number):
+    if not isinstance(category, str) or not isinstance(prompt, str) or not is_count(number):
         raise ValueError(f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole number from 0")
     return category, prompt, number
-
-
-def _frame(frame: Any) -> tuple[int, int]:
-    if not isinstance(frame, list) or len(frame) != 2 or not all(_is_count(side) and side for side in frame):
-        raise ValueError(f"frame {frame!r} must be [width, height] in pixels")
-    return frame[0], frame[1]
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _check_boxes(found: Detections) -> None:
-    if any(len(box) != 4 for box in found.boxes):
-        raise ValueError("each box must be x1, y1, x2, y2")
-    width, height = found.frame
-    x1, y1, x2, y2 = np.asarray(found.boxes, dtype=np.float64).reshape(-1, 4).T
-    fine = (x1 >= -SLACK) & (x1 < x2) & (x2 <= width + SLACK) & (y1 >= -SLACK) & (y1 < y2) & (y2 <= height + SLACK)
-    if not fine.all():  # what is not finite is not fine either
-        box = list(found.boxes[int(np.argmin(fine))])
-        raise ValueError(f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of {_by(found.frame)}")
 
 
 def _check_scores(scores: Sequence[float]) -> None:
@@ -259,13 +202,3 @@ def _check_scores(scores: Sequence[float]) -> None:
             raise ValueError(f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's detectors give no other")
         if score > earlier:
             raise ValueError(f"the score {score} comes after {earlier}: detections stand by falling score, and rules take the first")
-
-
-def _mirror(found: Detections) -> Detections:
-    width = found.frame[0]
-    boxes = tuple((width - x2, y1, width - x1, y2) for x1, y1, x2, y2 in found.boxes)
-    return Detections(frame=found.frame, labels=found.labels, boxes=boxes, scores=found.scores)
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"

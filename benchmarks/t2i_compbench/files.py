@@ -23,6 +23,7 @@ STEMS = {
     "non-spatial": "non_spatial",
     "complex": "complex",
 }
+OTHERS = {"spatial_owlv2": "spatial", "spatial_gdino": "spatial"}  # categories of ours on official prompts
 OLD_COLOR_VAL = "before_2025-09-03/color_val.txt"
 VERSIONS = {"2025-09-03": "color_val.txt", "2023": OLD_COLOR_VAL}  # of color_val.txt -> name in sources.json
 GET = "fetch it with `python -m harness.fetch t2i_compbench`, or set T2I_COMPBENCH_DIR to examples/dataset of a checkout"
@@ -36,7 +37,7 @@ def sums() -> dict[str, str]:
 
 def prompt_file(root: Path, category: str, part: str) -> Path:
     """Where the prompts of a category lie; `part` is train or val."""
-    return root / f"{STEMS[category]}_{part}.txt"
+    return root / f"{(STEMS | OTHERS)[category]}_{part}.txt"
 
 
 def read_prompts(file: Path) -> list[str]:

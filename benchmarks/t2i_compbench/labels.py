@@ -35,6 +35,29 @@ EDITS = {  # class id -> label, where it is not what the rule gives
 GET = "take unidet_labels.csv as `python -m harness.fetch t2i_compbench` leaves it, or the list `labels` of T2I-CompBench as JSON"
 
 
+class LabelFile:
+    """The label of every class id, as a detector asks for them when it is loaded.
+
+    Args:
+        file: see `read_labels`.
+    """
+
+    def __init__(self, *, file: str) -> None:
+        self._file = Path(file)
+
+    def missing(self) -> list[str]:
+        """The file, where it is not there."""
+        return [] if self._file.is_file() else [f"there is no label file {self._file}: {GET}"]
+
+    def __call__(self) -> tuple[str, ...]:
+        """Reads the file.
+
+        Raises:
+            ValueError: as `read_labels`.
+        """
+        return read_labels(self._file)
+
+
 def read_labels(file: Path) -> tuple[str, ...]:
     """The label of every class id, from UniDet's CSV or from JSON: a list, or `{"labels": [...]}`.
 

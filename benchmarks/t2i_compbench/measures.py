@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.language.choose import Language
 from benchmarks.t2i_compbench.language.tokens import tokenize
-from benchmarks.t2i_compbench.mode import Mode
-from benchmarks.t2i_compbench.rules import captions, merge, numeracy, questions, spatial
+from benchmarks.t2i_compbench.rules import captions, merge, numeracy, objects, questions, spatial
 from benchmarks.t2i_compbench.rules.depth import score_3d
 from benchmarks.t2i_compbench.rules.frame import frame_size
 from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
-from harness.types import Detections, Prompt, Sample, Score
+from harness.types import CANVAS, Detection, Detections, Prompt, Sample, Score
 
 IMAGES = 10  # of each prompt, in official results
 OFFICIAL_CLIP = "openai/clip-vit-base-patch32"
@@ -30,20 +29,27 @@ class Measure(Protocol):
     """One official program.
 
     `name` tells it from the others, `metric` and `labels` are what tables call it and say of it (`types.Metric`), `absent` is
-    why it can measure nothing: then it is not called.
+    why it can measure nothing: then it is not called. `models` are what it asks, and files that stand in for them.
     """
 
     name: str
     metric: str
     labels: tuple[str, ...]
     absent: str | None
-
-    def load(self) -> None:
-        """Loads its models and reads its files, which `__call__` does otherwise."""
-        ...
+    models: tuple[Any, ...]
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """A score for each sample; `mirrored` for its image mirrored left to right."""
+        ...
+
+
+class PhraseDetector(Protocol):
+    """Finds what it is asked for by name (OWLv2, Grounding DINO). `name` says which model."""
+
+    name: str
+
+    def find(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Detection]]:
+        """Of each image what bears its name, by falling score."""
         ...
 
 
@@ -55,7 +61,7 @@ class BlipVqa:
     def __init__(self, *, vqa: Vqa, absent: str | None, language: Language, mode: Mode) -> None:
         self._vqa, self._language, self._mode = vqa, language, mode
         self.metric, self.labels, self.absent = vqa.name, (f"np={language.name}",), absent
-        self.load = partial(_load, vqa)
+        self.models = (vqa,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         asked = [questions.questions(self._language.chunks(sample.prompt.text), mode=self._mode) for sample in samples]
@@ -79,7 +85,7 @@ class ClipScore:
         self._clip, self._language, self._mode = clip, language, mode
         other = () if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP else (f"clip={Path(model).name}",)
         self.labels, self.absent = (*other, *((f"np={language.name}",) if language else ())), None
-        self.load = partial(_load, clip)
+        self.models = (clip,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         texts = [self._text(sample.prompt.text) for sample in samples]
@@ -100,12 +106,10 @@ class Spatial:
 
     name, metric = "unidet_2d", "UniDet 2D"
 
-    def __init__(
-        self, *, detector: ObjectDetector | None, absent: str | None, language: Language, mode: Mode, complex_prompts: bool
-    ) -> None:
+    def __init__(self, *, detector: ObjectDetector, absent: str | None, language: Language, mode: Mode, complex_prompts: bool) -> None:
         self._detector, self._language, self._mode, self._complex = detector, language, mode, complex_prompts
-        self.labels, self.absent = (*_detected_by(detector), f"np={language.name}"), absent
-        self.load = partial(_load, detector)
+        self.labels, self.absent = (f"detector={detector.name}", f"np={language.name}"), absent
+        self.models = (detector,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         found = _detections(self._detector, samples, mirrored)
@@ -120,21 +124,56 @@ class Spatial:
         return _by_rule(judged)
 
 
+class PhraseSpatial:
+    """No official program: the corrected rule of 2D-spatial, on what a detector finds that is asked for the two objects.
+
+    Its numbers compare with no UniDet 2D: vocabulary, thresholds and confidences are others.
+    """
+
+    absent = None
+    mode: Mode = "corrected"
+
+    def __init__(self, *, name: str, detector: PhraseDetector, language: Language) -> None:
+        self.name = self.metric = name
+        self._detector, self._language = detector, language
+        self.labels = (f"detector={Path(detector.name).name}", f"np={language.name}")
+        self.models = (detector,)
+
+    def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+        images = _images(samples, mirrored)
+        asked = [(place, noun) for place, sample in enumerate(samples) for noun in self._nouns(sample.prompt.text)]
+        found = self._detector.find([images[place] for place, _ in asked], [noun for _, noun in asked])
+        things: list[list[Detection]] = [[] for _ in samples]
+        for (place, _), own in zip(asked, found, strict=True):
+            things[place] += own
+        return [self._score(sample.prompt.text, _in_pixels(own, sample.image.size)) for sample, own in zip(samples, things, strict=True)]
+
+    def _nouns(self, prompt: str) -> list[str]:
+        try:
+            said = objects.corrected(prompt, self._language.tokens(prompt), complex_prompt=False)
+        except ValueError:
+            return []  # the rule says why
+        return list(dict.fromkeys(noun for noun in said.objects if noun))
+
+    def _score(self, prompt: str, found: Detections) -> Score:
+        def judged() -> tuple[float, Evidence]:
+            one = spatial.score_2d(prompt, self._language.tokens(prompt), found, complex_prompt=False, mode=self.mode)
+            return one.value, _judged(one, found)
+
+        return _by_rule(judged)
+
+
 class Spatial3D:
     """Section 7: two objects and which of them is nearer."""
 
     name, metric = "unidet_3d", "UniDet 3D"
 
-    def __init__(
-        self, *, detector: ObjectDetector | None, depth: DepthEstimator | None, absent: str | None, language: Language, mode: Mode
-    ) -> None:
+    def __init__(self, *, detector: ObjectDetector, depth: DepthEstimator, absent: str | None, language: Language, mode: Mode) -> None:
         self._detector, self._depth, self._language, self._mode = detector, depth, language, mode
-        by = (f"depth={depth.name}",) if depth else ()
-        self.labels, self.absent = (*_detected_by(detector), *by, f"np={language.name}"), absent
-        self.load = partial(_load, detector, depth)
+        self.labels, self.absent = (f"detector={detector.name}", f"depth={depth.name}", f"np={language.name}"), absent
+        self.models = (detector, depth)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-        assert self._depth is not None, "without it the measure is absent"
         detections = _detections(self._detector, samples, mirrored)
         depths = self._depth.depth(samples, mirrored=mirrored)
         return [self._score(*one) for one in zip(samples, detections, depths, strict=True)]
@@ -158,10 +197,10 @@ class Numeracy:
 
     name, metric = "numeracy", "UniDet count"
 
-    def __init__(self, *, detector: ObjectDetector | None, absent: str | None, nouns: numeracy.Nouns, mode: Mode) -> None:
+    def __init__(self, *, detector: ObjectDetector, absent: str | None, nouns: numeracy.Nouns, mode: Mode) -> None:
         self._detector, self._nouns, self._mode = detector, nouns, mode
-        self.labels, self.absent = _detected_by(detector), absent
-        self.load = partial(_load, detector)
+        self.labels, self.absent = (f"detector={detector.name}",), absent
+        self.models = (detector,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         found = _detections(self._detector, samples, mirrored)
@@ -179,6 +218,7 @@ class ThreeInOne:
     """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is measured."""
 
     name, metric, absent = "three_in_one", "3-in-1", None  # prompts of another route can be scored where a part is absent
+    models = ()  # its parts have them
 
     def __init__(self, parts: Mapping[str, Measure], *, spatial: Collection[str], action: Collection[str], mode: Mode) -> None:
         self.parts, self._spatial, self._action, self._mode = parts, spatial, action, mode
@@ -187,11 +227,6 @@ class ThreeInOne:
     def of_parts(self, parts: Mapping[str, Measure]) -> ThreeInOne:
         """The same of other parts."""
         return ThreeInOne(parts, spatial=self._spatial, action=self._action, mode=self._mode)
-
-    def load(self) -> None:
-        for part in self.parts.values():
-            if not part.absent:
-                part.load()
 
     def route(self, prompt: str) -> merge.Route:
         return merge.route(prompt, self._spatial, self._action)
@@ -233,15 +268,12 @@ class Imported:
         places: id of a val prompt -> its i.
     """
 
-    absent = None
+    absent, models = None, ()
 
     def __init__(self, by: Measure, values: Mapping[int, float], folder: Path, places: Mapping[str, int]) -> None:
         self.name, self.metric = by.name, OFFICIAL_NAMES.get(by.name, by.metric)
         self.labels = (f"{by.name} imported",)
         self._values, self._folder, self._places = values, folder, places
-
-    def load(self) -> None:
-        """They are read already."""
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         if mirrored:
@@ -261,18 +293,8 @@ def measure(by: Measure, samples: Sequence[Sample], *, mirrored: bool = False) -
     return by(samples, mirrored=mirrored) if samples else []
 
 
-def _load(*models: Any) -> None:
-    for model in models:
-        if hasattr(model, "load"):
-            model.load()
-
-
 def _images(samples: Sequence[Sample], mirrored: bool) -> list[Image.Image]:
     return [ImageOps.mirror(sample.image) if mirrored else sample.image for sample in samples]
-
-
-def _detected_by(detector: ObjectDetector | None) -> tuple[str, ...]:
-    return (f"detector={detector.name}",) if detector else ()
 
 
 def _odd(part: Measure) -> tuple[str, ...]:
@@ -280,8 +302,7 @@ def _odd(part: Measure) -> tuple[str, ...]:
     return (part.metric,) if "(" in part.metric else ()
 
 
-def _detections(detector: ObjectDetector | None, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
-    assert detector is not None, "without it the measure is absent"
+def _detections(detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
     found = detector.detect(samples, mirrored=mirrored)
     return [Score(value=None, unscored=one) if isinstance(one, str) else one for one in found]
 
@@ -303,6 +324,19 @@ def _boxes(found: Detections, places: Sequence[int]) -> Evidence:
     """The boxes that were judged, in the form that `harness.score draw=boxes` draws."""
     boxes = [{"label": found.labels[one], "score": found.scores[one], "box": list(found.boxes[one])} for one in dict.fromkeys(places)]
     return {"frame": list(found.frame), "boxes": boxes}
+
+
+def _in_pixels(things: Sequence[Detection], size: tuple[int, int]) -> Detections:
+    """By falling score, in the frame of the whole image."""
+    width, height = size
+    ranked = sorted(things, key=lambda one: -one.score)
+    boxes = [(one.box.x1 * width, one.box.y1 * height, one.box.x2 * width, one.box.y2 * height) for one in ranked]
+    return Detections(
+        frame=size,
+        labels=tuple(one.label for one in ranked),
+        boxes=tuple((x1 / CANVAS, y1 / CANVAS, x2 / CANVAS, y2 / CANVAS) for x1, y1, x2, y2 in boxes),
+        scores=tuple(one.score for one in ranked),
+    )
 
 
 def _in_frame(depth: Image.Image) -> np.ndarray:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.whole_file import writing
 
 RESULT = "vqa_result.json"
 SHOWN = 5
@@ -98,7 +99,6 @@ def read(folder: Path, category: str, measure: str, *, count: int, alone: bool) 
 def _write(place: Path, form: Form, result: Result) -> None:
     values = [result.values[one] for one in range(result.count)]
     answers = [f"{value:.4f}" if form.decimals else value for value in values]
-    place.mkdir(parents=True, exist_ok=True)
     _write_whole(place / RESULT, json.dumps([{"question_id": one, "answer": answer} for one, answer in enumerate(answers)]))
     if form.summary:
         name, text = form.summary
@@ -107,13 +107,8 @@ def _write(place: Path, form: Form, result: Result) -> None:
 
 
 def _write_whole(file: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new, never a part."""
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
-    try:
+    with writing(file) as new:
         new.write_text(text, encoding="utf-8")
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _read(file: Path, form: Form, count: int) -> dict[int, float]:

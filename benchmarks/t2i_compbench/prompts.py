@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.t2i_compbench.annotations import read_annotations
-from benchmarks.t2i_compbench.files import GET, STEMS, prompt_file, read_captions, read_prompts
+from benchmarks.t2i_compbench.files import GET, OTHERS, STEMS, prompt_file, read_captions, read_prompts
 from harness.types import Prompt
 
 
@@ -125,9 +125,10 @@ def known_categories(categories: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: names those that there are.
     """
-    unknown = [name for name in categories if name not in STEMS]
+    known = (*STEMS, *OTHERS)
+    unknown = [name for name in categories if name not in known]
     if unknown or not categories or len(set(categories)) < len(categories):
-        raise ValueError(f"benchmarks.categories={list(categories)}: give one or more of {', '.join(STEMS)}, each once")
+        raise ValueError(f"benchmarks.categories={list(categories)}: give one or more of {', '.join(known)}, each once")
     return tuple(categories)
 
 

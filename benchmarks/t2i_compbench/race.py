@@ -1,4 +1,4 @@
-"""What `harness.bench score` runs: BLIP-VQA beside the official way to ask it, and the rules over 3000 images."""
+"""What `harness.bench score` runs: BLIP-VQA beside the official way to ask it, the detectors, and the rules over 3000 images."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks.t2i_compbench.rules.merge import merge
 from benchmarks.t2i_compbench.rules.numeracy import Nouns, score_numeracy
 from benchmarks.t2i_compbench.rules.questions import clean, product, questions
 from benchmarks.t2i_compbench.rules.spatial import score_2d
+from harness.experts.unidet_race import unidet_races
 from harness.experts.vqa_race import vqa_race
 from harness.protocols import Race
 from harness.types import Detections
@@ -26,8 +27,9 @@ OTHERS = 60  # labels beside those of the prompt
 
 
 def races() -> Iterator[Race]:
-    """The model's race first, then each rule alone: it has no other system to run against."""
+    """The models first, then each rule alone: it has no other system to run against."""
     yield from vqa_race()
+    yield from unidet_races()
     found = [_found(Random(f"race {number}")) for number in range(IMAGES)]
     for name, rule in _rules(found).items():
         yield Race(

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.mode import check_mode
 from benchmarks.t2i_compbench import official
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.files import objects_file, read_routing
@@ -19,16 +20,17 @@ from benchmarks.t2i_compbench.measures import (
     Imported,
     Measure,
     Numeracy,
+    PhraseDetector,
+    PhraseSpatial,
     Spatial,
     Spatial3D,
     ThreeInOne,
     measure,
 )
-from benchmarks.t2i_compbench.mode import check_mode
 from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
 from benchmarks.t2i_compbench.rules.numeracy import Nouns
-from harness.protocols import Similarity, Vqa
+from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 from harness.types import Metric, Prompt, Sample, Score
 
 GIVEN = ("rs200", "r50", "depth", "labels")
@@ -49,6 +51,11 @@ class Scoring:
         imported: a folder of official result files, which are taken instead of measuring; None for none.
         vqa: answers the questions of BLIP-VQA.
         clip: the cosine of CLIPScore.
+        rs200: the detector of 2D-spatial and complex, where `given` names no file.
+        r50: that of 3D-spatial and numeracy.
+        depth: tells near from far for 3D-spatial, where `given` names no folder.
+        owlv2: the detector of spatial_owlv2.
+        gdino: that of spatial_gdino.
 
     Raises:
         ValueError: files are missing, or a setting is none of those allowed.
@@ -64,15 +71,23 @@ class Scoring:
         imported: str | None,
         vqa: Vqa,
         clip: Similarity,
+        rs200: ObjectDetector,
+        r50: ObjectDetector,
+        depth: DepthEstimator,
+        owlv2: PhraseDetector,
+        gdino: PhraseDetector,
     ) -> None:
         if set(given) != set(GIVEN):
             raise ValueError(f"{WHERE}.given has {', '.join(given) or 'nothing'}: it takes {', '.join(GIVEN)}")
         self.mode, self.language, self.vqa, self.clip = check_mode(mode), choose_language(np, noun_phrases), vqa, clip
+        self.rs200: ObjectDetector
+        self.r50: ObjectDetector
         self.rs200, self.r50 = (
-            GivenDetections(file=file, name=Path(file).name, labels=given["labels"]) if (file := given[name]) else None
-            for name in ("rs200", "r50")
+            GivenDetections(file=file, name=Path(file).name, labels=given["labels"]) if (file := given[name]) else model
+            for name, model in (("rs200", rs200), ("r50", r50))
         )
-        self.depth = GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else None
+        self.depth = GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else depth
+        self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
         self.imported = Path(imported) if imported is not None else None
         sources = (self.rs200, self.r50, self.depth, self.language, vqa)
         read = [path for source in sources for path in getattr(source, "external", ())]
@@ -102,7 +117,8 @@ class Scorer:
     def metric(self, category: str, *labels: str) -> Metric:
         """What the scores of a category are; `labels` are more to say of them."""
         by = self._measures[category]
-        return Metric(name=by.metric, labels=(f"mode={self._by.mode}", *by.labels, *labels))
+        mode = by.mode if isinstance(by, PhraseSpatial) else self._by.mode
+        return Metric(name=by.metric, labels=(f"mode={mode}", *by.labels, *labels))
 
     def absent(self) -> dict[str, list[str]]:
         """Why images cannot be scored -> in which categories all or some of them."""
@@ -115,7 +131,7 @@ class Scorer:
     def sees_relations(self, prompt: Prompt) -> bool:
         """Whether the prompt's score depends on where things lie beside each other."""
         by = self._measures.get(prompt.category)
-        return isinstance(by, Spatial) or (isinstance(by, ThreeInOne) and by.route(prompt.text) != "action")
+        return isinstance(by, Spatial | PhraseSpatial) or (isinstance(by, ThreeInOne) and by.route(prompt.text) != "action")
 
     def load(self) -> None:
         """Loads the models and reads the files that the categories need.
@@ -123,10 +139,18 @@ class Scorer:
         Raises:
             ValueError: something is not there; says where it comes from.
         """
-        for by in self._measures.values():
-            for part in _parts(by).values():
-                if not part.absent:
-                    part.load()
+        for part in self._all_parts():
+            for model in () if part.absent else part.models:
+                if hasattr(model, "load"):
+                    model.load()
+
+    def missing(self) -> list[str]:
+        """What the models of these categories say that they lack, those that cannot be scored for it too."""
+        models = [model for part in self._all_parts() for model in part.models]
+        return list(dict.fromkeys(line for model in models if hasattr(model, "missing") for line in model.missing()))
+
+    def _all_parts(self) -> list[Measure]:
+        return [part for by in self._measures.values() for part in _parts(by).values()]
 
     def score(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """One score per sample, by its category."""
@@ -149,6 +173,8 @@ class Scorer:
         each = 1 + max((row["number"] for row in rows), default=0)
         found = []
         for category, by in self._measures.items():
+            if by.name not in official.FORMS:
+                continue
             places = self._prompts.places(category)
             own = {
                 each * places[row["prompt_id"]] + row["number"]: row
@@ -171,6 +197,8 @@ class Scorer:
         """
         found: list[tuple[Prompt, Score]] = []
         for category, by in self._measures.items():
+            if by.name not in official.FORMS:
+                raise ValueError(f"{category} has no official program, and so no results of one: leave it out of benchmarks.categories")
             imported = self._imported(by, category, folder)
             if imported is None or any(not isinstance(part, Imported) for part in _parts(imported).values()):
                 raise ValueError(
@@ -189,10 +217,11 @@ class Scorer:
         if category == "2D-spatial":
             return self._spatial(complex_prompts=False)
         if category == "3D-spatial":
-            absent = _lacking("r50", by.r50) or _lacking("depth", by.depth)
-            return Spatial3D(detector=by.r50, depth=by.depth, absent=absent, **shared)
+            return Spatial3D(detector=by.r50, depth=by.depth, absent=_lacking("r50", by.r50), **shared)
         if category == "numeracy":
             return Numeracy(detector=by.r50, absent=_lacking("r50", by.r50), nouns=Nouns.read(objects_file(self._root)), mode=by.mode)
+        if category in by.asked:
+            return PhraseSpatial(name=category, detector=by.asked[category], language=by.language)
         if category == "non-spatial":
             return ClipScore(clip=by.clip, language=None, mode=by.mode)
         spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
@@ -211,6 +240,8 @@ class Scorer:
 
     def _imported(self, by: Measure, category: str, folder: Path) -> Measure | None:
         """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None where there are none."""
+        if by.name not in official.FORMS:
+            return None
         places = self._prompts.places(category)
         alone = len(self._categories) == 1
         if values := official.read(folder, category, by.name, count=IMAGES * len(places), alone=alone):
@@ -226,5 +257,7 @@ def _parts(by: Measure) -> Mapping[str, Measure]:
     return by.parts if isinstance(by, ThreeInOne) else {by.name: by}
 
 
-def _lacking(name: str, source: object) -> str | None:
-    return None if source else f"{WHERE}.given.{name} is null: give a file with what the detector found (docs/t2i_compbench.md)"
+def _lacking(name: str, detector: Any) -> str | None:
+    if getattr(detector, "given", True):
+        return None
+    return f"{detector.missing()[0]}; or give a file with what it found, {WHERE}.given.{name}=FILE (docs/t2i_compbench.md)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
-from harness.experts.cosine import pair_cosines
+from harness.experts.cosine import features, pair_cosines
 from harness.experts.pixels import cropped, normalised_3HW, unit_3HW
 from harness.experts.pretrained import Pretrained, read_serving
 
@@ -43,6 +43,10 @@ class Clip:
             raise ValueError(f"{where}.long_texts={long_texts!r}: allowed are {' and '.join(LONG_TEXTS)}")
         self._cuts = long_texts == "cut"
 
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache."""
+        return self._pretrained.missing()
+
     def load(self) -> None:
         """Reads the weights and the tokenizer, which `similarity` does otherwise when it is first asked.
 
@@ -58,6 +62,14 @@ class Clip:
             return found
         read = self._tokenizer(list(texts), truncation=True, max_length=self._longest + 1).input_ids
         return [value if len(ids) <= self._longest else None for value, ids in zip(found, read, strict=True)]
+
+    def image_features(self, images: Sequence[Image]) -> torch.Tensor:
+        """[B, D] of at least one picture, of length 1, in float32 on the CPU."""
+        return features(images, self._embed_images, self._batch)
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """[B, D] of at least one text, of length 1, in float32 on the CPU; cut to the model's length."""
+        return features(texts, self._embed_texts, self._batch)
 
     @cached_property
     def _model(self) -> Any:

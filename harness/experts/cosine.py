@@ -33,18 +33,16 @@ def pair_cosines(images: Sequence[Image], texts: Sequence[str], embed_images: Em
         raise ValueError(f"{len(images)} images and {len(texts)} texts: give one text for each image")
     if not images:
         return []
-    import torch
-
     distinct = {id(image): image for image in images}
-    with torch.inference_mode():
-        images_BD = dict(zip(distinct, _features(list(distinct.values()), embed_images, batch), strict=True))
-        texts_BD = dict(zip(dict.fromkeys(texts), _features(list(dict.fromkeys(texts)), embed_texts, batch), strict=True))
-        found = [float(images_BD[id(image)] @ texts_BD[text]) for image, text in zip(images, texts, strict=True)]
+    images_BD = dict(zip(distinct, features(list(distinct.values()), embed_images, batch), strict=True))
+    texts_BD = dict(zip(dict.fromkeys(texts), features(list(dict.fromkeys(texts)), embed_texts, batch), strict=True))
+    found = [float(images_BD[id(image)] @ texts_BD[text]) for image, text in zip(images, texts, strict=True)]
     return [value if math.isfinite(value) else None for value in found]
 
 
-def _features(items: Sequence[Any], embed: Embed, batch: int) -> torch.Tensor:
-    """[B, D] features of length 1, in float32 on the CPU."""
+def features(items: Sequence[Any], embed: Embed, batch: int) -> torch.Tensor:
+    """[B, D] features of length 1, in float32 on the CPU; `items` has at least one, and `batch` of them are embedded at once."""
     import torch
 
-    return torch.cat([torch.nn.functional.normalize(embed(block).float(), dim=-1).cpu() for block in blocks(items, batch)])
+    with torch.inference_mode():
+        return torch.cat([torch.nn.functional.normalize(embed(block).float(), dim=-1).cpu() for block in blocks(items, batch)])

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from PIL.Image import Image
 
-from harness.experts.phrases import Request, best_boxes, requests_of
+from harness.experts.phrases import Request, best, requests_of
 from harness.experts.pretrained import Pretrained, blocks, check_share, read_serving
-from harness.types import Box
+from harness.types import Box, Detection
 
 WHERE = "phrase_grounder"
 SEPARATORS = ("[CLS]", "[SEP]", ".", "?")  # the model takes phrases apart at these ids
@@ -38,16 +38,34 @@ class GroundingDino:
         overlap: IoU above which two boxes of one name are one thing.
         dtype: float32, bfloat16 or float16.
         serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
+        where: the configuration node that these settings stand in, for messages.
     """
 
-    def __init__(self, *, model: str, threshold: float, overlap: float, dtype: str, serving: Mapping[str, Any]) -> None:
-        device, self._batch = read_serving(WHERE, serving)
-        self._pretrained = Pretrained(where=WHERE, model=model, device=device, dtype=dtype)
-        self._limits = {name: check_share(WHERE, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
+    def __init__(self, *, model: str, threshold: float, overlap: float, dtype: str, serving: Mapping[str, Any], where: str = WHERE) -> None:
+        device, self._batch = read_serving(where, serving)
+        self.name = model
+        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        self._limits = {name: check_share(where, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
+
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache."""
+        return self._pretrained.missing()
+
+    def load(self) -> None:
+        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
+
+        Raises:
+            ValueError: they are not there, or another model's; says what to do.
+        """
+        _ = self._processor  # checked against the model, which is read first
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
         """Boxes on 0..1000 by falling confidence; [] if absent."""
-        found: dict[tuple[int, str], list[Box]] = {}
+        return [[one.box for one in own] for own in self.find(images, names)]
+
+    def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
+        """The same with their scores, labelled by the name asked for."""
+        found: dict[tuple[int, str], list[Detection]] = {}
         captioned = [(request, caption) for request in requests_of(images, names) for caption in self._captions(request.names)]
         captioned.sort(key=lambda pair: pair[0].image.size)  # pictures of one size need no padding
         for _, same in groupby(captioned, key=lambda pair: pair[0].image.size):
@@ -55,8 +73,8 @@ class GroundingDino:
                 found |= self._find(block)
         return [found.get((id(image), name), []) for image, name in zip(images, names, strict=True)]
 
-    def _find(self, block: Sequence[tuple[Request, _Caption]]) -> dict[tuple[int, str], list[Box]]:
-        """The boxes of every name of a batch, by picture and name."""
+    def _find(self, block: Sequence[tuple[Request, _Caption]]) -> dict[tuple[int, str], list[Detection]]:
+        """What bears each name of a batch, by picture and name."""
         import torch
 
         model = self._model
@@ -72,7 +90,7 @@ class GroundingDino:
             scores_BQT, boxes_BQ4 = output.logits.float().sigmoid().cpu(), output.pred_boxes.float().cpu()
             corners_BQ4 = torch.cat([boxes_BQ4[..., :2] - boxes_BQ4[..., 2:] / 2, boxes_BQ4[..., :2] + boxes_BQ4[..., 2:] / 2], -1)
         return {
-            (id(request.image), name): best_boxes(scores_QT[:, span].mean(1).tolist(), corners_Q4.tolist(), **self._limits)
+            (id(request.image), name): best(name, scores_QT[:, span].mean(1).tolist(), corners_Q4.tolist(), **self._limits)
             for (request, caption), scores_QT, corners_Q4 in zip(block, scores_BQT, corners_BQ4, strict=True)
             for name, span in caption.spans.items()
         }

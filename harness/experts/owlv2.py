@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL.Image import Image
 
-from harness.experts.phrases import Request, best_boxes, requests_of
+from harness.experts.phrases import Request, best, requests_of
 from harness.experts.pretrained import Pretrained, blocks, check_share, read_serving
-from harness.types import Box
+from harness.types import Box, Detection
 
 WHERE = "phrase_grounder"
 LONGEST = 16  # tokens of a query; the model has no more positions
@@ -32,27 +32,55 @@ class Owlv2:
         overlap: IoU above which two boxes of one name are one thing.
         dtype: float32, bfloat16 or float16.
         serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
+        where: the configuration node that these settings stand in, for messages.
     """
 
-    def __init__(self, *, model: str, query: str, threshold: float, overlap: float, dtype: str, serving: Mapping[str, Any]) -> None:
-        device, self._batch = read_serving(WHERE, serving)
-        self._pretrained = Pretrained(where=WHERE, model=model, device=device, dtype=dtype)
+    def __init__(
+        self,
+        *,
+        model: str,
+        query: str,
+        threshold: float,
+        overlap: float,
+        dtype: str,
+        serving: Mapping[str, Any],
+        where: str = WHERE,
+    ) -> None:
+        device, self._batch = read_serving(where, serving)
+        self.name = model
+        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
         if query.count("{}") != 1:
-            raise ValueError(f"{WHERE}.query={query!r}: write {{}} once, where the name goes")
+            raise ValueError(f"{where}.query={query!r}: write {{}} once, where the name goes")
         self._query = query
-        self._limits = {name: check_share(WHERE, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
+        self._limits = {name: check_share(where, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
+
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache."""
+        return self._pretrained.missing()
+
+    def load(self) -> None:
+        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
+
+        Raises:
+            ValueError: they are not there, or another model's; says what to do.
+        """
+        _ = self._processor  # checked against the model, which is read first
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
         """Boxes on 0..1000 by falling confidence; [] if absent."""
-        found: dict[tuple[int, str], list[Box]] = {}
+        return [[one.box for one in own] for own in self.find(images, names)]
+
+    def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
+        """The same with their scores, labelled by the name asked for."""
+        found: dict[tuple[int, str], list[Detection]] = {}
         requests = sorted(requests_of(images, names), key=lambda request: len(request.names))
         for _, equal in groupby(requests, key=lambda request: len(request.names)):
             for block in blocks(list(equal), self._batch):
                 found |= self._find(block)
         return [found[id(image), name] for image, name in zip(images, names, strict=True)]
 
-    def _find(self, block: Sequence[Request]) -> dict[tuple[int, str], list[Box]]:
-        """The boxes of every name of a batch, by picture and name."""
+    def _find(self, block: Sequence[Request]) -> dict[tuple[int, str], list[Detection]]:
+        """What bears each name of a batch, by picture and name."""
         import torch
 
         model = self._model
@@ -71,7 +99,7 @@ class Owlv2:
             padded_B2 = width_height_B2.amax(1, keepdim=True) / width_height_B2  # boxes are fractions of a square, padded right and below
             corners_BQ4 = corners_BQ4 * padded_B2.repeat(1, 2)[:, None]
         return {
-            (id(request.image), name): best_boxes(scores_QN[:, column].tolist(), corners_Q4.tolist(), **self._limits)
+            (id(request.image), name): best(name, scores_QN[:, column].tolist(), corners_Q4.tolist(), **self._limits)
             for request, scores_QN, corners_Q4 in zip(block, scores_BQN, corners_BQ4, strict=True)
             for column, name in enumerate(request.names)
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
-from harness.types import CANVAS, Box
+from harness.types import CANVAS, Box, Detection
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ def requests_of(images: Sequence[Image], names: Sequence[str]) -> list[Request]:
     return [Request(distinct[key], tuple(wanted)) for key, wanted in asked.items()]
 
 
-def best_boxes(scores: Sequence[float], corners: Sequence[Sequence[float]], *, threshold: float, overlap: float) -> list[Box]:
-    """The boxes of one name by falling score.
+def best(name: str, scores: Sequence[float], corners: Sequence[Sequence[float]], *, threshold: float, overlap: float) -> list[Detection]:
+    """The things of one name by falling score.
 
     Args:
+        name: their label.
         scores: of each box, in [0, 1].
         corners: x1, y1, x2, y2 of each box as fractions of the picture; clipped to it.
         threshold: boxes that do not score more are left out.
@@ -45,9 +46,9 @@ def best_boxes(scores: Sequence[float], corners: Sequence[Sequence[float]], *, t
     ranked = sorted(
         ((score, corner) for score, corner in zip(scores, corners, strict=True) if score > threshold), key=lambda pair: -pair[0]
     )
-    kept: list[Box] = []
-    for _, corner in ranked:
+    kept: list[Detection] = []
+    for score, corner in ranked:
         box = Box(*(round(min(max(value, 0.0), 1.0) * CANVAS) for value in corner))
-        if box.area and all(box.iou(other) <= overlap for other in kept):
-            kept.append(box)
+        if box.area and all(box.iou(other.box) <= overlap for other in kept):
+            kept.append(Detection(label=name, box=box, score=score))
     return kept

@@ -157,3 +157,21 @@ def check_share(where: str, name: str, value: Any) -> float:
 
 def blocks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def by_halves(look: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
+    """What `look` says of all items at once, or of their halves where the GPU's memory does not hold so many.
+
+    Raises:
+        torch.OutOfMemoryError: it does not hold one.
+    """
+    import torch
+
+    try:
+        return look(items)
+    except torch.OutOfMemoryError:
+        if len(items) == 1:
+            raise
+    torch.cuda.empty_cache()
+    middle = len(items) // 2
+    return [*by_halves(look, items[:middle]), *by_halves(look, items[middle:])]

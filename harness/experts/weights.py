@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def read_tensors(path: Path, under: str) -> dict[str, Tensor]:
+def read_tensors(path: Path, under: str, *, bare: bool = False) -> dict[str, Tensor]:
     """The tensors of a training checkpoint that stand under a name; code in the file is never run.
+
+    Args:
+        path: a file of `torch.save`.
+        under: the name.
+        bare: the file may as well hold nothing but the tensors.
 
     Raises:
         ValueError: it is no such file; says what it holds.
@@ -25,7 +30,7 @@ def read_tensors(path: Path, under: str) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in many ways
         raise ValueError(f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?") from error
-    state = found.get(under) if isinstance(found, Mapping) else None
+    state = found.get(under, found if bare else None) if isinstance(found, Mapping) else None
     if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
         held = ", ".join(map(str, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
         raise ValueError(f"{path} holds {held or 'nothing'}, and no `{under}` of tensors: is it the right file?")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from harness.components import make
@@ -121,6 +123,7 @@ class Grpo:
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
         _rollout(config["rollout"])
+        _check_prompts(json.dumps(config["benchmarks"]))
         settings = {
             "grpo": self._grpo,
             "rollout": config["rollout"],
@@ -142,6 +145,12 @@ class SftGrpo:
     def stages(self, config: Config, start: Stage) -> list[Stage]:
         imitated = self._sft.stages(config, start)
         return [*imitated, *self._grpo.stages(config, [start, *imitated][-1])]
+
+
+@cache
+def _check_prompts(benchmark: str) -> None:
+    """Has a benchmark (its settings as JSON) without prompts to train on say so, before anything is trained."""
+    make(json.loads(benchmark)).prompts("train")
 
 
 def _rollout(rollout: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ ORDER = Kind(
     error=False,
 )
 MODE = Kind(title="pictures that are not RGB", advice="converted by PIL, as the official programs do", error=False)
-BESIDE = Kind(title="other files beside the pictures", advice="left out; the official programs stop at them", error=False)
+BESIDE = Kind(title="other files beside the pictures", advice="left out; T2I-CompBench's programs stop at them", error=False)
 
 
 def plain(text: str | Path) -> str:

@@ -4,6 +4,9 @@ Either the files are named as T2I-CompBench's generator names them, `samples/PRO
 `samples/`, or each in a `CATEGORY/samples/`. The number counts on over prompts and pictures, so a prompt's pictures are
 told apart by its order. Chains, where the model writes any, are `chains/PROMPT_000012.txt` beside it.
 
+Or every prompt has a folder of its own, as GenEval's generator makes them: `00012/metadata.jsonl` holds the prompt,
+`00012/samples/00000.png` and so on are its pictures in the order of their numbers. As in GenEval, other names are no pictures.
+
 Or the folder is one of ours, with a `samples.jsonl` (a `samples` stage, or what `harness.generate` writes), whose rows may
 hold any prompt and chain.
 
@@ -20,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-INDEX, SAMPLES, CHAINS = "samples.jsonl", "samples", "chains"
+INDEX, SAMPLES, CHAINS, METADATA = "samples.jsonl", "samples", "chains", "metadata.jsonl"
 NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)", re.DOTALL)
+NUMBERED = re.compile(r"[0-9]+\.png")
 READ = {".png", ".jpg", ".jpeg", ".webp"}
 UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".ppm", ".svg", ".tif", ".tiff"}
 
@@ -44,8 +48,8 @@ class Picture:
 class Shelf:
     """Pictures that were numbered together: text of a prompt -> its pictures in order.
 
-    `parts` are the files and folders that were read. `common` is False for a category's own folder, `named` for an index: True
-    where prompt and number stand in the files' names. `nameless` are pictures whose names hold neither, `unread` those of
+    `parts` are the files and folders that were read. `common` is False for a category's own folder, `named` is True where prompt
+    and number stand in the files' names. `nameless` are pictures whose names hold neither, `unread` those of
     another format, `beside` all other files.
     """
 
@@ -73,6 +77,9 @@ def shelves(folder: Path, categories: Sequence[str]) -> dict[str, Shelf]:
         return dict.fromkeys(categories, _indexed(folder))
     if not folder.is_dir():
         raise ValueError(f"there is no such folder: give one that holds {SAMPLES}/PROMPT_000000.png and so on")
+    numbered = sorted(place for place in folder.iterdir() if re.fullmatch("[0-9]+", place.name) and place.is_dir())
+    if any((place / METADATA).is_file() for place in numbered):
+        return dict.fromkeys(categories, _numbered(numbered))
     places = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
     if absent := [name for name, place in places.items() if not (place / SAMPLES).is_dir()]:
         raise ValueError(_absent(folder, absent) + leave_out([name for name in categories if name not in absent]))
@@ -82,7 +89,7 @@ def shelves(folder: Path, categories: Sequence[str]) -> dict[str, Shelf]:
 
 def _absent(folder: Path, categories: Sequence[str]) -> str:
     above = f". The folder to give is the one above {SAMPLES}/" if folder.name == SAMPLES else ""
-    places = f"neither {categories[0]}/{SAMPLES}/ nor {SAMPLES}/ with PROMPT_000000.png and so on, nor {INDEX}"
+    places = f"neither {categories[0]}/{SAMPLES}/ nor {SAMPLES}/ with PROMPT_000000.png and so on, nor 00000/{METADATA}, nor {INDEX}"
     return f"there are no {' and no '.join(categories)} pictures, {places}{above}"
 
 
@@ -116,6 +123,34 @@ def _named(place: Path, *, common: bool) -> Shelf:
         unread=tuple(unread),
         beside=tuple(beside),
     )
+
+
+def _numbered(places: Sequence[Path]) -> Shelf:
+    """The shelf of folders that hold one prompt each, and its pictures under their numbers alone."""
+    pictures: dict[str, list[Picture]] = {}
+    beside = []
+    for place in places:
+        text = _prompt_in(place / METADATA)
+        for path in (place / SAMPLES).glob("*"):
+            if NUMBERED.fullmatch(path.name):
+                pictures.setdefault(text, []).append(Picture(image=path, text=text, number=int(path.stem), chain=""))
+            else:
+                beside.append(path)
+    return Shelf(
+        parts=tuple(part for place in places for part in (place / METADATA, place / SAMPLES) if part.exists()),
+        pictures={text: sorted(own, key=lambda picture: (picture.number, picture.image)) for text, own in pictures.items()},
+        named=False,
+        beside=tuple(sorted(beside)),
+    )
+
+
+def _prompt_in(metadata: Path) -> str:
+    try:
+        return same(str(json.loads(metadata.read_text(encoding="utf-8"))["prompt"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{metadata} must hold the line of the prompt file that the pictures beside it are of, {{"prompt": ...}}: {error!r}'
+        ) from None
 
 
 def _indexed(folder: Path) -> Shelf:

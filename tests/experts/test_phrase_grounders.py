@@ -10,8 +10,8 @@ from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
 from harness.experts.grounding_dino import GroundingDino
 from harness.experts.owlv2 import Owlv2
-from harness.experts.phrases import best_boxes, requests_of
-from harness.types import Box
+from harness.experts.phrases import best, requests_of
+from harness.types import Box, Detection
 
 torch.set_num_threads(1)
 SERVING = {"batch_size": 2, "device": "cpu"}
@@ -197,9 +197,12 @@ def test_nothing_above_the_threshold_is_absent(dino_folder, owl_folder, pictures
 def test_boxes_come_by_falling_score_clipped_without_duplicates_and_not_empty():
     corners = [(0.1, 0.1, 0.5, 0.5), (0.1, 0.1, 0.5, 0.49), (-0.2, 0.5, 0.3, 1.4), (1.1, 0, 1.3, 1), (0.2, 0.2, 0.2001, 0.9), (0, 0, 1, 1)]
     scores = [0.5, 0.9, 0.6, 0.8, 0.8, 0.3]
-    found = best_boxes(scores, corners, threshold=0.3, overlap=0.7)
-    assert found == [Box(100, 100, 500, 490), Box(0, 500, 300, 1000)]
-    assert best_boxes(scores, corners, threshold=0.3, overlap=1.0)[-1] == Box(100, 100, 500, 500)
+    found = best("dog", scores, corners, threshold=0.3, overlap=0.7)
+    assert found == [
+        Detection(label="dog", box=Box(100, 100, 500, 490), score=0.9),
+        Detection(label="dog", box=Box(0, 500, 300, 1000), score=0.6),
+    ]
+    assert best("dog", scores, corners, threshold=0.3, overlap=1.0)[-1].box == Box(100, 100, 500, 500)
 
 
 def test_requests_keep_the_order_of_names_and_know_pictures_apart():

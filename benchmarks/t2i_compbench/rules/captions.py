@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.language.tokens import Token
-from benchmarks.t2i_compbench.mode import Mode
 
 JOINTS = (",", "-")  # of adjectives: "soft, fluffy", "blue-green"
 CUT = "\0"  # stands where something was cut out

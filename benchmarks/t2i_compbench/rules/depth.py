@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.language.tokens import Token
-from benchmarks.t2i_compbench.mode import Mode
 from benchmarks.t2i_compbench.rules import objects
 from benchmarks.t2i_compbench.rules.relations import Box4, first_locality, iou, position
 from benchmarks.t2i_compbench.rules.spatial import Places, SpatialScore, best_pair, total

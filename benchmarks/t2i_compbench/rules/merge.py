@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 
 Route = Literal["spatial", "action", "both"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.rules.nouns import PERSONS, bearing
 from harness.types import Detections
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 
 MOST = 8  # questions about one image
 MOST_WORDS = 50  # of one question

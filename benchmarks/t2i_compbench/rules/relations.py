@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import hypot
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 
 LOCALITIES = (  # in the order in which the official script looks for them
     "on side of",

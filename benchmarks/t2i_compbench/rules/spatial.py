@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.language.tokens import Token
-from benchmarks.t2i_compbench.mode import Mode
 from benchmarks.t2i_compbench.rules import objects
 from benchmarks.t2i_compbench.rules.nouns import bearing
 from benchmarks.t2i_compbench.rules.objects import Objects

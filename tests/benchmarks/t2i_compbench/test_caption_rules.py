@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.language.tokens import Token
-from benchmarks.t2i_compbench.mode import Mode
 from benchmarks.t2i_compbench.rules.captions import caption
 
 MODES: tuple[Mode, ...] = ("official", "corrected")

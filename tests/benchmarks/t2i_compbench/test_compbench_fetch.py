@@ -7,14 +7,12 @@ import hashlib
 import io
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import unquote
 
 import pytest
+from file_server import FileServer
 from omegaconf import OmegaConf
 
 from benchmarks.t2i_compbench import fetch
@@ -35,31 +33,6 @@ from harness import groups
 OLD = "7710d059c3391fe97fbf9e2ad3813ed0e7d87979"
 
 
-class Server:
-    """Serves bytes by path; `asked` are the paths in order, `gone` answers with a status of its own."""
-
-    def __init__(self, pages: dict[str, bytes]) -> None:
-        self.pages, self.asked, self.gone = pages, [], {}
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = unquote(self.path)
-                outer.asked.append(path)
-                page = outer.pages.get(path)
-                self.send_response(outer.gone.get(path, 200 if page is not None else 404))
-                self.send_header("Content-Length", str(len(page or b"")))
-                self.end_headers()
-                self.wfile.write(page or b"")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-
 def label_file(labels: list[str]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -71,7 +44,7 @@ def label_file(labels: list[str]) -> bytes:
 
 
 @pytest.fixture
-def server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     official = data_dir / "t2i_compbench"
     prompts = "/Karine-Huang/T2I-CompBench/{}/examples/dataset/{}"
     pages = {prompts.format(fetch.COMMIT, name): (official / name).read_bytes() for name in sums() if name != OLD_COLOR_VAL}
@@ -79,16 +52,13 @@ def server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     labels = json.loads((official / "unidet_labels_722.json").read_text(encoding="utf-8"))["labels"]
     unidet = "/xingyizhou/UniDet/94cd0e8612e558c1dff64d2928bc969856c9a802/datasets/label_spaces/learned_mAP+M.csv"
     pages[unidet] = label_file(labels)
-    served = Server(pages)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(fetch.MIRROR, f"{served.url}/")
+    served = FileServer(pages)
+    served.stand_in(fetch.MIRROR, monkeypatch)
     yield served
-    served.http.shutdown()
-    served.http.server_close()
+    served.close()
 
 
-def test_everything_comes_as_it_was_published(server: Server, data_dir: Path, tmp_path: Path, capsys) -> None:
+def test_everything_comes_as_it_was_published(server: FileServer, data_dir: Path, tmp_path: Path, capsys) -> None:
     to = tmp_path / "cache" / "t2i_compbench"
     fetch.prompts(to)
     files = {path.relative_to(to).as_posix(): path.read_bytes() for path in to.rglob("*") if path.is_file()}
@@ -98,7 +68,7 @@ def test_everything_comes_as_it_was_published(server: Server, data_dir: Path, tm
     assert capsys.readouterr().err.splitlines()[-1] == f"22/22 unidet_labels.csv: {len(server.pages[server.asked[-1]])} bytes"
 
 
-def test_as_a_command_it_fills_the_cache(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+def test_as_a_command_it_fills_the_cache(server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     offering = type("Offering", (), {"fetches": {"t2i_compbench": f"{fetch.__name__}.prompts"}})
     monkeypatch.setattr(groups, "classes", lambda group: {"t2i_compbench": offering})
@@ -106,22 +76,21 @@ def test_as_a_command_it_fills_the_cache(server: Server, monkeypatch: pytest.Mon
     place = OmegaConf.create({"root": "${fetched:t2i_compbench}"}).root
     assert capsys.readouterr().out == f"t2i_compbench lies in {place}\n"
     assert read_prompts(prompt_file(Path(place), "color", "val"))[0] == "a green bench and a blue bowl"
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
     assert command.main(["t2i_compbench"]) == 0  # all is there
     Path(place, "new_objects.txt").unlink()
     assert command.main(["t2i_compbench"]) == 1
     assert "new_objects.txt cannot be fetched" in capsys.readouterr().err
 
 
-def test_what_was_fetched_is_all_that_scorers_read(server: Server, tmp_path: Path) -> None:
+def test_what_was_fetched_is_all_that_scorers_read(server: FileServer, tmp_path: Path) -> None:
     fetch.prompts(tmp_path)
     assert [color_val_version(color_val_file(tmp_path, version)) for version in ("2025-09-03", "2023")] == ["2025-09-03", "2023"]
     assert [len(texts) for texts in read_routing(tmp_path)] == [58, 212]
     assert len(read_labels(tmp_path / "unidet_labels.csv")) == 722
 
 
-def test_a_second_time_only_what_is_missing_or_damaged_is_fetched(server: Server, tmp_path: Path, capsys) -> None:
+def test_a_second_time_only_what_is_missing_or_damaged_is_fetched(server: FileServer, tmp_path: Path, capsys) -> None:
     fetch.prompts(tmp_path)
     right = (tmp_path / "shape_val.txt").read_bytes()
     (tmp_path / "shape_val.txt").write_bytes(right[:-1])
@@ -134,7 +103,7 @@ def test_a_second_time_only_what_is_missing_or_damaged_is_fetched(server: Server
     assert "1/22 color_val.txt: there" in capsys.readouterr().err
 
 
-def test_a_wrong_sum_is_refused_with_both(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_sum_is_refused_with_both(server: FileServer, tmp_path: Path) -> None:
     path = next(path for path in server.pages if path.endswith("texture_val.txt"))
     server.pages[path] = b"a fluffy cat"
     got, published = hashlib.sha256(b"a fluffy cat").hexdigest(), sums()["texture_val.txt"]
@@ -146,7 +115,7 @@ def test_a_wrong_sum_is_refused_with_both(server: Server, tmp_path: Path) -> Non
     assert not (tmp_path / "texture_val.txt").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_labels_in_another_order_are_refused(server: Server, tmp_path: Path) -> None:
+def test_labels_in_another_order_are_refused(server: FileServer, tmp_path: Path) -> None:
     path = next(path for path in server.pages if path.endswith("learned_mAP+M.csv"))
     lines = server.pages[path].splitlines(keepends=True)
     server.pages[path] = b"".join([lines[0], *reversed(lines[1:])])
@@ -155,7 +124,7 @@ def test_labels_in_another_order_are_refused(server: Server, tmp_path: Path) -> 
     assert not (tmp_path / "unidet_labels.csv").exists()
 
 
-def test_a_server_that_refuses(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_refuses(server: FileServer, tmp_path: Path) -> None:
     path = next(path for path in server.pages if path.endswith("/shape_train.txt"))
     server.gone[path] = 429
     with pytest.raises(ValueError, match=r"shape_train\.txt answers 429 .*run the same command again.* set T2I_COMPBENCH_DIR"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.rules.numeracy import Nouns, NumeracyScore, score_numeracy, without_duplicates
 from harness.types import Detections
 

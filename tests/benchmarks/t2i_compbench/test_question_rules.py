@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.t2i_compbench.mode import Mode
+from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.rules.questions import clean, product, questions
 
 MODES: tuple[Mode, ...] = ("official", "corrected")

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from benchmarks.t2i_compbench.measures import IMAGES
 from benchmarks.t2i_compbench.scorer import Scoring
-from harness.types import Plan, Prompt, Sample, Score, Tokens
+from harness.types import Box, Detection, Metric, Plan, Prompt, Sample, Score, Tokens
 
 
 class Answers:
@@ -43,6 +43,38 @@ class Cosine:
         return [0.3 if len(text) <= 60 else None for text in texts]
 
 
+class Absent:
+    """A detector without weights."""
+
+    given = False
+
+    def __init__(self, name: str = "UniDet") -> None:
+        self.name = name
+
+    def missing(self) -> list[str]:
+        return [f"{self.name} needs its weights"]
+
+
+class Asked:
+    """A detector of what it is asked for: a dog on the left half, a cat on the right half, nothing else; and their mirror images."""
+
+    name = "hub/owl"
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Detection]]:
+        self.names += names
+        return [self._look(image, name) for image, name in zip(images, names, strict=True)]
+
+    def _look(self, image: Image.Image, name: str) -> list[Detection]:
+        dark_left = image.getpixel((0, 0))[0] < image.getpixel((image.width - 1, 0))[0]
+        boxes = {"dog": Box(0, 400, 300, 600), "cat": Box(700, 400, 1000, 600)}
+        if not dark_left:
+            boxes = {"dog": boxes["cat"], "cat": boxes["dog"]}
+        return [Detection(label=name, box=boxes[name], score={"dog": 0.5, "cat": 0.75}[name])] if name in boxes else []
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     mini_scored.write_prompts(tmp_path / "prompts")
@@ -60,6 +92,8 @@ def bench(world: Path, *, vqa: Any = None, categories: Sequence[str] = mini_scor
         "imported": None,
         "vqa": vqa or Answers(),
         "clip": Cosine(),
+        **{name: Absent(name) for name in ("rs200", "r50", "depth")},
+        **{name: Asked() for name in ("owlv2", "gdino")},
         **changes,
     }
     return T2ICompBench(
@@ -123,8 +157,8 @@ def test_complex_prompts_are_scored_as_far_as_there_are_models(world: Path, caps
     assert scores[1].value == pytest.approx((1.0 + 0.3) / 2)
     assert [score.value for score in (scores[0], scores[2])] == [None, None]
     assert (
-        scores[0].unscored
-        == "spatial: benchmarks.scoring.given.rs200 is null: give a file with what the detector found (docs/t2i_compbench.md)"
+        scores[0].unscored == "spatial: rs200 needs its weights; or give a file with what it found, benchmarks.scoring.given.rs200=FILE "
+        "(docs/t2i_compbench.md)"
     )
     assert scores[0].evidence["attribute"]["value"] == 1.0, "what was measured is kept"
 
@@ -150,6 +184,31 @@ def test_mirrored_images_are_scored_where_the_prompt_says_left_or_right(world: P
     scores = benchmark.mirrored([drawn(left), drawn(near), drawn(book), drawn(prompt(left.text, left.category, 1))])
     assert scores[1:3] == [None, None]
     assert [score.value for score in (scores[0], scores[3])] == [0.0, 0.25 * 0.9 + 0.25 * 0.775 + 0.5], "each the other way round"
+
+
+def test_a_detector_that_is_asked_for_the_two_objects_makes_a_metric_of_its_own(world: Path) -> None:
+    asked = Asked()
+    benchmark = bench(world, categories=["2D-spatial", "spatial_owlv2", "spatial_gdino"], owlv2=asked)
+    assert benchmark.metrics["spatial_owlv2"] == Metric(name="spatial_owlv2", labels=("mode=corrected", "detector=owl", "np=rules"))
+    [sample] = [drawn(one) for one in benchmark.prompts("val") if one.category == "spatial_owlv2"]
+    sample.image.paste((0, 0, 0), (0, 0, 10, sample.image.height))
+    [score] = benchmark.score([sample])
+    assert asked.names == ["dog", "cat"] and score.value == 0.25 * 0.5 + 0.25 * 0.75 + 0.5
+    width, height = mini_scored.SIZE
+    assert score.evidence["frame"] == [width, height]
+    assert score.evidence["boxes"][0] == {"label": "dog", "score": 0.5, "box": pytest.approx([0, 0.4 * height, 0.3 * width, 0.6 * height])}
+    assert [one.value for one in benchmark.mirrored([sample])] == [0.25 * 0.5 + 0.25 * 0.75]
+
+
+def test_what_has_no_official_program_has_no_official_results(world: Path) -> None:
+    benchmark = bench(world, categories=["spatial_gdino"])
+    [one] = benchmark.prompts("val")
+    benchmark.write_results(world / "ours", [{"prompt_id": one.id, "category": one.category, "number": 0, "value": 1.0, "evidence": {}}])
+    assert not (world / "ours").exists()
+    with pytest.raises(ValueError, match="spatial_gdino has no official program"):
+        benchmark.read_results(world)
+    unread = [drawn(prompt("of and to", "spatial_gdino"))]
+    assert "does not say exactly one relation" in str(benchmark.score(unread)[0].unscored)
 
 
 def write_official(world: Path, place: str, values: Sequence[float]) -> Path:
@@ -231,3 +290,11 @@ def test_files_without_which_nothing_can_be_scored_are_named(world: Path) -> Non
         with pytest.raises(ValueError, match=f"lacks {file}: fetch it with"):
             bench(world, categories=[category])
     assert bench(world, categories=["color"])
+
+
+def test_missing_is_what_the_categories_need(world: Path) -> None:
+    nothing = {"rs200": None, "r50": None, "depth": None, "labels": None}
+    vqa = Answers(given=False)
+    assert bench(world, vqa=vqa, given=nothing, categories=["complex"]).missing() == ["no weights", "rs200 needs its weights"]
+    assert bench(world, given=nothing, categories=["3D-spatial"]).missing() == ["r50 needs its weights", "depth needs its weights"]
+    assert bench(world, vqa=vqa, categories=["2D-spatial", "numeracy", "spatial_gdino"]).missing() == [], "files stand in"

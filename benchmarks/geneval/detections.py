@@ -1,0 +1,173 @@
+"""What is in an image, and of which colour: seen by models, or given in a file by those who have seen it.
+
+The file is JSON lines, a row an image, as mmdet and CLIP say it in GenEval's own program:
+
+    {"prompt": "a photo of a red dog", "number": 3, "frame": [512, 512], "labels": ["dog", "bench"],
+     "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55], "colors": ["red", null]}
+
+`number` tells the images of a prompt apart, from 0; boxes are in pixels of the image, which is `frame`, width and height. Labels are
+GenEval's class names or numbers. `colors` may be left out, or null where GenEval asks for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from PIL import ImageOps
+
+from benchmarks.geneval.files import COLOURS
+from benchmarks.given import GivenRows, by, is_count, mirror, read_detections
+from harness.experts.colours import Seen
+from harness.types import Detections, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from harness.experts.colours import ColourClassifier
+    from harness.experts.mask2former import Mask2Former
+
+OFFICIAL_CLIP = "openai/clip-vit-large-patch14"
+
+Key = tuple[str, int]  # prompt, number
+
+
+class View(NamedTuple):
+    """What is in an image: detections, and the colours of those objects whose colours were asked for, by class and place."""
+
+    found: Detections
+    colours: Mapping[tuple[str, int], str]
+
+
+Asked = Callable[[Sample, Detections], Sequence[tuple[str, int]]]  # which objects' colours are asked for: class and place
+
+
+class Source(Protocol):
+    """Where views come from. `metric` and `labels` are what tables say of scores that are made of them."""
+
+    metric: str
+    labels: tuple[str, ...]
+
+    def load(self, *, colours: bool) -> None:
+        """Reads what is needed, for colours too.
+
+        Raises:
+            ValueError: it is not there; says what to do.
+        """
+        ...
+
+    def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
+        """A view of each image, or of it mirrored left to right; a text is the reason why there is none."""
+        ...
+
+
+class Seeing:
+    """The models of this project.
+
+    Args:
+        detector: what finds objects.
+        classifier: what tells their colours.
+        names: of the detector's classes, in order.
+        above: the score that an object must exceed to be looked at.
+    """
+
+    metric = "GenEval (HF detector)"
+
+    def __init__(self, detector: Mask2Former, classifier: ColourClassifier, names: Sequence[str], *, above: float) -> None:
+        self._detector, self._classifier, self._names, self._above = detector, classifier, names, above
+        other = () if classifier.name == OFFICIAL_CLIP else (f"colours={Path(classifier.name).name}",)
+        self.labels = (f"detector={detector.name}", *other)
+
+    def load(self, *, colours: bool) -> None:
+        self._detector.load()
+        if colours:
+            self._classifier.load()
+
+    def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
+        images = [_upright(sample, mirrored) for sample in samples]
+        found = self._detector.detect(images, self._names, above=self._above)
+        objects = [asked(sample, one) for sample, one in zip(samples, found, strict=True)]
+        seen = [
+            Seen(image, one.masks[place], one.boxes[place], name)
+            for image, one, own in zip(images, found, objects, strict=True)
+            for name, place in own
+        ]
+        told = iter(self._classifier.classify_all(seen) if seen else ())
+        return [View(one, {key: next(told) for key in own}) for one, own in zip(found, objects, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColouredDetections(Detections):
+    """`colours` of all detections, None where they were not asked for."""
+
+    colours: tuple[str | None, ...]
+
+
+class GivenDetections:
+    """What others have seen, in a file.
+
+    Mirroring mirrors the boxes: that tests the rules which read them, and not the detector.
+
+    Args:
+        file: the rows.
+        names: of the classes, in the order of their numbers.
+    """
+
+    metric = "GenEval"
+
+    def __init__(self, file: Path, names: Sequence[str]) -> None:
+        self._file, self._names = file, names
+        self._rows = GivenRows(file, self._row, _called)
+        self.labels = (f"detector={file.name}",)
+
+    def load(self, *, colours: bool) -> None:
+        self._rows.load()
+
+    def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
+        found = self._rows.find([(sample.prompt.text, sample.prompt.number) for sample in samples])
+        return [self._view(sample, one, asked, mirrored) for sample, one in zip(samples, found, strict=True)]
+
+    def _view(self, sample: Sample, found: ColouredDetections | None, asked: Asked, mirrored: bool) -> View | str:
+        called = _called((sample.prompt.text, sample.prompt.number))
+        if found is None:
+            return f"{self._file} has no detections of {called}"
+        if found.frame != (size := _upright(sample, False).size):
+            return (
+                f"{self._file}: {called} has {by(size)} pixels, and its detections are in a frame of {by(found.frame)}: "
+                "give the detections of these images"
+            )
+        colours = {key: found.colours[key[1]] for key in asked(sample, found)}
+        if lacking := [name for (name, _), colour in colours.items() if colour is None]:
+            return f"{self._file} has no color of a {lacking[0]} in {called}"
+        return View(mirror(found) if mirrored else found, {key: colour for key, colour in colours.items() if colour is not None})
+
+    def _row(self, row: Mapping[str, Any]) -> tuple[Key, ColouredDetections]:
+        prompt, number = row["prompt"], row["number"]
+        if not isinstance(prompt, str) or not is_count(number):
+            raise ValueError(f"prompt {prompt!r} must be a text, number {number!r} a whole number from 0")
+        if odd := [score for score in row["scores"] if not 0 < score <= 1]:
+            raise ValueError(f"the score {odd[0]} is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out")
+        found = read_detections(row, self._label)
+        colours = row.get("colors", [None] * len(found.labels))
+        if not isinstance(colours, list) or len(colours) != len(found.labels) or not set(colours) <= {None, *COLOURS}:
+            raise ValueError(f"colors {colours!r} must be one of {', '.join(COLOURS)} or null for each of {len(found.labels)} labels")
+        return (prompt, number), ColouredDetections(**vars(found), colours=tuple(colours))
+
+    def _label(self, label: Any) -> str:
+        if label in self._names:
+            return str(label)
+        if is_count(label) and label < len(self._names):
+            return self._names[label]
+        raise ValueError(f"the label {label!r} is none of GenEval's {len(self._names)} classes, and no class number from 0")
+
+
+def _called(key: Key) -> str:
+    return f"image {key[1]} of {key[0]!r}"
+
+
+def _upright(sample: Sample, mirrored: bool) -> Image:
+    """The image as its EXIF says that it stands, mirrored left to right if asked."""
+    image = ImageOps.exif_transpose(sample.image)
+    return ImageOps.mirror(image) if mirrored else image

@@ -1,0 +1,158 @@
+"""Result files as evaluate_images.py leaves them, which summary_scores.py reads: a JSON object a line for every image.
+
+    {"filename": "IMAGES/00012/samples/00003.png", "tag": ..., "prompt": ..., "correct": false, "reason": "expected cow>=1, found 0",
+     "metadata": the prompt's line as text, "details": class -> rows of x1, y1, x2, y2, score of what was kept, as text}
+
+The folder's number is the prompt's place in the metadata, from 0, and the file's number tells its images apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.geneval.files import Line
+from benchmarks.geneval.rules import Kept
+from benchmarks.whole_file import writing
+from harness.types import Detections
+
+RESULTS = "results.jsonl"
+SHOWN = 5
+
+Details = Mapping[str, Sequence[Sequence[float]]]  # class -> x1, y1, x2, y2, score of each object, by falling score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Whether an image is right, and if not why. `metadata` is the line of its prompt, `details` what was kept in it."""
+
+    filename: str
+    metadata: Line
+    correct: bool
+    reason: str
+    details: Details
+
+
+def filename(prompt: int, number: int) -> str:
+    """Where the official generator puts image `number` of a prompt, named by its place in the metadata."""
+    return f"{prompt:05d}/samples/{number:05d}.png"
+
+
+def details(found: Detections, kept: Kept) -> dict[str, list[list[float]]]:
+    """The kept objects as official results have them: float32 values, by class."""
+    rows = np.array([[*box, score] for box, score in zip(found.boxes, found.scores, strict=True)], dtype=np.float32)
+    return {label: [rows[place].tolist() for place in places] for label, places in kept.items()}
+
+
+def write(file: Path, results: Sequence[Result]) -> None:
+    """Writes results in the official form.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with writing(file) as new:
+        new.write_text("".join(f"{_line(result)}\n" for result in results), encoding="ascii")
+
+
+def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[tuple[int, int], Result]:
+    """The results of the wanted prompts, by the prompt's place in the metadata and the image's number, in this order.
+
+    The images of a prompt are numbered anew, from 0, in the order of their files' numbers. Which prompt it is, the
+    result itself says, whatever its folder is called.
+
+    Args:
+        file: the result file.
+        metadata: all lines (`files.read_metadata`).
+        wanted: places of the prompts that are asked for; each must have its images, all the same number of them.
+
+    Raises:
+        ValueError: the file is missing, no such file, of other prompts, or not complete; says what is wrong.
+    """
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}: give the results that GenEval's evaluate_images.py has written")
+    places = {line["prompt"]: place for place, line in enumerate(metadata)}
+    by_prompt: dict[int, dict[int, Result]] = {}
+    for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            result = _read_line(text)
+            own = by_prompt.setdefault(_place(result, places, metadata), {})
+            if (image := _number(result.filename)) in own:
+                raise ValueError(f"it is of the image that {own[image].filename} is of: keep one")
+        except ValueError as error:
+            raise ValueError(f"line {number} of {file} is no result of these prompts: {error}") from None
+        own[image] = result
+    _check_complete(file, metadata, {place: len(by_prompt.get(place, ())) for place in wanted})
+    return {(place, number): by_prompt[place][image] for place in sorted(wanted) for number, image in enumerate(sorted(by_prompt[place]))}
+
+
+def _line(result: Result) -> str:
+    """As pandas writes a row: without spaces, in ASCII, slashes escaped."""
+    row = {
+        "filename": result.filename,
+        "tag": result.metadata["tag"],
+        "prompt": result.metadata["prompt"],
+        "correct": result.correct,
+        "reason": result.reason,
+        "metadata": json.dumps(result.metadata),
+        "details": json.dumps(result.details),
+    }
+    return json.dumps(row, separators=(",", ":")).replace("/", "\\/")
+
+
+def _read_line(text: bytes) -> Result:
+    row = json.loads(text)
+    texts = ("filename", "tag", "prompt", "reason", "metadata", "details")
+    if not isinstance(row, dict) or not isinstance(row.get("correct"), bool):
+        raise ValueError("it is no JSON object with correct true or false")
+    if odd := [name for name in texts if not isinstance(row.get(name), str)]:
+        raise ValueError(f"its {odd[0]} is {row.get(odd[0])!r}, and not a text")
+    metadata, kept = json.loads(row["metadata"]), json.loads(row["details"])
+    if not isinstance(metadata, dict) or (metadata.get("tag"), metadata.get("prompt")) != (row["tag"], row["prompt"]):
+        raise ValueError("its metadata are not those of its tag and prompt")
+    _check_details(kept)
+    return Result(filename=row["filename"], metadata=metadata, correct=row["correct"], reason=row["reason"], details=kept)
+
+
+def _check_details(kept: Any) -> None:
+    groups: list[Any] = list(kept.values()) if isinstance(kept, dict) else [None]
+    if not all(isinstance(group, list) and all(isinstance(box, list) and len(box) == 5 for box in group) for group in groups):
+        raise ValueError("its details are not lists of x1, y1, x2, y2, score for each class")
+    for value in (value for group in groups for box in group for value in box):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"its details hold {value!r}, and not numbers alone")
+
+
+def _place(result: Result, places: Mapping[str, int], metadata: Sequence[Line]) -> int:
+    prompt = result.metadata["prompt"]
+    if prompt not in places or metadata[places[prompt]] != result.metadata:
+        raise ValueError(f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of another version")
+    return places[prompt]
+
+
+def _number(name: str) -> int:
+    found = re.search(r"(?:^|[/\\])([0-9]+)\.png$", name)
+    if not found:
+        raise ValueError(f"its filename is {name!r}, and not .../00000.png")
+    return int(found[1])
+
+
+def _check_complete(file: Path, metadata: Sequence[Line], counts: Mapping[int, int]) -> None:
+    """Every prompt has images, and as many as most have."""
+    there = Counter(count for count in counts.values() if count)
+    usual = there.most_common(1)[0][0] if there else None
+    odd = [f"{count} of {metadata[place]['prompt']!r}" for place, count in sorted(counts.items()) if count != usual]
+    if odd:
+        shown = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
+        raise ValueError(
+            f"{file} has not as many images of every prompt that is asked for: {shown}{f'; {usual} of most' if usual else ''}. "
+            "Judge all of them, or name the categories that it holds with benchmarks.categories=[...]"
+        )
