@@ -134,9 +134,9 @@ def test_a_given_file_wins_over_the_model(scored: Score, world: Path, tmp_path: 
 def test_corrected_shows_the_detector_red_first(scored: Score, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[torch.Tensor] = []
 
-    def look(self: UniDet, pixels: Sequence[torch.Tensor], frame: tuple[int, int]) -> list[Any]:
+    def look(self: UniDet, frame: tuple[int, int], pixels: Sequence[torch.Tensor]) -> list[Any]:
         shown.append(pixels[0])
-        return looked(self, pixels, frame)
+        return looked(self, frame, pixels)
 
     looked = UniDet._look
     monkeypatch.setattr(UniDet, "_look", look)
