@@ -5,18 +5,17 @@ Shape suffixes: B pictures, T tokens, Q boxes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
 
-from harness.experts.phrases import Request, best, requests_of
-from harness.experts.pretrained import Pretrained, blocks, check_share, read_serving
-from harness.types import Box, Detection
+from harness.experts.phrases import PhraseGrounder, Request, best, requests_of
+from harness.experts.pretrained import blocks
+from harness.types import Detection
 
-WHERE = "phrase_grounder"
 SEPARATORS = ("[CLS]", "[SEP]", ".", "?")  # the model takes phrases apart at these ids
 
 
@@ -27,41 +26,11 @@ class _Caption(NamedTuple):
     spans: dict[str, slice]
 
 
-class GroundingDino:
+class GroundingDino(PhraseGrounder):
     """Boxes of a name by the mean, over the name's tokens, of each token's probability.
 
     The names of one picture are asked in one caption, `red apple. dog.`; a name of no readable token is nowhere.
-
-    Args:
-        model: hub id or folder of a Grounding DINO in transformers' layout.
-        threshold: boxes that do not score more are left out.
-        overlap: IoU above which two boxes of one name are one thing.
-        dtype: float32, bfloat16 or float16.
-        serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
-        where: the configuration node that these settings stand in, for messages.
     """
-
-    def __init__(self, *, model: str, threshold: float, overlap: float, dtype: str, serving: Mapping[str, Any], where: str = WHERE) -> None:
-        device, self._batch = read_serving(where, serving)
-        self.name = model
-        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
-        self._limits = {name: check_share(where, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
-
-    def missing(self) -> list[str]:
-        """That the model is neither a folder here nor in the hub's cache."""
-        return self._pretrained.missing()
-
-    def load(self) -> None:
-        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
-
-        Raises:
-            ValueError: they are not there, or another model's; says what to do.
-        """
-        _ = self._processor  # checked against the model, which is read first
-
-    def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """Boxes on 0..1000 by falling confidence; [] if absent."""
-        return [[one.box for one in own] for own in self.find(images, names)]
 
     def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
         """The same with their scores, labelled by the name asked for."""

@@ -12,27 +12,22 @@ from typing import Any
 
 from PIL.Image import Image
 
-from harness.experts.phrases import Request, best, requests_of
-from harness.experts.pretrained import Pretrained, blocks, check_share, read_serving
-from harness.types import Box, Detection
+from harness.experts.phrases import WHERE, PhraseGrounder, Request, best, requests_of
+from harness.experts.pretrained import blocks
+from harness.types import Detection
 
-WHERE = "phrase_grounder"
 LONGEST = 16  # tokens of a query; the model has no more positions
 
 
-class Owlv2:
+class Owlv2(PhraseGrounder):
     """Boxes of a name by the probability of its query.
 
     Pictures asked for equally many names go in one batch: the model scores padding queries like any other.
 
     Args:
-        model: hub id or folder of an OWLv2 in transformers' layout.
         query: what is asked, with `{}` where the name goes; cut to 16 tokens.
-        threshold: boxes that do not score more are left out.
-        overlap: IoU above which two boxes of one name are one thing.
-        dtype: float32, bfloat16 or float16.
-        serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
-        where: the configuration node that these settings stand in, for messages.
+
+    The others are those of `PhraseGrounder`.
     """
 
     def __init__(
@@ -46,29 +41,10 @@ class Owlv2:
         serving: Mapping[str, Any],
         where: str = WHERE,
     ) -> None:
-        device, self._batch = read_serving(where, serving)
-        self.name = model
-        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        super().__init__(model=model, threshold=threshold, overlap=overlap, dtype=dtype, serving=serving, where=where)
         if query.count("{}") != 1:
             raise ValueError(f"{where}.query={query!r}: write {{}} once, where the name goes")
         self._query = query
-        self._limits = {name: check_share(where, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
-
-    def missing(self) -> list[str]:
-        """That the model is neither a folder here nor in the hub's cache."""
-        return self._pretrained.missing()
-
-    def load(self) -> None:
-        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
-
-        Raises:
-            ValueError: they are not there, or another model's; says what to do.
-        """
-        _ = self._processor  # checked against the model, which is read first
-
-    def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """Boxes on 0..1000 by falling confidence; [] if absent."""
-        return [[one.box for one in own] for own in self.find(images, names)]
 
     def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
         """The same with their scores, labelled by the name asked for."""

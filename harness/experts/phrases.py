@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL.Image import Image
 
+from harness.experts.pretrained import Pretrained, check_share, read_serving
 from harness.types import CANVAS, Box, Detection
+
+WHERE = "phrase_grounder"
+
+
+class PhraseGrounder(ABC):
+    """A detector that finds what it is asked for by name: settings and answers, without the model.
+
+    Args:
+        model: hub id or folder of the model in transformers' layout.
+        threshold: boxes that do not score more are left out.
+        overlap: IoU above which two boxes of one name are one thing.
+        dtype: float32, bfloat16 or float16.
+        serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
+        where: the configuration node that these settings stand in, for messages.
+    """
+
+    _processor: Any
+
+    def __init__(self, *, model: str, threshold: float, overlap: float, dtype: str, serving: Mapping[str, Any], where: str = WHERE) -> None:
+        device, self._batch = read_serving(where, serving)
+        self.name = model
+        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        self._limits = {name: check_share(where, name, value) for name, value in (("threshold", threshold), ("overlap", overlap))}
+
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache."""
+        return self._pretrained.missing()
+
+    def load(self) -> None:
+        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
+
+        Raises:
+            ValueError: they are not there, or another model's; says what to do.
+        """
+        _ = self._processor  # checked against the model, which is read first
+
+    def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
+        """Boxes on 0..1000 by falling confidence; [] if absent."""
+        return [[one.box for one in own] for own in self.find(images, names)]
+
+    @abstractmethod
+    def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
+        """The same with their scores, labelled by the name asked for."""
 
 
 @dataclass(frozen=True)
