@@ -149,7 +149,7 @@ def made(request: Request) -> Scored:
     """Scores the pictures, in the cache of stages."""
     chosen = command.choose(request.words)
     with job_environment(chosen.threads):
-        folder = command.obtain(chosen.cell.stages[-1], chosen.store)
+        folder = command.obtain(chosen.scores, chosen.store)
     samples = SampleFolder(chosen.store.folder(chosen.samples))
     drawn = samples.rows()
     found = [
