@@ -25,7 +25,7 @@ from harness.types import Plan, Prompt, Sample, Tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ["--config-dir", str(ROOT / "tests" / "toy"), "benchmarks=measured", "rewards=toy"]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,15 +18,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0  # a test waits for states; this only ends one that will never come
 
 
 @dataclass
 class Sweeps:
-    """Sweeps that share one outputs folder."""
+    """Sweeps that share one outputs folder; training waits after its step while the file `hold` exists."""
 
     outputs: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def hold(self) -> Path:
+        return self.outputs.with_name("hold")
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
@@ -33,6 +38,7 @@ class Sweeps:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
+            env={**os.environ, "TOY_HOLD": str(self.hold)},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from harness.launch import ranks
 from harness.types import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 ALONE = """
 import sys; from pathlib import Path
 sys.path[:0] = [{root!r}, {mini!r}]

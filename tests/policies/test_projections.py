@@ -11,11 +11,28 @@ from policies.janus import projections
 from policies.janus.projections import Projection, merged_weight
 
 
-@pytest.fixture(params=["packed", "plain"])
+class WithoutBfloat16:
+    """oneDNN's operators as a processor without AVX512 has them: float32 alone."""
+
+    def __init__(self, operators) -> None:
+        self._linear_pointwise, self._reorder_linear_weight = operators._linear_pointwise, self._reorder
+        self._original = operators._reorder_linear_weight
+
+    def _is_mkldnn_bf16_supported(self) -> bool:
+        return False
+
+    def _reorder(self, weight: torch.Tensor) -> torch.Tensor:
+        assert weight.dtype == torch.float32, "bf16 path needs the cpu support avx_ne_convert or avx512bw"
+        return self._original(weight)
+
+
+@pytest.fixture(params=["packed", "packed without AVX512", "plain"])
 def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN's layout, and without it, as on a machine that has none."""
+    """With oneDNN's layout, on a processor without AVX512, and without the layout, as on a machine that has none."""
     if request.param == "plain":
         monkeypatch.setattr(projections, "_pack", lambda weights: None)
+    if request.param == "packed without AVX512":
+        monkeypatch.setattr(torch.ops, "mkldnn", WithoutBfloat16(torch.ops.mkldnn))
 
 
 @pytest.mark.parametrize("biases", [(False, False), (True, True), (False, True)])

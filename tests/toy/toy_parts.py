@@ -48,6 +48,8 @@ class ToyPolicy:
 class ToyTrainer:
     """Two stages: `warm` is the same for all cells, `climb` moves the weight by the reward, slowly, with checkpoints.
 
+    While the file that the environment variable TOY_HOLD names exists, training waits after its step.
+
     Args:
         fault: `raise`, or `kill-once` (the process kills itself half-way, the first time), at `climb`.
     """
@@ -161,6 +163,9 @@ def train(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
         time.sleep(settings["pause_s"])
         step, weight = step + 1, weight + settings["gain"] / settings["steps"] + settings["seed"] * 1e-4
         work.progress(step, settings["steps"], {"reward": round(weight, 6)})
+        while os.environ.get("TOY_HOLD") and Path(os.environ["TOY_HOLD"]).exists():
+            time.sleep(0.02)
+            work.progress(step, settings["steps"])
         if step % 2 == 0:
             temporary = work.folder / "state.new"
             temporary.write_text(json.dumps([step, weight]))
