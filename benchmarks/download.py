@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from benchmarks.whole_file import writing
+from harness.files import writing
 
 if TYPE_CHECKING:
     import httpx2
@@ -93,9 +93,13 @@ def _get(client: httpx2.Client, address: str, source: Source) -> bytes:
     try:
         return client.get(address).raise_for_status().content
     except httpx2.HTTPStatusError as error:
-        raise ValueError(f"{address} answers {error.response.status_code} {error.response.reason_phrase}. {source.advice}") from error
+        raise ValueError(
+            f"{address} answers {error.response.status_code} {error.response.reason_phrase}. {source.advice}"
+        ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise ValueError(f"{address} cannot be fetched: {error or type(error).__name__}. {source.advice}") from error
+        raise ValueError(
+            f"{address} cannot be fetched: {error or type(error).__name__}. {source.advice}"
+        ) from error
 
 
 def _write_checked(file: Path, content: bytes, check: Check, source: Source) -> None:

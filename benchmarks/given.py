@@ -29,7 +29,12 @@ class GivenRows(Generic[Key, Content]):
         called: the image of a key, for messages.
     """
 
-    def __init__(self, file: Path, read: Callable[[Mapping[str, Any]], tuple[Key, Content]], called: Callable[[Key], str]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        read: Callable[[Mapping[str, Any]], tuple[Key, Content]],
+        called: Callable[[Key], str],
+    ) -> None:
         self._file, self._read_row, self._called = file, read, called
 
     def load(self) -> None:
@@ -65,7 +70,9 @@ class GivenRows(Generic[Key, Content]):
                 if line.strip():
                     key = self._checked(number, line)
                     if key in places:
-                        raise ValueError(f"line {number} of {self._file} is the second row of {self._called(key)}: keep one")
+                        raise ValueError(
+                            f"line {number} of {self._file} is the second row of {self._called(key)}: keep one"
+                        )
                     places[key] = start
                 start += len(line)
         return places
@@ -116,10 +123,19 @@ def _check_boxes(found: Detections) -> None:
         raise ValueError("each box must be x1, y1, x2, y2")
     width, height = found.frame
     x1, y1, x2, y2 = np.asarray(found.boxes, dtype=np.float64).reshape(-1, 4).T
-    fine = (x1 >= -SLACK) & (x1 < x2) & (x2 <= width + SLACK) & (y1 >= -SLACK) & (y1 < y2) & (y2 <= height + SLACK)
+    fine = (
+        (x1 >= -SLACK)
+        & (x1 < x2)
+        & (x2 <= width + SLACK)
+        & (y1 >= -SLACK)
+        & (y1 < y2)
+        & (y2 <= height + SLACK)
+    )
     if not fine.all():  # what is not finite is not fine either
         box = list(found.boxes[int(np.argmin(fine))])
-        raise ValueError(f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of {by(found.frame)}")
+        raise ValueError(
+            f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of {by(found.frame)}"
+        )
 
 
 def mirror(found: Found) -> Found:

@@ -17,15 +17,17 @@ from typing import Any
 
 from hydra.utils import get_object
 
-from harness import command, groups, provenance
-from harness.arguments import UsageError, known
+from harness import command
 from harness.command import Choice
-from harness.components import make
+from harness.composition import groups
+from harness.composition.arguments import UsageError, known
+from harness.composition.components import make
 from harness.launch.cluster import job_environment
 from harness.protocols import Race, Sampling
-from harness.reward import RewardFunction, used_components
+from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
-from harness.stages import load_program, peak_memory_mb, reset_peak_memory
+from harness.stages import provenance
+from harness.stages.store import load_program, peak_memory_mb, reset_peak_memory
 from harness.types import Prompt, Sample, Stage
 
 REPEATS = 5
@@ -59,7 +61,9 @@ class Figure:
         middle = statistics.median(self.seconds)
         rate = _rate(self.amount * self.per_s, middle)
         spread = f"{middle:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {len(self.seconds)} repeats)"
-        return f"{self.name:<16} {rate:>8,.{0 if rate >= 100 else 2}f} {self.unit:<9}  {spread}; {self.setting}"
+        return (
+            f"{self.name:<16} {rate:>8,.{0 if rate >= 100 else 2}f} {self.unit:<9}  {spread}; {self.setting}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +84,9 @@ def bench(words: list[str]) -> None:
 
 def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The benches that are named first (all if none is), and the other words."""
-    count = next((at for at, word in enumerate(words) if "=" in word or word.startswith(("-", "~"))), len(words))
+    count = next(
+        (at for at, word in enumerate(words) if "=" in word or word.startswith(("-", "~"))), len(words)
+    )
     for name in words[:count]:
         if name not in BENCHES:
             raise UsageError(known("bench", name, BENCHES))
@@ -98,11 +104,17 @@ def rollout(chosen: Choice) -> list[Figure]:
     seconds = _timed(whole)
     image_seconds = _timed(lambda: policy.rollout(prompts, seeds, replace(sampling, max_chain_tokens=1)))
     image_middle = statistics.median(image_seconds)
-    chain, image = (sum(len(getattr(sample.tokens, part)) for sample in samples) for part in ("chain", "image"))
+    chain, image = (
+        sum(len(getattr(sample.tokens, part)) for sample in samples) for part in ("chain", "image")
+    )
     batch = f"batch {len(prompts)}"
     return [
         Figure(
-            name="rollout", amount=chain + image, unit="tokens/s", seconds=seconds, setting=f"{batch}, {chain} chain + {image} image tokens"
+            name="rollout",
+            amount=chain + image,
+            unit="tokens/s",
+            seconds=seconds,
+            setting=f"{batch}, {chain} chain + {image} image tokens",
         ),
         Figure(
             name="rollout, chains",
@@ -111,7 +123,13 @@ def rollout(chosen: Choice) -> list[Figure]:
             seconds=[max(one - image_middle, 0.0) for one in seconds],
             setting=f"{batch}, whole rollouts less the image phase",
         ),
-        Figure(name="rollout, images", amount=image, unit="tokens/s", seconds=image_seconds, setting=f"{batch}, chains cut to one token"),
+        Figure(
+            name="rollout, images",
+            amount=image,
+            unit="tokens/s",
+            seconds=image_seconds,
+            setting=f"{batch}, chains cut to one token",
+        ),
     ]
 
 
@@ -133,13 +151,26 @@ class Lap:
         whole = f"{speed:>7,.{0 if speed >= 100 else 3}f} {race.unit}/s"
         ratio = f"  {_rate(self.first_s, total):.2f} x {systems[0]}" if len(systems) > 1 else ""
         time_s = f"{total:.{1 if total >= 10 else 2}f} s"
-        floor = "" if self.floor_s is None else f", {100 * _rate(self.floor_s, total):.0f} % of what the device allows"
-        return "; ".join(filter(None, [f"{name} {whole}{ratio}", self._rates(), f"{time_s}{floor}", f"peak {self.peak_mb:,.0f} MB"]))
+        floor = (
+            ""
+            if self.floor_s is None
+            else f", {100 * _rate(self.floor_s, total):.0f} % of what the device allows"
+        )
+        return "; ".join(
+            filter(
+                None,
+                [f"{name} {whole}{ratio}", self._rates(), f"{time_s}{floor}", f"peak {self.peak_mb:,.0f} MB"],
+            )
+        )
 
     def _rates(self) -> str:
         """What each phase made a second."""
         unit, counts = self.race.count_unit, self.race.counts
-        rates = {phase: f"{_rate(counts[phase], seconds):,.0f} {unit}/s" for phase, seconds in self.seconds.items() if phase in counts}
+        rates = {
+            phase: f"{_rate(counts[phase], seconds):,.0f} {unit}/s"
+            for phase, seconds in self.seconds.items()
+            if phase in counts
+        }
         return ", ".join(rate if phase == unit else f"{phase} {rate}" for phase, rate in rates.items())
 
 
@@ -155,7 +186,9 @@ def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
             memory = _Peak()
             seconds = run()
             first_s = first_s or sum(seconds.values())
-            yield Lap(race=race, system=name, seconds=seconds, peak_mb=memory.mb(), first_s=first_s, floor_s=floor_s)
+            yield Lap(
+                race=race, system=name, seconds=seconds, peak_mb=memory.mb(), first_s=first_s, floor_s=floor_s
+            )
 
 
 def rollout_races(chosen: Choice) -> Iterable[Race]:
@@ -195,13 +228,24 @@ def grpo(chosen: Choice) -> list[Figure]:
         with suppress(_Enough):
             load_program(stage.program)(work, dict(stage.settings), inputs)
     if not work.seconds:
-        raise UsageError(f"the stage {stage.name} has too few steps to be timed: raise {stage.name}.steps to at least 2")
+        raise UsageError(
+            f"the stage {stage.name} has too few steps to be timed: raise {stage.name}.steps to at least 2"
+        )
     numbers = stage.settings.get(stage.name, {})
     batch = ", ".join(
-        f"{name} {numbers[name]}" for name in ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch") if name in numbers
+        f"{name} {numbers[name]}"
+        for name in ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch")
+        if name in numbers
     )
     return [
-        Figure(name=stage.name, amount=1, unit="steps/min", seconds=work.seconds, setting=batch or "batch as the trainer has it", per_s=60)
+        Figure(
+            name=stage.name,
+            amount=1,
+            unit="steps/min",
+            seconds=work.seconds,
+            setting=batch or "batch as the trainer has it",
+            per_s=60,
+        )
     ]
 
 
@@ -213,7 +257,13 @@ def score(chosen: Choice) -> list[Figure]:
     rewards = RewardFunction(**make(used_components(chosen.cell.config["rewards"])))
     setting = f"batch {len(samples)}"
     return [
-        Figure(name="score", amount=len(samples), unit="images/s", seconds=_timed(lambda: benchmark.score(samples)), setting=setting),
+        Figure(
+            name="score",
+            amount=len(samples),
+            unit="images/s",
+            seconds=_timed(lambda: benchmark.score(samples)),
+            setting=setting,
+        ),
         Figure(
             name="reward",
             amount=len(samples),
@@ -240,7 +290,9 @@ class _Stopwatch:
         self.seconds: list[float] = []
         self._last: float | None = None
 
-    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None) -> None:
+    def progress(
+        self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None
+    ) -> None:
         now = time.perf_counter()
         if self._last is not None:
             self.seconds.append(now - self._last)
@@ -257,7 +309,9 @@ def _ready(chosen: Choice) -> tuple[Any, list[Prompt], list[int], Sampling]:
     size, every = evaluation["batch_size"], make(settings["benchmark"]).prompts(evaluation["split"])
     prompts = every[:: max(1, len(every) // size)][:size]  # of all categories
     if not prompts:
-        raise UsageError(f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split")
+        raise UsageError(
+            f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split"
+        )
     sampling = Sampling(**evaluation["rollout"])
     seeds = of_batch((derive(settings["seed"], "bench", prompt.id) for prompt in prompts), sampling.random)
     return make(settings["policy"]).load(checkpoint), prompts, seeds, sampling
@@ -283,7 +337,11 @@ def _rate(amount: float, seconds: float) -> float:
 
 def _machine(chosen: Choice, *, precision: bool = True) -> str:
     threads = f"{chosen.threads} thread{'s' if chosen.threads > 1 else ''}"
-    products = f", precision {chosen.cell.config['policies'].get('precision', 'of the checkpoint')}" if precision else ""
+    products = (
+        f", precision {chosen.cell.config['policies'].get('precision', 'of the checkpoint')}"
+        if precision
+        else ""
+    )
     torch = provenance.versions().get("torch", "not there")
     return f"{threads}{products}; {provenance.hardware()}, torch {torch}"
 

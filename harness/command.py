@@ -19,13 +19,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import groups, locks
-from harness.arguments import UsageError, explain, prepare, quote
-from harness.cell import missing
-from harness.launch.table import duration, line
-from harness.progress import Status
-from harness.stages import StageStore, StorageError, storage_advice
-from harness.study import expand, plan, settings_of
+from harness.composition import groups
+from harness.composition.arguments import UsageError, explain, prepare, quote
+from harness.launch.board import duration, line
+from harness.stages import locks
+from harness.stages.status import Status
+from harness.stages.store import StageStore, StorageError, storage_advice
+from harness.study.cell import missing
+from harness.study.planning import expand, plan, settings_of
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
@@ -75,9 +76,15 @@ def run(program: Callable[[list[str]], None], words: Sequence[str], usage: str) 
         0 done, 1 something could not be made or written, 2 a mistake in the command, 130 interrupted.
     """
     if set(HELP) & set(words):
-        print(usage + "\nGroups (GROUP=NAME)\n" + "\n".join(f"  {group}: {', '.join(names)}" for group, names in groups.options().items()))
+        print(
+            usage
+            + "\nGroups (GROUP=NAME)\n"
+            + "\n".join(f"  {group}: {', '.join(names)}" for group, names in groups.options().items())
+        )
         return 0
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws one for every checkpoint it reads
+    os.environ.setdefault(
+        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+    )  # transformers draws one for every checkpoint it reads
     try:
         program(list(words))
     except KeyboardInterrupt:
@@ -128,7 +135,10 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
         UsageError: as `choose`.
     """
     with _cell(words) as (config, line):
-        return {**settings_of(config, GlobalHydra.instance().config_loader(), line), "resources": _resources(config)}
+        return {
+            **settings_of(config, GlobalHydra.instance().config_loader(), line),
+            "resources": _resources(config),
+        }
 
 
 @contextmanager
@@ -137,7 +147,9 @@ def _cell(words: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
     arguments, folder = without_flags(prepare(words))
     for override in OverridesParser.create().parse_overrides(arguments):
         if override.is_sweep_override():
-            raise UsageError(f"{override.input_line} gives several values, and this command uses one policy: give one value")
+            raise UsageError(
+                f"{override.input_line} gives several values, and this command uses one policy: give one value"
+            )
     search = [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
         config = compose("config", [*search, *arguments], return_hydra_config=True)
@@ -145,7 +157,9 @@ def _cell(words: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
             arguments.append(f"arms={config.study.full}")
         lines = expand(config, arguments)
         if len(lines) != 1:
-            raise UsageError(f"these are {len(lines)} cells, and this command uses one policy: choose it with arms=NAME and seed=NUMBER")
+            raise UsageError(
+                f"these are {len(lines)} cells, and this command uses one policy: choose it with arms=NAME and seed=NUMBER"
+            )
         yield config, lines[0]
 
 
@@ -173,7 +187,7 @@ def obtain(stage: Stage, store: StageStore) -> Path:
 
 
 class Lines:
-    """A `harness.stages.Reporter` that writes lines to stderr."""
+    """A `harness.stages.store.Reporter` that writes lines to stderr."""
 
     def __init__(self) -> None:
         self._waits: Stage | None = None
@@ -184,7 +198,9 @@ class Lines:
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
         if self._waits is not stage:
             self._waits = stage
-            print(f"{stage.name} is being made by {owner or 'another process'}: waiting for it", file=sys.stderr)
+            print(
+                f"{stage.name} is being made by {owner or 'another process'}: waiting for it", file=sys.stderr
+            )
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
         now = time.monotonic()
@@ -194,16 +210,23 @@ class Lines:
         elif now - self._said >= LINE_EVERY_S or step == total:
             self._said = now
             eta_s = (now - self._began) / (step - self._first) * (total - step)
-            status = Status(state="running", step=step, total=total, reward=metrics.get("reward"), eta_s=eta_s)
+            status = Status(
+                state="running", step=step, total=total, reward=metrics.get("reward"), eta_s=eta_s
+            )
             print(line(self._name, status), file=sys.stderr, flush=True)
 
 
 def _expected(stage: Stage, store: StageStore) -> str:
     """How long the most similar stage of that name took that is there."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in store.root.glob(f"{stage.name}-*/stage.json")]
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in store.root.glob(f"{stage.name}-*/stage.json")
+    ]
     if not found:
         return "none was made here yet: minutes with preset=miniature, far more with a large model"
-    alike = max(found, key=lambda facts: sum(facts["settings"].get(name) == value for name, value in stage.settings.items()))
+    alike = max(
+        found,
+        key=lambda facts: sum(facts["settings"].get(name) == value for name, value in stage.settings.items()),
+    )
     return f"about {duration(alike['seconds'])}, as a similar one took"
 
 
@@ -217,11 +240,15 @@ def without_flags(words: Sequence[str]) -> tuple[list[str], Path | None]:
         if flag in CONFIG_DIR:
             folder = Path(value if equals else next(rest, ""))
             if not folder.is_dir():
-                raise UsageError(f"--config-dir {folder}: there is no such folder. Give one that holds rewards/NAME.yaml or the like")
+                raise UsageError(
+                    f"--config-dir {folder}: there is no such folder. Give one that holds rewards/NAME.yaml or the like"
+                )
         elif word.startswith("-") and flag != "--multirun":
             raise UsageError(f"unknown flag {word!r}. Known: --config-dir FOLDER, --help")
         elif not word.startswith("-"):
             if not equals and not word.startswith("~"):
-                raise UsageError(f'{word!r} is not KEY=VALUE: a text of several words needs quotes around the whole, "KEY=SEVERAL WORDS"')
+                raise UsageError(
+                    f'{word!r} is not KEY=VALUE: a text of several words needs quotes around the whole, "KEY=SEVERAL WORDS"'
+                )
             arguments.append(word)
     return arguments, folder

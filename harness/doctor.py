@@ -20,12 +20,14 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
-from harness import command, memory, provenance, sources
+from harness import command
 from harness.command import Choice
-from harness.components import make
+from harness.composition.components import make
 from harness.launch.local import available_cores
-from harness.locks import is_held, owner_of
-from harness.memory import StageMemory, gigabytes
+from harness.stages import provenance, sources
+from harness.stages.locks import is_held, owner_of
+from harness.study import memory
+from harness.study.memory import StageMemory, gigabytes
 from harness.types import Stage
 
 USAGE = """\
@@ -48,7 +50,13 @@ def doctor(words: list[str]) -> None:
     console = Console(soft_wrap=True)
     settings = command.settings(words)
     console.print("[bold]Settings[/bold]")
-    console.print(Syntax(yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True), "yaml", background_color="default"))
+    console.print(
+        Syntax(
+            yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True),
+            "yaml",
+            background_color="default",
+        )
+    )
     console.print("[bold]This machine[/bold]")
     for line in machine(settings["resources"]):
         console.print(f"  {escape(line)}")
@@ -85,12 +93,18 @@ def _state(chosen: Choice, stage: Stage, folder: Path) -> str:
 
 def _estimate(chosen: Choice, stage: Stage, gpu_gb: float | None) -> StageMemory | None:
     processes = chosen.resources["processes"]
-    return memory.estimate(stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu_gb is not None)
+    return memory.estimate(
+        stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu_gb is not None
+    )
 
 
 def parts(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
     """What each process of every stage needs, part by part; phases come one after the other."""
-    where = f"a GPU has {gpu_gb:.0f} GB" if gpu_gb is not None else "on CPUs, as no GPU is known (resources.gpu_memory_gb=N)"
+    where = (
+        f"a GPU has {gpu_gb:.0f} GB"
+        if gpu_gb is not None
+        else "on CPUs, as no GPU is known (resources.gpu_memory_gb=N)"
+    )
     shown = Table(title=f"Memory of each process, estimated; {where}", title_justify="left")
     for head in ("stage", "when", "part", "needs"):
         shown.add_column(head, justify="right" if head == "needs" else "left")
@@ -98,13 +112,21 @@ def parts(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
         for when, group in (("always", one.resident), *one.phases.items()):
             for part in group:
                 shown.add_row(one.stage, when, part.name, gigabytes(part.bytes))
-        shown.add_row(one.stage, f"[bold]at most[/bold], in {one.worst}", "", f"[bold]{gigabytes(one.peak)}[/bold]", end_section=True)
+        shown.add_row(
+            one.stage,
+            f"[bold]at most[/bold], in {one.worst}",
+            "",
+            f"[bold]{gigabytes(one.peak)}[/bold]",
+            end_section=True,
+        )
     return shown
 
 
 def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator[str]:
     """A stage whose memory is not there: of the GPU, or of this machine."""
-    room, place = (gpu_gb, "a GPU") if gpu_gb is not None else (provenance.memory_gb(), "this machine's memory")
+    room, place = (
+        (gpu_gb, "a GPU") if gpu_gb is not None else (provenance.memory_gb(), "this machine's memory")
+    )
     if room is not None:
         yield from (reason for one in estimates if (reason := memory.misfit(one, room, place)))
 
@@ -119,13 +141,17 @@ def _lacks(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         target = value.get("_target_")
         absent = sorted(_absent_packages(target)) if isinstance(target, str) else []
-        yield from (f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent)
+        yield from (
+            f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent
+        )
         component: Any = make(dict(value)) if isinstance(target, str) and not absent else None
         if hasattr(component, "missing"):
             yield from component.missing()
             return
         if isinstance(target, str) and "url" not in (value.get("serving") or {}):
-            yield from (_not_cached(name, value[name]) for name in HUB_SETTINGS if _to_be_fetched(value.get(name)))
+            yield from (
+                _not_cached(name, value[name]) for name in HUB_SETTINGS if _to_be_fetched(value.get(name))
+            )
         value = list(value.values())
     if isinstance(value, list | tuple):
         for inner in value:

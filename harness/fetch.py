@@ -13,9 +13,11 @@ from pathlib import Path
 
 from hydra.utils import get_method
 
-from harness import command, groups, places
-from harness.arguments import UsageError, known
-from harness.stages import StorageError
+from harness import command
+from harness.composition import groups
+from harness.composition.arguments import UsageError, known
+from harness.files import cache
+from harness.stages.store import StorageError
 
 USAGE = """\
 Fetches what a benchmark needs and may be no part of this project.
@@ -50,13 +52,18 @@ def fetch(words: list[str]) -> None:
     taken, names = command.take(words, ("to",))
     there = offers()
     if not names and not taken:
-        print("\n".join(_line(name, offer) for name, offer in there.items()) or "no benchmark has anything to fetch")
+        print(
+            "\n".join(_line(name, offer) for name, offer in there.items())
+            or "no benchmark has anything to fetch"
+        )
         return
     if len(names) != 1 or taken.get("to") == "":
-        raise UsageError(f"{' '.join(words)!r} cannot be read: write NAME, or NAME to=PLACE. NAME is one of {', '.join(there)}")
+        raise UsageError(
+            f"{' '.join(words)!r} cannot be read: write NAME, or NAME to=PLACE. NAME is one of {', '.join(there)}"
+        )
     if names[0] not in there:
         raise UsageError(known("thing to fetch", names[0], there))
-    place = Path(taken["to"]).expanduser() if taken else places.cache(names[0])
+    place = Path(taken["to"]).expanduser() if taken else cache(names[0])
     try:
         get_method(there[names[0]].program)(place)
     except OSError as error:
@@ -78,13 +85,15 @@ def offers() -> dict[str, Offer]:
         for name, program in fetches.items():
             earlier = found.get(name, Offer(options=(), program=program))
             if earlier.program != program:
-                raise ValueError(f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, in two ways: rename one")
+                raise ValueError(
+                    f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, in two ways: rename one"
+                )
             found[name] = Offer(options=(*earlier.options, option), program=program)
     return dict(sorted(found.items()))
 
 
 def _line(name: str, offer: Offer) -> str:
-    place = places.cache(name)
+    place = cache(name)
     state = "there" if place.exists() else "not there"
     return f"{name:<16} {state:<9}  {place}  (benchmarks={', '.join(offer.options)})"
 

@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import command, locks
-from harness.arguments import UsageError
-from harness.components import make
+from harness import command
+from harness.chain import draw_overlay
+from harness.composition.arguments import UsageError
+from harness.composition.components import make
 from harness.launch.cluster import job_environment
-from harness.plan import draw_overlay
 from harness.protocols import Sampling
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
-from harness.stages import StorageError
+from harness.stages import locks
+from harness.stages.store import StorageError
 from harness.types import Prompt, Sample, Stage
 
 USAGE = """\
@@ -72,14 +73,20 @@ def read_request(taken: dict[str, str]) -> Request:
     text, count, out = taken.get("prompt"), taken.get("n", "1"), taken.get("out", "generated")
     if text is None or not text.strip():
         problem = "no prompt is given" if text is None else f"the prompt is empty: {text!r}"
-        raise UsageError(f'{problem}. Write it with quotes around the whole: "prompt=a red circle on the left of a blue square"')
+        raise UsageError(
+            f'{problem}. Write it with quotes around the whole: "prompt=a red circle on the left of a blue square"'
+        )
     if any(unicodedata.category(char) in ("Cc", "Cs") and not char.isspace() for char in text):
-        raise UsageError(f"the prompt holds characters that are no text: {text!r}. Give it in UTF-8 and without control characters")
+        raise UsageError(
+            f"the prompt holds characters that are no text: {text!r}. Give it in UTF-8 and without control characters"
+        )
     if not count.isascii() or not count.isdecimal() or int(count) < 1:
         raise UsageError(f"n={count}: give a whole number from 1")
     if not out:
         raise UsageError("out= is empty: give a folder")
-    return Request(prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=Path(out))
+    return Request(
+        prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=Path(out)
+    )
 
 
 @contextmanager
@@ -111,20 +118,23 @@ def write(sample: Sample, out: Path) -> list[Path]:
         index = len(folder.rows())
         folder.keep(index)
         image, overlay, chain = (
-            out / f"{kind}/{index:05d}.{end}" for kind, end in (("images", "png"), ("plans", "png"), ("chains", "txt"))
+            out / f"{kind}/{index:05d}.{end}"
+            for kind, end in (("images", "png"), ("plans", "png"), ("chains", "txt"))
         )
         for path in (overlay, chain):
             path.parent.mkdir(exist_ok=True)
-        draw_overlay(sample.image, sample.plan).save(overlay)
-        chain.write_text(sample.plan.text + "\n", encoding="utf-8")
+        draw_overlay(sample.image, sample.chain).save(overlay)
+        chain.write_text(sample.chain.text + "\n", encoding="utf-8")
         folder.append(index, [sample])
     return [image, overlay, chain]
 
 
 def show(number: str, sample: Sample, paths: list[Path]) -> None:
-    chain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in sample.plan.text)  # a sampled ESC moves no cursor
+    chain = "".join(
+        char if char.isprintable() else ascii(char)[1:-1] for char in sample.chain.text
+    )  # a sampled ESC moves no cursor
     print(f"{number}  {chain}")
-    print(f"  faults  {'; '.join(sample.plan.faults) or 'none'}")
+    print(f"  faults  {'; '.join(sample.chain.faults) or 'none'}")
     for name, path in zip(("image", "plan", "chain"), paths, strict=True):
         print(f"  {name:<7} {path}")
 

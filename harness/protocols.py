@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from harness.types import Answer, Box, Detection, Detections, Metric, Prompt, Question, Record, Sample, Score, Stage, Tokens
+from harness.types import (
+    Answer,
+    Box,
+    Detection,
+    Detections,
+    Metric,
+    Prompt,
+    Question,
+    Record,
+    Sample,
+    Score,
+    Stage,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +56,9 @@ class Sampling:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"rollout.{name}={getattr(self, name)}: give a number from 0 (greedy)")
         if self.max_chain_tokens < 0:
-            raise ValueError(f"rollout.max_chain_tokens={self.max_chain_tokens}: give a whole number from 0 (no chain)")
+            raise ValueError(
+                f"rollout.max_chain_tokens={self.max_chain_tokens}: give a whole number from 0 (no chain)"
+            )
         if self.random not in ("per_sample", "upstream"):
             raise ValueError(f"rollout.random={self.random!r}: allowed are per_sample and upstream")
 
@@ -70,7 +85,7 @@ class Race:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSizes:
-    """What the memory that a model needs depends on, known before it is loaded (`harness.memory` reckons with it).
+    """What the memory that a model needs depends on, known before it is loaded (`harness.study.memory` reckons with it).
 
     `parameters` counts weights by part; `trained` are the parts that training changes, `drawing` those a
     rollout multiplies by, `cut` those whose layers `Policy.blocks` names. `linears` are the linear layers among the
@@ -133,7 +148,9 @@ class Policy(Protocol):
         """Token ids of training records (images through the image tokenizer)."""
         ...
 
-    def logprobs(self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()) -> TokenLogprobs:
+    def logprobs(
+        self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+    ) -> TokenLogprobs:
         """Teacher-forced log-probs under `sampling`, with gradient where enabled.
 
         `sampling.guidance` > 1 scores image ids under the guided distribution; pass 1 for the conditional
@@ -375,12 +392,14 @@ class Similarity(Protocol):
 
 
 class Workspace(Protocol):
-    """What a stage program is given to work in (made by `harness.stages`)."""
+    """What a stage program is given to work in (made by `harness.stages.store`)."""
 
     folder: Path
     """Where the results go; it survives a kill, so checkpoints for resuming live here too."""
 
-    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None) -> None:
+    def progress(
+        self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None
+    ) -> None:
         """Reports that `step` of `total` is done; `metrics` become one line of `metrics.jsonl`.
 
         A line for a step that is already there replaces it and all later ones (a resumed run).

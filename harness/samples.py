@@ -10,11 +10,17 @@ from typing import Any
 
 from PIL import Image
 
-from harness import plan, rows
+from harness.chain import parse
+from harness.files import read_rows, write_rows
 from harness.types import Prompt, Sample, Tokens
 
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for files that are no whole picture
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # what Pillow raises for files that are no whole picture
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,17 @@ class SampleFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """All complete rows; a line cut off by a kill is left out."""
-        return rows.read(self.index)
+        return read_rows(self.index)
 
     def keep(self, count: int) -> None:
         """Drops every row after the first `count`, and any line that was cut off."""
         partial = self.index.with_suffix(".tmp")
-        rows.write(partial, self.rows()[:count])
+        write_rows(partial, self.rows()[:count])
         partial.replace(self.index)
 
     def append(self, start: int, samples: Sequence[Sample]) -> None:
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
-        rows.write(self.index, [self._row(index, sample) for index, sample in enumerate(samples, start)], "a")
+        write_rows(self.index, [self._row(index, sample) for index, sample in enumerate(samples, start)], "a")
 
     def _row(self, index: int, sample: Sample) -> dict[str, Any]:
         name = f"images/{index:05d}.png"
@@ -55,8 +61,8 @@ class SampleFolder:
             "category": sample.prompt.category,
             "facts": dict(sample.prompt.facts),
             "seed": sample.seed,
-            "chain": sample.plan.text,
-            "faults": list(sample.plan.faults),
+            "chain": sample.chain.text,
+            "faults": list(sample.chain.faults),
             "truncated": sample.tokens.forced_end,
             "image": name,
         }
@@ -72,9 +78,17 @@ class SampleFolder:
             ValueError: the picture cannot be read.
         """
         picture = read_picture(self.folder / row["image"])
-        written = replace(plan.parse(row["chain"]), faults=tuple(row["faults"]))
-        prompt = Prompt(id=row["prompt_id"], text=row["prompt"], category=row["category"], facts=row["facts"], number=row["number"])
-        return Sample(prompt=prompt, plan=written, image=picture, tokens=NO_TOKENS, logprobs=(), seed=row["seed"])
+        written = replace(parse(row["chain"]), faults=tuple(row["faults"]))
+        prompt = Prompt(
+            id=row["prompt_id"],
+            text=row["prompt"],
+            category=row["category"],
+            facts=row["facts"],
+            number=row["number"],
+        )
+        return Sample(
+            prompt=prompt, chain=written, image=picture, tokens=NO_TOKENS, logprobs=(), seed=row["seed"]
+        )
 
 
 def read_picture(path: Path) -> Image.Image:

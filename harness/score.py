@@ -16,17 +16,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from harness import command, rows
-from harness.arguments import UsageError, quote
-from harness.components import make
+from harness import command
+from harness.chain import draw_overlay
+from harness.composition.arguments import UsageError, quote
+from harness.composition.components import make
+from harness.evaluation.score import describe
+from harness.files import read_rows
 from harness.generate import writing
 from harness.launch.cluster import job_environment
-from harness.plan import draw_overlay
+from harness.report.summary import ABOUT, Summary, remarks, summarise, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, read_picture
-from harness.scoring import describe
-from harness.summary import ABOUT, Summary, remarks, summarise, table
-from harness.types import CANVAS, Box, Plan, PlannedObject
+from harness.types import CANVAS, Box, Chain, PlannedObject
 
 EXAMPLE = "python -m harness.score benchmarks=t2i_compbench samples=FOLDER"
 USAGE = f"""\
@@ -47,7 +48,11 @@ KEY=VALUE           as in a sweep: benchmarks.categories=[color,shape], resource
 
 Stopped or killed, the same command goes on where it was.
 """
-SHORT = {"mode": "benchmarks.scoring.mode", "check": "evaluation.check", "allow_partial": "policies.allow_partial"}
+SHORT = {
+    "mode": "benchmarks.scoring.mode",
+    "check": "evaluation.check",
+    "allow_partial": "policies.allow_partial",
+}
 PICTURES = ("policies=images", "trainers=frozen")
 MADE = ("summary.json", "scores.jsonl")  # how an earlier result of this command is known
 IMPORTED = "imported: scored by the official programs, elsewhere"
@@ -118,13 +123,21 @@ def read_request(words: Sequence[str]) -> Request:
     if "draw" in taken and taken["draw"] != "boxes":
         raise UsageError(f"draw={taken['draw']}: allowed is draw=boxes")
     if results and (odd := sorted({"draw", "check", "allow_partial"} & set(taken))):
-        raise UsageError(f"{odd[0]}= needs pictures, and results= has none: leave it out, or give samples=FOLDER")
+        raise UsageError(
+            f"{odd[0]}= needs pictures, and results= has none: leave it out, or give samples=FOLDER"
+        )
     out = taken.get("out", f"scored/{folder.resolve().name}")
     if not out:
         raise UsageError("out= is empty: give a folder")
     short = [f"{SHORT[name]}={text}" for name, text in taken.items() if name in SHORT]
     pictures = [] if results else [*PICTURES, f"policies.folder={quote(str(folder))}"]
-    return Request(folder=folder, results=results, out=Path(out).resolve(), boxes="draw" in taken, words=(*pictures, *rest, *short))
+    return Request(
+        folder=folder,
+        results=results,
+        out=Path(out).resolve(),
+        boxes="draw" in taken,
+        words=(*pictures, *rest, *short),
+    )
 
 
 def check_place(request: Request) -> None:
@@ -139,7 +152,9 @@ def check_place(request: Request) -> None:
         raise UsageError(f"out={out} holds the pictures themselves: name another folder")
     with writing(out):
         if out.exists() and not all((out / name).is_file() for name in MADE) and any(out.iterdir()):
-            raise UsageError(f"out={out} holds other things than a result of harness.score, and is left alone: name another folder")
+            raise UsageError(
+                f"out={out} holds other things than a result of harness.score, and is left alone: name another folder"
+            )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
             return
@@ -153,13 +168,21 @@ def made(request: Request) -> Scored:
     samples = SampleFolder(chosen.store.folder(chosen.samples))
     drawn = samples.rows()
     found = [
-        {**row, "prompt": drawn[row["index"]]["prompt"], "image": str((samples.folder / drawn[row["index"]]["image"]).resolve())}
-        for row in rows.read(folder / "scores.jsonl")
+        {
+            **row,
+            "prompt": drawn[row["index"]]["prompt"],
+            "image": str((samples.folder / drawn[row["index"]]["image"]).resolve()),
+        }
+        for row in read_rows(folder / "scores.jsonl")
     ]
     return Scored(
         rows=found,
         metrics=json.loads((folder / "metric.json").read_text(encoding="utf-8")),
-        origin={"samples": str(request.folder), "stage": folder.name, "benchmark": chosen.cell.config["benchmarks"]},
+        origin={
+            "samples": str(request.folder),
+            "stage": folder.name,
+            "benchmark": chosen.cell.config["benchmarks"],
+        },
         official=folder / "official",
     )
 
@@ -169,12 +192,20 @@ def imported(request: Request, scratch: Path) -> Scored:
     settings = command.settings(request.words)["benchmarks"]
     benchmark = make(settings)
     if not hasattr(benchmark, "read_results"):
-        raise UsageError("results=: this benchmark has no official programs whose files could be read. Give samples=FOLDER")
+        raise UsageError(
+            "results=: this benchmark has no official programs whose files could be read. Give samples=FOLDER"
+        )
     found = [
         {
             "index": index,
             **{"prompt_id": prompt.id, "category": prompt.category, "number": prompt.number, "seed": None},
-            **{"value": judged.value, "unscored": judged.unscored, "evidence": dict(judged.evidence), "prompt": prompt.text, "image": None},
+            **{
+                "value": judged.value,
+                "unscored": judged.unscored,
+                "evidence": dict(judged.evidence),
+                "prompt": prompt.text,
+                "image": None,
+            },
         }
         for index, (prompt, judged) in enumerate(benchmark.read_results(request.folder))
     ]
@@ -195,7 +226,9 @@ def write(scored: Scored, summaries: Sequence[Summary], request: Request) -> Non
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)  # by a kill
     new.mkdir()
-    lines = "".join(f"{json.dumps(row)}\n" for row in scored.rows)  # in ASCII: a picture's name need not be text
+    lines = "".join(
+        f"{json.dumps(row)}\n" for row in scored.rows
+    )  # in ASCII: a picture's name need not be text
     (new / "scores.jsonl").write_text(lines, encoding="ascii")
     shown = table(summaries)
     (new / "summary.csv").write_text(shown.csv(), encoding="utf-8")
@@ -222,17 +255,25 @@ def draw_boxes(found: Iterable[Mapping[str, Any]], folder: Path) -> None:
     for row in found:
         if boxes := row["evidence"].get("boxes"):
             objects = tuple(
-                PlannedObject(name=f"{box['label']} {box['score']:.2f}", box=_on_canvas(box["box"], row["evidence"]["frame"]))
+                PlannedObject(
+                    name=f"{box['label']} {box['score']:.2f}",
+                    box=_on_canvas(box["box"], row["evidence"]["frame"]),
+                )
                 for box in boxes
             )
             with suppress(ValueError):  # a picture that was taken away meanwhile
                 image = read_picture(Path(row["image"])).convert("RGB")
-                draw_overlay(image, Plan(text="", objects=objects, bare_text="")).save(folder / f"{row['index']:05d}.png")
+                draw_overlay(image, Chain(text="", objects=objects, bare_text="")).save(
+                    folder / f"{row['index']:05d}.png"
+                )
 
 
 def _on_canvas(box: Sequence[float], frame: Sequence[int]) -> Box:
     """A box in pixels of a frame, on 0..1000."""
-    x1, y1, x2, y2 = (round(min(max(value * CANVAS / size, 0), CANVAS)) for value, size in zip(box, [*frame, *frame], strict=True))
+    x1, y1, x2, y2 = (
+        round(min(max(value * CANVAS / size, 0), CANVAS))
+        for value, size in zip(box, [*frame, *frame], strict=True)
+    )
     return Box(x1, y1, x2, y2)
 
 

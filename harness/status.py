@@ -10,24 +10,35 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import locks
-from harness.launch.table import line, table
-from harness.progress import Status, is_silent, read_status
-from harness.results import read_plan
+from harness.analysis.results import read_plan
+from harness.launch.board import line, table
+from harness.stages import locks
+from harness.stages.status import Status, is_silent, read_status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the cells; returns 0, 1 where a plan is damaged, or 2 where there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m harness.status", description=__doc__)
     parser.add_argument("study", nargs="?", help="name of a study; all of them if left out")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="the outputs_dir of the study (default: outputs)")
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        default=Path("outputs"),
+        help="the outputs_dir of the study (default: outputs)",
+    )
     given = parser.parse_args(argv)
     studies = sorted(file.parent for file in (given.outputs / "studies").glob("*/plan.json"))
     chosen = [folder for folder in studies if given.study in (None, folder.name)]
     if not chosen:
         asked = f"no study {given.study!r}" if given.study else "no study"
-        known = ", ".join(folder.name for folder in studies) or "none was started yet (python -m harness.sweep ablations=NAME -m)"
-        print(f"error: {asked} under {given.outputs}. Known: {known}. Another outputs_dir is named with --outputs FOLDER", file=sys.stderr)
+        known = (
+            ", ".join(folder.name for folder in studies)
+            or "none was started yet (python -m harness.sweep ablations=NAME -m)"
+        )
+        print(
+            f"error: {asked} under {given.outputs}. Known: {known}. Another outputs_dir is named with --outputs FOLDER",
+            file=sys.stderr,
+        )
         return 2
     damaged = 0
     for folder in chosen:
@@ -44,7 +55,9 @@ def show(folder: Path) -> None:
     done = sum(status.state == "done" for name, status in statuses.items() if not name.startswith("shared "))
     total = sum(not name.startswith("shared ") for name in statuses)
     runner = locks.owner_of(folder / "lock") if locks.is_held(folder / "lock") else None
-    title = f"{folder.name}: {done} of {total} cells done, " + (f"run by {runner}" if runner else "not running")
+    title = f"{folder.name}: {done} of {total} cells done, " + (
+        f"run by {runner}" if runner else "not running"
+    )
     console = Console()
     if console.is_terminal:
         console.print(table(title, statuses))

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.arguments import UsageError, explain, prepare
+from harness.composition.arguments import UsageError, explain, prepare
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name="config")

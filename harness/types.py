@@ -45,7 +45,9 @@ class Box:
 
     def __post_init__(self) -> None:
         if not (0 <= self.x1 <= self.x2 <= CANVAS and 0 <= self.y1 <= self.y2 <= CANVAS):
-            raise ValueError(f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS} with its first corner top left")
+            raise ValueError(
+                f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS} with its first corner top left"
+            )
 
     @property
     def area(self) -> int:
@@ -73,8 +75,8 @@ class PlannedObject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A parsed Generation Chain-of-Thought: see `harness.plan` for the grammar.
+class Chain:
+    """A parsed Generation Chain-of-Thought: see `harness.chain` for the grammar.
 
     `text` is the chain as sampled, `bare_text` the same without tags and boxes (what the semantic
     reward reads), `faults` names everything that is not as the grammar wants it, in order.
@@ -110,7 +112,7 @@ class Sample:
     """
 
     prompt: Prompt
-    plan: Plan
+    chain: Chain
     image: Image
     tokens: Tokens
     logprobs: tuple[float, ...]
@@ -140,7 +142,9 @@ class Score:
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.unscored is not None):
-            raise ValueError(f"a score has a value or a reason why not, got {self.value=} and {self.unscored=}")
+            raise ValueError(
+                f"a score has a value or a reason why not, got {self.value=} and {self.unscored=}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +188,9 @@ class Detections:
 
     def __post_init__(self) -> None:
         if not len(self.labels) == len(self.boxes) == len(self.scores):
-            raise ValueError(f"{len(self.labels)} labels, {len(self.boxes)} boxes and {len(self.scores)} scores: each box has one of both")
+            raise ValueError(
+                f"{len(self.labels)} labels, {len(self.boxes)} boxes and {len(self.scores)} scores: each box has one of both"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +211,7 @@ class Question:
 
     `text` and `images` are all a real model sees: the first `lead` characters of the text, which are
     equal for all questions of a rubric (so that a server computes them once), the images, the rest.
-    `facts` carry the structured truth beside them (`prompt`: Prompt, `plan`: Plan where there is one)
+    `facts` carry the structured truth beside them (`prompt`: Prompt, `chain`: Chain where there is one)
     and only an oracle reads those. `scored` says that a score from 0 to 10 is asked for. `attempt` counts
     how often it was asked before: from 1 on a judge may answer by chance, so that another answer can come.
     """

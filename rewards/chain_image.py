@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.plan import without_control_tokens
+from harness.chain import without_control_tokens
 from harness.protocols import Grounder
-from harness.types import Box, Plan, Sample, Score
+from harness.types import Box, Chain, Sample, Score
 
 _ARTICLES = ("a ", "an ", "the ")
 
@@ -25,36 +25,44 @@ class ChainImage:
         self.grounder = grounder
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        plans = [_boxes_by_name(sample.plan) for sample in samples]
-        asked = [(sample.image, name) for sample, plan in zip(samples, plans, strict=True) for name in plan]
-        found = list(self.grounder.locate([image for image, _ in asked], [name for _, name in asked])) if asked else []
+        planned = [_boxes_by_name(sample.chain) for sample in samples]
+        asked = [
+            (sample.image, name) for sample, boxes in zip(samples, planned, strict=True) for name in boxes
+        ]
+        found = (
+            list(self.grounder.locate([image for image, _ in asked], [name for _, name in asked]))
+            if asked
+            else []
+        )
         if len(found) != len(asked):
             raise ValueError(
                 f"grounder {type(self.grounder).__name__} gave {len(found)} answers to {len(asked)} questions: one each, in order"
             )
         answers = iter(found)
         return [
-            self._score(sample.plan, {name: (plan[name], next(answers)) for name in plan})
-            for sample, plan in zip(samples, plans, strict=True)
+            self._score(sample.chain, {name: (boxes[name], next(answers)) for name in boxes})
+            for sample, boxes in zip(samples, planned, strict=True)
         ]
 
-    def _score(self, plan: Plan, pairs: dict[str, tuple[list[Box], list[Box] | None]]) -> Score:
+    def _score(self, chain: Chain, pairs: dict[str, tuple[list[Box], list[Box] | None]]) -> Score:
         evidence = {
             name: {"planned": _corners(boxes), "found": None if found is None else _corners(found)}
             for name, (boxes, found) in pairs.items()
         }
         if unreadable := [name for name, (_, found) in pairs.items() if found is None]:
-            return Score(value=None, evidence=evidence, unscored=f"no readable answer where {', '.join(unreadable)} is")
-        if not plan.objects:
+            return Score(
+                value=None, evidence=evidence, unscored=f"no readable answer where {', '.join(unreadable)} is"
+            )
+        if not chain.objects:
             return Score(value=0.0, evidence={"planned": "nothing"})
         shared = sum(_matched_iou(boxes, found or []) for boxes, found in pairs.values())
-        return Score(value=min(shared / len(plan.objects), 1.0), evidence=evidence)
+        return Score(value=min(shared / len(chain.objects), 1.0), evidence=evidence)
 
 
-def _boxes_by_name(plan: Plan) -> dict[str, list[Box]]:
-    """The planned boxes under the name a grounder is asked for, in the order of the plan."""
+def _boxes_by_name(chain: Chain) -> dict[str, list[Box]]:
+    """The planned boxes under the name a grounder is asked for, in the order of the chain."""
     boxes: dict[str, list[Box]] = {}
-    for thing in plan.objects:
+    for thing in chain.objects:
         if thing.box is not None:
             boxes.setdefault(_asked_name(thing.name), []).append(thing.box)
     return boxes
@@ -73,7 +81,9 @@ def _matched_iou(planned: Sequence[Box], found: Sequence[Box]) -> float:
         return 0.0
     if len(planned) == 1:
         return max(table[0])
-    from scipy.optimize import linear_sum_assignment  # here because importing scipy costs more than most plans need
+    from scipy.optimize import (
+        linear_sum_assignment,  # here because importing scipy costs more than most plans need
+    )
 
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(sum(table[row][column] for row, column in zip(rows, columns, strict=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.plan import draw_layout
+from harness.chain import draw_layout
 from harness.protocols import Judge
 from harness.types import Question, Sample, Score
 from rewards.judged import Rubric, judge_scores
@@ -27,12 +27,19 @@ class ChainLayout:
         self.size = size
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        planned = [any(thing.box is not None for thing in sample.plan.objects) for sample in samples]
-        judged = iter(judge_scores(self.judge, [self._question(sample) for sample, drawn in zip(samples, planned, strict=True) if drawn]))
-        return [next(judged) if drawn else Score(value=0.0, evidence={"planned": "nothing"}) for drawn in planned]
+        planned = [any(thing.box is not None for thing in sample.chain.objects) for sample in samples]
+        judged = iter(
+            judge_scores(
+                self.judge,
+                [self._question(sample) for sample, drawn in zip(samples, planned, strict=True) if drawn],
+            )
+        )
+        return [
+            next(judged) if drawn else Score(value=0.0, evidence={"planned": "nothing"}) for drawn in planned
+        ]
 
     def _question(self, sample: Sample) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text})
-        canvas = draw_layout(sample.plan, self.size)
-        facts = {"prompt": sample.prompt, "plan": sample.plan}
+        canvas = draw_layout(sample.chain, self.size)
+        facts = {"prompt": sample.prompt, "chain": sample.chain}
         return Question(kind="spatial", text=text, lead=self.rubric.lead, images=(canvas,), facts=facts)

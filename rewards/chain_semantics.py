@@ -22,5 +22,10 @@ class ChainSemantics:
         return judge_scores(self.judge, [self._question(sample) for sample in samples])
 
     def _question(self, sample: Sample) -> Question:
-        text = self.rubric.fill({"prompt": sample.prompt.text, "chain": sample.plan.bare_text})
-        return Question(kind="semantic", text=text, lead=self.rubric.lead, facts={"prompt": sample.prompt, "plan": sample.plan})
+        text = self.rubric.fill({"prompt": sample.prompt.text, "chain": sample.chain.bare_text})
+        return Question(
+            kind="semantic",
+            text=text,
+            lead=self.rubric.lead,
+            facts={"prompt": sample.prompt, "chain": sample.chain},
+        )

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from harness.experts import rubric
-from harness.experts.answers import Reading, read_score
+from harness.experts.judge import rubric
+from harness.experts.judge.answers import Reading, read_score
 from harness.protocols import Judge
 from harness.types import Answer, Question, Score
 
@@ -26,16 +26,25 @@ def judge_scores(judge: Judge, questions: Sequence[Question]) -> list[Score]:
     """
     answers = _ask(judge, questions)
     readings = [_read(answer) for answer in answers]
-    again = [row for row, reading in enumerate(readings) if reading.value is None and answers[row].failure is None]
-    for row, answer in zip(again, _ask(judge, [replace(questions[row], attempt=1) for row in again]), strict=True):
+    again = [
+        row for row, reading in enumerate(readings) if reading.value is None and answers[row].failure is None
+    ]
+    for row, answer in zip(
+        again, _ask(judge, [replace(questions[row], attempt=1) for row in again]), strict=True
+    ):
         answers[row], readings[row] = answer, _read(answer)
-    return [_score(question, answer, reading) for question, answer, reading in zip(questions, answers, readings, strict=True)]
+    return [
+        _score(question, answer, reading)
+        for question, answer, reading in zip(questions, answers, readings, strict=True)
+    ]
 
 
 def _ask(judge: Judge, questions: Sequence[Question]) -> list[Answer]:
     answers = list(judge.ask(questions)) if questions else []
     if len(answers) != len(questions):
-        raise ValueError(f"judge {type(judge).__name__} gave {len(answers)} answers to {len(questions)} questions: one each, in order")
+        raise ValueError(
+            f"judge {type(judge).__name__} gave {len(answers)} answers to {len(questions)} questions: one each, in order"
+        )
     return answers
 
 
@@ -53,5 +62,10 @@ def _score(question: Question, answer: Answer, reading: Reading) -> Score:
         evidence["mass"] = round(answer.mass, 4)
     if reading.value is None:
         asked = "" if answer.failure is not None else ", asked twice"
-        return Score(value=None, evidence=evidence, unscored=f"{question.kind} judge{asked}: {reading.unscored}")
-    return Score(value=reading.value / SCALE, evidence={**evidence, "score": "text" if answer.expected is None else "expected"})
+        return Score(
+            value=None, evidence=evidence, unscored=f"{question.kind} judge{asked}: {reading.unscored}"
+        )
+    return Score(
+        value=reading.value / SCALE,
+        evidence={**evidence, "score": "text" if answer.expected is None else "expected"},
+    )

@@ -23,4 +23,10 @@ class PromptImage:
 
     def _question(self, sample: Sample) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text})
-        return Question(kind="prompt_image", text=text, lead=self.rubric.lead, images=(sample.image,), facts={"prompt": sample.prompt})
+        return Question(
+            kind="prompt_image",
+            text=text,
+            lead=self.rubric.lead,
+            images=(sample.image,),
+            facts={"prompt": sample.prompt},
+        )

@@ -38,7 +38,11 @@ def prompt_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     folder = tmp_path / "prompts"
     write_prompts(folder, val=1, train=70)
-    write_pictures(folder / "pictures", [(folder / f"{stem}_val.txt").read_text(encoding="utf-8") for stem in STEMS], each=1)
+    write_pictures(
+        folder / "pictures",
+        [(folder / f"{stem}_val.txt").read_text(encoding="utf-8") for stem in STEMS],
+        each=1,
+    )
     (folder / "got.json").write_text("[]", encoding="utf-8")
     monkeypatch.setenv("T2I_COMPBENCH_DIR", str(folder))
     return folder

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import bench, groups, provenance
-from harness.arguments import UsageError
+from harness import bench
+from harness.composition import groups
+from harness.composition.arguments import UsageError
 from harness.protocols import Race
+from harness.stages import provenance
 
 TOY = Path(__file__).resolve().parent / "toy"
 sys.path.append(str(TOY))
@@ -21,7 +23,9 @@ def command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(groups, "classes", lambda group: {})
 
     def run(*words: str) -> tuple[int, list[str], str]:
-        code = bench.main([*words, "--config-dir", str(TOY), "ablations=toy", f"outputs_dir={tmp_path / 'outputs'}"])
+        code = bench.main(
+            [*words, "--config-dir", str(TOY), "ablations=toy", f"outputs_dir={tmp_path / 'outputs'}"]
+        )
         out, err = capsys.readouterr()
         return code, out.splitlines(), err
 
@@ -31,7 +35,14 @@ def command(monkeypatch, capsys, tmp_path):
 def test_every_figure_names_machine_threads_precision_and_batch(command):
     code, lines, _ = command()
     assert code == 0
-    assert [line.split("  ")[0] for line in lines] == ["rollout", "rollout, chains", "rollout, images", "climb", "score", "reward"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "rollout",
+        "rollout, chains",
+        "rollout, images",
+        "climb",
+        "score",
+        "reward",
+    ]
     for line in lines:
         for part in ("batch", "5 repeats", "1 thread, precision of the checkpoint", provenance.hardware()):
             assert part in line
@@ -61,7 +72,16 @@ def test_rollouts_are_raced_against_other_systems(command, monkeypatch):
     assert code == 0 and begun == ["theirs", "ours"] * 2
     work, theirs, ours, *_ = lines[3:]
     assert work.startswith("a middling model; 1 thread; ") and len(lines) == 3 + 1 + 4
-    assert theirs.split(";")[0].split() == ["8", "samples", "theirs", "0.200", "samples/s", "1.00", "x", "theirs"]
+    assert theirs.split(";")[0].split() == [
+        "8",
+        "samples",
+        "theirs",
+        "0.200",
+        "samples/s",
+        "1.00",
+        "x",
+        "theirs",
+    ]
     assert ours.split(";")[:3] == [
         "8 samples            ours        0.500 samples/s  2.50 x theirs",
         " chain 25 tokens/s, image 25 tokens/s",
@@ -98,7 +118,9 @@ def test_scoring_is_raced_by_every_benchmark_that_has_races(command, monkeypatch
         "20 images            blanks skipped   3.333 images/s  2.00 x official; 27 answers/s; 6.00 s",
         "20 images            ours            10.000 images/s  6.00 x official; 80 answers/s; 2.00 s",
     ]
-    assert alone.startswith("3000 images          rules      12,000 images/s; match 36,000 boxes/s; 0.25 s; peak ")
+    assert alone.startswith(
+        "3000 images          rules      12,000 images/s; match 36,000 boxes/s; 0.25 s; peak "
+    )
 
 
 def test_the_chosen_benchmark_races_too(command, monkeypatch):
@@ -112,7 +134,10 @@ def test_steps_are_timed_in_a_folder_that_is_thrown_away(command, tmp_path):
     assert code == 0
     rate, unit = line.split()[1:3]
     assert unit == "steps/min" and 60 / 0.2 < float(rate.replace(",", "")) < 60 / 0.02
-    assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "outputs" / "stages").iterdir()) == ["base", "warm"]
+    assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "outputs" / "stages").iterdir()) == [
+        "base",
+        "warm",
+    ]
 
 
 def test_too_few_steps_are_no_measurement(command):
@@ -123,7 +148,20 @@ def test_too_few_steps_are_no_measurement(command):
 
 def test_a_figure_is_the_median():
     figure = bench.Figure(name="x", amount=10, unit="things/s", seconds=[4.0, 2.0, 100.0], setting="batch 2")
-    assert str(figure).split() == ["x", "2.50", "things/s", "4", "s", "(2", "to", "100,", "3", "repeats);", "batch", "2"]
+    assert str(figure).split() == [
+        "x",
+        "2.50",
+        "things/s",
+        "4",
+        "s",
+        "(2",
+        "to",
+        "100,",
+        "3",
+        "repeats);",
+        "batch",
+        "2",
+    ]
 
 
 def test_names_come_first_and_are_known():

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness import command
-from harness.arguments import UsageError
-from harness.keys import key
-from harness.stages import StorageError
+from harness.composition.arguments import UsageError
+from harness.stages.keys import key
+from harness.stages.store import StorageError
 from harness.types import Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
@@ -20,7 +20,9 @@ TOY = Path(__file__).resolve().parent / "toy"
 def toy(monkeypatch, tmp_path):
     """The cell that words mean in the toy world."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    return lambda *words: command.choose(["--config-dir", str(TOY), "ablations=toy", f"outputs_dir={tmp_path / 'outputs'}", *words])
+    return lambda *words: command.choose(
+        ["--config-dir", str(TOY), "ablations=toy", f"outputs_dir={tmp_path / 'outputs'}", *words]
+    )
 
 
 def test_without_an_ablation_it_is_the_studys_full_arm():
@@ -32,7 +34,9 @@ def test_without_an_ablation_it_is_the_studys_full_arm():
 
 
 def test_trainers_sft_is_the_studys_baseline():
-    assert key(command.choose(["trainers=sft"]).trained) == key(command.choose(["ablations=reward_components", "arms=baseline"]).trained)
+    assert key(command.choose(["trainers=sft"]).trained) == key(
+        command.choose(["ablations=reward_components", "arms=baseline"]).trained
+    )
 
 
 def test_a_total_and_a_seed_choose_another_checkpoint():
@@ -43,7 +47,9 @@ def test_a_total_and_a_seed_choose_another_checkpoint():
 def test_planning_needs_no_torch():
     code = "import sys; from harness import bench, command, generate; command.choose([]); print('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
-    shown = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
     assert shown.strip() == "False"
 
 
@@ -102,7 +108,9 @@ def test_an_unknown_name_ends_with_2_and_the_nearest(capsys):
 
 def test_a_folder_with_spaces_is_a_configuration_folder(tmp_path):
     (tmp_path / "my own" / "rewards").mkdir(parents=True)
-    (tmp_path / "my own" / "rewards" / "gentle.yaml").write_text("defaults: [got_r1, _self_]\ntotal: (pi + ri) / 2\n")
+    (tmp_path / "my own" / "rewards" / "gentle.yaml").write_text(
+        "defaults: [got_r1, _self_]\ntotal: (pi + ri) / 2\n"
+    )
     chosen = command.choose(["rewards=gentle", f"--config-dir={tmp_path / 'my own'}"])
     assert chosen.trained.settings["rewards"]["total"] == "(pi + ri) / 2"
 

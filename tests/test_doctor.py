@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import command, doctor, provenance
+from harness import command, doctor
+from harness.stages import provenance
 from harness.types import Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
@@ -36,7 +37,9 @@ def settings_in(text: str) -> dict:
 
 
 def test_it_shows_the_resolved_settings_of_the_arm(toy, capsys) -> None:
-    half, full = (settings_in(shown([*toy, f"arm={arm}", "resources.threads=3"], capsys)) for arm in ("half", "full"))
+    half, full = (
+        settings_in(shown([*toy, f"arm={arm}", "resources.threads=3"], capsys)) for arm in ("half", "full")
+    )
     assert half == command.settings([*toy, "arms=half", "resources.threads=3"])
     assert half["resources"]["threads"] == 3
     assert half["rewards"] != full["rewards"]
@@ -46,7 +49,10 @@ def test_it_says_what_is_there_and_what_is_not(toy, capsys) -> None:
     chosen = command.choose(toy)
     command.obtain(chosen.trained.inputs["start"], chosen.store)
     lines = shown(toy, capsys).splitlines()
-    states = {name: next(line for line in lines if f" {name} " in line) for name in ("base", "warm", "climb", "scores")}
+    states = {
+        name: next(line for line in lines if f" {name} " in line)
+        for name in ("base", "warm", "climb", "scores")
+    }
     assert "there, took" in states["base"] and "there, took" in states["warm"]
     assert "to be made" in states["climb"] and "to be made" in states["scores"]
 
@@ -55,7 +61,12 @@ def test_the_paper_setting_is_printed_even_where_it_cannot_run(capsys, monkeypat
     monkeypatch.delenv("T2I_COMPBENCH_DIR", raising=False)
     assert doctor.main(["ablations=reward_components", "preset=paper_1b", "arm=full"]) in (0, 2)
     found = settings_in(capsys.readouterr().out)
-    assert (found["grpo"]["samples"], found["grpo"]["steps"], found["grpo"]["prompts"], found["grpo"]["lora"]["rank"]) == (16, 1000, 8, 32)
+    assert (
+        found["grpo"]["samples"],
+        found["grpo"]["steps"],
+        found["grpo"]["prompts"],
+        found["grpo"]["lora"]["rank"],
+    ) == (16, 1000, 8, 32)
 
 
 def test_memory_of_every_stage_and_what_cannot_fit(toy, capsys) -> None:
@@ -77,9 +88,13 @@ def test_a_package_that_a_component_imports_and_that_is_not_installed(toy, capsy
     (tmp_path / "my" / "farfetched.py").write_text(
         "class Far:\n    name = 'far'\n    def __call__(self, samples):\n        import no_such_package\n        import json\n"
     )
-    (tmp_path / "my" / "rewards" / "far.yaml").write_text("total: far\ncomponents:\n  far:\n    _target_: farfetched.Far\n")
+    (tmp_path / "my" / "rewards" / "far.yaml").write_text(
+        "total: far\ncomponents:\n  far:\n    _target_: farfetched.Far\n"
+    )
     text = shown(["rewards=far", "--config-dir", str(tmp_path / "my"), toy[-1]], capsys)
-    assert "no_such_package is not installed, and farfetched.Far imports it: pip install no_such_package" in text
+    assert (
+        "no_such_package is not installed, and farfetched.Far imports it: pip install no_such_package" in text
+    )
     assert "json is not" not in text
 
 
@@ -106,7 +121,9 @@ def test_a_judge_that_does_not_answer_is_missing(toy, capsys) -> None:
 
 def test_planning_and_estimating_need_no_torch() -> None:
     code = "import sys; from harness import doctor; doctor.main(['policies=got_r1_1b']); print('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert answer.splitlines()[-1] == "False"
 
 
@@ -128,4 +145,6 @@ def test_a_component_that_says_what_is_missing_speaks_for_its_parts() -> None:
     whole = {"_target_": f"{__name__}.Whole", "parts": [part, part]}
     assert doctor.missing([Stage(name="scores", program="p", settings={"of": whole})]) == ["a part"]
     assert doctor.missing([Stage(name="scores", program="p", settings={"of": {**whole, "parts": []}})]) == []
-    assert doctor.missing([Stage(name="scores", program="p", settings={"of": {"deep": [part]}})]) == ["a part"]
+    assert doctor.missing([Stage(name="scores", program="p", settings={"of": {"deep": [part]}})]) == [
+        "a part"
+    ]

@@ -11,23 +11,36 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import bench, command, doctor, fetch, generate, groups, score, study
-from harness.arguments import prepare
+from harness import bench, command, doctor, fetch, generate, score
+from harness.composition import groups
+from harness.composition.arguments import prepare
 from harness.report import __main__ as report
 from harness.status import main as status
+from harness.study import planning
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 README = DOCUMENTS[0].read_text(encoding="utf-8")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"^ {4}(python -m harness\..*?)(?: {2,}#.*)?$|`(python -m harness\.[^`]*)`", re.MULTILINE)
+COMMAND = re.compile(
+    r"^ {4}(python -m harness\..*?)(?: {2,}#.*)?$|`(python -m harness\.[^`]*)`", re.MULTILINE
+)
 FILE = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(r"[=\s\[][A-Z]{3,}\b")  # as in ablations=NAME
 
 
 def links() -> list:
     found = [(path, link) for path in DOCUMENTS for link in LINK.findall(path.read_text(encoding="utf-8"))]
-    return [pytest.param(path, link, id=f"{path.name}:{link}") for path, link in found if not re.match(r"[a-z]+:", link)]
+    return [
+        pytest.param(path, link, id=f"{path.name}:{link}")
+        for path, link in found
+        if not re.match(r"[a-z]+:", link)
+    ]
 
 
 def commands() -> list[str]:
@@ -89,30 +102,37 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
         assert report.main(rest) == 1 and "error: " in capsys.readouterr().err
 
 
-def plan(words: list[str]) -> study.Study:
+def plan(words: list[str]) -> planning.Study:
     """As a sweep plans it; `seed` and `arms` are swept over and never composed."""
     arguments, folder = command.without_flags(words)
     search = [f"hydra.searchpath=[file://{folder.resolve()}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
         common = [word for word in arguments if not word.startswith(("seed=", "arms="))]
         config = compose("config", [*search, *common], return_hydra_config=True)
-        return study.plan(config, GlobalHydra.instance().config_loader(), study.expand(config, arguments))
+        return planning.plan(
+            config, GlobalHydra.instance().config_loader(), planning.expand(config, arguments)
+        )
 
 
 def test_the_readmes_own_reward_scores(beside_the_users_files):
-    from harness.reward import RewardFunction
+    from harness.reward.function import RewardFunction
 
-    cells = plan(prepare(shlex.split("ablations=reward_components arm.mine=rewards=brief arms=mine --config-dir my"))).cells
+    cells = plan(
+        prepare(shlex.split("ablations=reward_components arm.mine=rewards=brief arms=mine --config-dir my"))
+    ).cells
     assert [cell.config["rewards"]["total"] for cell in cells] == ["pi * brief"]
     sys.path.append("my")
     from brevity import Brevity  # type: ignore[import-not-found]
 
-    from harness.plan import parse
+    from harness.chain import parse
     from harness.types import Prompt, Sample, Tokens
 
     tokens, prompt = Tokens(prompt=(), chain=(), image=()), Prompt(id="p", text="a vase", category="color")
     texts = ["", "a" * 100, "a" * 300, "a" * 900]
-    samples = [Sample(prompt=prompt, plan=parse(text), image=None, tokens=tokens, logprobs=(), seed=0) for text in texts]
+    samples = [
+        Sample(prompt=prompt, chain=parse(text), image=None, tokens=tokens, logprobs=(), seed=0)
+        for text in texts
+    ]
     rewards = RewardFunction(total="brief", components={"brief": Brevity(length=200)})(samples)
     assert [reward.total.value for reward in rewards] == [None, 1.0, 0.5, 0.0]
 
@@ -129,12 +149,20 @@ def test_the_file_tree_is_true():
             entries.append(name)
             folder = name if name.endswith("/") else ""
     assert not [entry for entry in entries if entry != "reports/" and not list(ROOT.glob(entry))]
-    there = {f"harness/{path.name}" + "/" * path.is_dir() for path in (ROOT / "harness").iterdir() if not path.name.startswith("__")}
+    there = {
+        f"harness/{path.name}" + "/" * path.is_dir()
+        for path in (ROOT / "harness").iterdir()
+        if not path.name.startswith("__")
+    }
     assert there == {entry for entry in entries if re.fullmatch(r"harness/[^/]+/?", entry)}
     assert {f"{name}/" for name in groups.BESIDE} <= set(entries)
 
 
 def test_make_targets_that_are_named_exist():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {name for path in DOCUMENTS for name in re.findall(r"(?:^ {4}|`)make (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    named = {
+        name
+        for path in DOCUMENTS
+        for name in re.findall(r"(?:^ {4}|`)make (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     assert {"quickstart", "test"} <= named <= targets

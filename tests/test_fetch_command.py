@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from harness import fetch, groups, places, sources
+from harness import fetch
+from harness.composition import groups
+from harness.files import cache
+from harness.stages import sources
 
 
 def write(to: Path) -> None:
@@ -44,7 +47,14 @@ def test_the_list_says_what_there_is_and_where(tmp_path, capsys):
     assert fetch.main([]) == 0
     far, thing = capsys.readouterr().out.splitlines()
     assert far.split()[:3] == ["far", "not", "there"]
-    assert thing.split() == ["thing", "not", "there", str(places.cache("thing")), "(benchmarks=given,", "given_again)"]
+    assert thing.split() == [
+        "thing",
+        "not",
+        "there",
+        str(cache("thing")),
+        "(benchmarks=given,",
+        "given_again)",
+    ]
     assert fetch.main(["thing"]) == 0
     capsys.readouterr()
     assert fetch.main([]) == 0
@@ -53,7 +63,7 @@ def test_the_list_says_what_there_is_and_where(tmp_path, capsys):
 
 def test_it_lies_in_the_cache_or_where_one_says(tmp_path, capsys):
     assert fetch.main(["thing"]) == 0
-    assert places.cache("thing").read_text() == "fetched"
+    assert cache("thing").read_text() == "fetched"
     assert capsys.readouterr().out == f"thing lies in {tmp_path / 'cache' / 'got-r1-harness' / 'thing'}\n"
     assert fetch.main([f"to={tmp_path / 'mine'}", "thing"]) == 0
     assert (tmp_path / "mine").read_text() == "fetched"
@@ -86,7 +96,10 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
 def test_one_name_for_two_things_is_refused(benchmarks, capsys):
     benchmarks["other"] = Other
     assert fetch.main([]) == 1
-    assert "benchmarks=given and benchmarks=other both fetch 'thing', in two ways: rename one" in capsys.readouterr().err
+    assert (
+        "benchmarks=given and benchmarks=other both fetch 'thing', in two ways: rename one"
+        in capsys.readouterr().err
+    )
 
 
 def test_where_nothing_is_to_be_fetched(benchmarks, capsys):
@@ -108,13 +121,13 @@ def test_settings_refer_to_the_place(tmp_path):
 def test_the_cache_is_below_the_home_or_else_where_temporary_files_are(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert places.cache("x") == tmp_path / ".cache" / "got-r1-harness" / "x"
+    assert cache("x") == tmp_path / ".cache" / "got-r1-harness" / "x"
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert places.cache("x").parts[-2:] == ("got-r1-harness", "x")
+    assert cache("x").parts[-2:] == ("got-r1-harness", "x")
 
 
 def test_digests_of_large_files_lie_in_the_same_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "LARGE", 1)
     (tmp_path / "weights").write_text("large")
     digest = sources.file_digest(tmp_path / "weights")
-    assert [file.read_text() for file in places.cache("digests").iterdir()] == [digest]
+    assert [file.read_text() for file in cache("digests").iterdir()] == [digest]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from harness import generate
-from harness.arguments import UsageError
-from harness.plan import END, parse
+from harness.chain import END, parse
+from harness.composition.arguments import UsageError
 from harness.samples import SampleFolder
 from harness.types import Prompt, Sample, Tokens
 
@@ -33,7 +33,7 @@ def command(monkeypatch, capsys, tmp_path):
 def sample(chain: str = VASE) -> Sample:
     return Sample(
         prompt=Prompt(id="prompt", text="a vase", category="generated"),
-        plan=parse(chain),
+        chain=parse(chain),
         image=Image.new("RGB", (24, 24), "teal"),
         tokens=Tokens(prompt=(), chain=(), image=()),
         logprobs=(),
@@ -68,7 +68,9 @@ def test_another_arm_draws_with_another_policy(command, tmp_path):
     assert one["seed"] == other["seed"] and one["chain"] != other["chain"]
 
 
-@pytest.mark.parametrize("prompt", ["a=b, {caption} ${x} 'it''s' \\", "日本の赤い円", "two\nlines", "~x", "-m", "👨‍👩‍👧"])
+@pytest.mark.parametrize(
+    "prompt", ["a=b, {caption} ${x} 'it''s' \\", "日本の赤い円", "two\nlines", "~x", "-m", "👨‍👩‍👧"]
+)
 def test_any_text_is_a_prompt(command, tmp_path, prompt):
     assert command(f"prompt={prompt}")[0] == 0
     assert SampleFolder(tmp_path / "generated").rows()[0]["prompt"] == prompt
@@ -140,7 +142,13 @@ def test_a_prompt_is_read_before_the_count():
 def test_the_miniature_answers(monkeypatch, capsys, tmp_path):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    tiny = ["preset=smoke", "policies.vq.steps=2", "sft.steps=2", "grpo.steps=1", "rollout.max_chain_tokens=12"]
+    tiny = [
+        "preset=smoke",
+        "policies.vq.steps=2",
+        "sft.steps=2",
+        "grpo.steps=1",
+        "rollout.max_chain_tokens=12",
+    ]
     assert generate.main([*tiny, "prompt=a red circle on the left of a blue square"]) == 0
     (row,) = SampleFolder(tmp_path / "generated").rows()
     assert Image.open(tmp_path / "generated" / row["image"]).size == (24, 24)

@@ -15,8 +15,15 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("policies", "rewards", "benchmarks", "ablations")
-NOUNS = {"harness.types", "harness.protocols", "harness.plan"}
-LIGHT = ["harness.types", "harness.protocols", "harness.plan", "harness.totals", "harness.reward", "harness.experts.answers"]
+NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files"}
+LIGHT = [
+    "harness.types",
+    "harness.protocols",
+    "harness.chain",
+    "harness.reward.total",
+    "harness.reward.function",
+    "harness.experts.judge.answers",
+]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "matplotlib", "pandas")
 
 
@@ -36,7 +43,10 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; write the module in full"
             assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" if is_ours(f"{node.module}.{alias.name}") else node.module for alias in node.names)
+            yield from (
+                f"{node.module}.{alias.name}" if is_ours(f"{node.module}.{alias.name}") else node.module
+                for alias in node.names
+            )
 
 
 def is_ours(dotted: str) -> bool:
@@ -52,7 +62,9 @@ def named(paths: list[Path]) -> list:
     return [pytest.param(path, id=module_of(path)) for path in paths]
 
 
-@pytest.mark.parametrize("path", named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "plan")]))
+@pytest.mark.parametrize(
+    "path", named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "chain", "files")])
+)
 def test_the_nouns_import_only_each_other(path):
     first_party = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
     assert first_party <= NOUNS
@@ -68,9 +80,21 @@ def test_a_plugin_imports_the_nouns_the_experts_and_itself(path):
 @pytest.mark.parametrize("path", named(sources("harness")))
 def test_the_harness_names_no_plugin(path):
     assert not {module for module in imports(path) if below(module, *PLUGINS)}
-    texts = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)}
-    dotted = {text for text in texts if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text) and below(text, *PLUGINS)}
-    assert not {text for text in dotted if is_ours(text) or ((parent := text.rpartition(".")[0]) not in PLUGINS and is_ours(parent))}
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+    }
+    dotted = {
+        text
+        for text in texts
+        if isinstance(text, str) and re.fullmatch(r"\w+(\.\w+)+", text) and below(text, *PLUGINS)
+    }
+    assert not {
+        text
+        for text in dotted
+        if is_ours(text) or ((parent := text.rpartition(".")[0]) not in PLUGINS and is_ours(parent))
+    }
 
 
 def test_there_is_a_harness_and_there_are_plugins_to_look_at():
@@ -91,14 +115,18 @@ def targets() -> list[str]:
                 yield from walk(value)
 
     files = [path for folder in ("harness", *PLUGINS) for path in (ROOT / folder).rglob("*.yaml")]
-    return sorted({target for path in files for target in walk(yaml.safe_load(path.read_text(encoding="utf-8")))})
+    return sorted(
+        {target for path in files for target in walk(yaml.safe_load(path.read_text(encoding="utf-8")))}
+    )
 
 
 def loaded_by(statements: str) -> set[str]:
     """The heavy packages that a fresh interpreter holds after running the statements."""
     code = f"import sys\n{statements}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -106,7 +134,10 @@ def loaded_by(statements: str) -> set[str]:
 def test_classes_named_in_yaml_are_found_without_torch():
     found = targets()
     assert "rewards.chain_image.ChainImage" in found
-    lines = [f"import {target.rpartition('.')[0]} as module; module.{target.rpartition('.')[2]}" for target in found]
+    lines = [
+        f"import {target.rpartition('.')[0]} as module; module.{target.rpartition('.')[2]}"
+        for target in found
+    ]
     assert loaded_by("\n".join(lines)) == set()
 
 

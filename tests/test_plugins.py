@@ -26,8 +26,9 @@ PLAN = """
 import json, shlex, sys
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
-from harness import command, study
-from harness.arguments import prepare
+from harness import command
+from harness.study import planning
+from harness.composition.arguments import prepare
 planned = []
 for words in json.loads(sys.argv[1]):
     arguments, folder = command.without_flags(prepare(shlex.split(words)))
@@ -35,7 +36,7 @@ for words in json.loads(sys.argv[1]):
     with initialize(version_base="1.3", config_path=None):
         common = [word for word in arguments if not word.startswith(("seed=", "arms="))]
         config = compose("config", [*search, *common], return_hydra_config=True)
-        cells = study.plan(config, GlobalHydra.instance().config_loader(), study.expand(config, arguments)).cells
+        cells = planning.plan(config, GlobalHydra.instance().config_loader(), planning.expand(config, arguments)).cells
     planned.append([[cell.arm, cell.config["rewards"]["total"], cell.config["rewards"]["components"].get("apart")] for cell in cells])
 print(json.dumps({"planned": planned, "torch": "torch" in sys.modules}))
 """
@@ -44,12 +45,18 @@ print(json.dumps({"planned": planned, "torch": "torch" in sys.modules}))
 def install(site: Path) -> None:
     """What pip does for a package of plain Python: its files, and metadata that names its entry points."""
     project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    shutil.copytree(PACKAGE / "got_r1_apart", site / "got_r1_apart", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PACKAGE / "got_r1_apart", site / "got_r1_apart", ignore=shutil.ignore_patterns("__pycache__")
+    )
     metadata = site / "got_r1_apart-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     groups = project["entry-points"].items()
-    (metadata / "entry_points.txt").write_text("".join(f"[{group}]\n{_lines(points)}\n" for group, points in groups))
+    (metadata / "entry_points.txt").write_text(
+        "".join(f"[{group}]\n{_lines(points)}\n" for group, points in groups)
+    )
 
 
 def _lines(points: dict[str, str]) -> str:
@@ -64,7 +71,9 @@ def installed(tmp_path) -> dict[str, str]:
 
 
 def run(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def plan(commands: list[str], folder: Path, environment: dict[str, str]) -> list[list[list]]:
@@ -77,7 +86,11 @@ def plan(commands: list[str], folder: Path, environment: dict[str, str]) -> list
 
 
 def test_the_page_shows_the_files_of_the_package_and_no_others():
-    files = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.*") if path.suffix in (".py", ".yaml", ".toml")}
+    files = {
+        path.relative_to(PACKAGE).as_posix(): path
+        for path in PACKAGE.rglob("*.*")
+        if path.suffix in (".py", ".yaml", ".toml")
+    }
     del files["conftest.py"]  # for this repository's own test run
     assert {name: text for name, text in SHOWN.items() if name != "judge/mine.yaml"} == {
         name: path.read_text(encoding="utf-8") for name, path in files.items()
@@ -94,7 +107,10 @@ def test_an_installed_package_joins_the_rewards(installed, tmp_path):
     assert len(commands) == 3
     beside, strict, alone = plan(commands, tmp_path, installed)
     product = "pi * (sem + spa) / 2 * ri"
-    assert [(arm, total) for arm, total, _ in beside[1:]] == [("full", "pi*(sem+spa)/2*ri"), ("mine", f"{product} * apart")]
+    assert [(arm, total) for arm, total, _ in beside[1:]] == [
+        ("full", "pi*(sem+spa)/2*ri"),
+        ("mine", f"{product} * apart"),
+    ]
     assert beside[2][2] == {"_target_": "got_r1_apart.Apart", "tolerance": 0.1}
     assert strict[1][2]["tolerance"] == 0
     assert [total for _, total, _ in alone] == ["pi*apart"]
@@ -114,10 +130,13 @@ def test_the_same_files_in_a_folder_need_no_installation(tmp_path):
 
 
 def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path):
-    code = "import sys; from harness import sources; print(sources.digest(sys.argv[1:]))"
+    code = "import sys; from harness.stages import sources; print(sources.digest(sys.argv[1:]))"
 
     def digests() -> list[str]:
-        return [run(["-c", code, root], tmp_path, installed).stdout for root in ("got_r1_apart.Apart", "rewards.chain_image.ChainImage")]
+        return [
+            run(["-c", code, root], tmp_path, installed).stdout
+            for root in ("got_r1_apart.Apart", "rewards.chain_image.ChainImage")
+        ]
 
     before, module = digests(), tmp_path / "site" / "got_r1_apart" / "__init__.py"
     assert all(before)
@@ -131,7 +150,18 @@ def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path
 def test_pip_makes_the_same_of_it(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     shutil.copytree(PACKAGE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
-    words = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", ".", "./source"]
+    words = [
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--wheel-dir",
+        ".",
+        "./source",
+    ]
     built = run(words, tmp_path, dict(os.environ))
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
@@ -139,7 +169,11 @@ def test_pip_makes_the_same_of_it(tmp_path):
         archive.extractall(tmp_path / "wheel")
     install(tmp_path / "site")
     contents = [
-        {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8").split() for path in site.rglob("*") if _counts(path)}
+        {
+            path.relative_to(site).as_posix(): path.read_text(encoding="utf-8").split()
+            for path in site.rglob("*")
+            if _counts(path)
+        }
         for site in (tmp_path / "wheel", tmp_path / "site")
     ]
     assert contents[0] == contents[1] and len(contents[0]) == 3
@@ -152,14 +186,22 @@ def _counts(path: Path) -> bool:
 @pytest.mark.slow
 def test_it_is_swept_beside_a_built_in_reward(installed, tmp_path):
     words = f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine reports_dir=null {TINY}"
-    done = run(["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"], tmp_path, installed)
+    done = run(
+        ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
+        tmp_path,
+        installed,
+    )
     assert done.returncode == 0, done.stderr
-    cells = json.loads((tmp_path / "outputs" / "studies" / "smoke" / "plan.json").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(
+        (tmp_path / "outputs" / "studies" / "smoke" / "plan.json").read_text(encoding="utf-8")
+    )["cells"]
     logged = {}
     for cell in cells:
         folders = {stage["name"]: tmp_path / "outputs" / stage["folder"] for stage in cell["stages"]}
         assert (folders["scores"] / "scores.jsonl").read_text(encoding="utf-8").count("\n") == 6
-        logged[cell["arm"]] = json.loads((folders["grpo"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+        logged[cell["arm"]] = json.loads(
+            (folders["grpo"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]
+        )
     assert set(logged) == {"w_PI", "mine"}
     assert {name for name in logged["mine"] if name.startswith("component/")} == {
         f"component/{name}" for name in ("pi", "sem", "spa", "ri", "apart")

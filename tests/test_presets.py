@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import command
-from harness.arguments import UsageError
+from harness.composition.arguments import UsageError
 from harness.types import Cell, Stage
 
 LAYERS = {"self_attn": "qkvo", "mlp": ("gate", "up", "down")}
@@ -49,7 +49,10 @@ PAPER = {
     },
     "sft": {"steps": 70000, "records": None},
     "rollout": {"text_temperature": 1.0, "image_temperature": 1.0, "max_chain_tokens": 600},
-    "evaluation": {"split": "val", "rollout": {"guidance": 5.0, "text_temperature": 1.0, "max_chain_tokens": 600}},
+    "evaluation": {
+        "split": "val",
+        "rollout": {"guidance": 5.0, "text_temperature": 1.0, "max_chain_tokens": 600},
+    },
 }
 
 
@@ -61,28 +64,52 @@ def test_a_study_with_the_papers_preset_is_the_papers_setting(size: str, rows: i
     assert stage(cell, "samples").settings["evaluation"]["images_per_prompt"] == 10
     assert stage(cell, "checkpoint").settings["repository"] == f"deepseek-ai/Janus-Pro-{size.upper()}"
     grpo = stage(cell, "grpo").settings
-    assert grpo["benchmark"]["categories"] == ["color", "shape", "texture", "2D-spatial", "non-spatial", "complex"]
+    assert grpo["benchmark"]["categories"] == [
+        "color",
+        "shape",
+        "texture",
+        "2D-spatial",
+        "non-spatial",
+        "complex",
+    ]
     assert grpo["rewards"]["total"] == "pi * (sem + spa) / 2 * ri"
     assert grpo["policy"]["recompute"] is True
     judge = grpo["rewards"]["components"]["pi"]["judge"]
     assert judge == grpo["rewards"]["components"]["ri"]["grounder"]["model"]
     assert judge["model"] == "Qwen/Qwen2.5-VL-7B-Instruct" and judge["_target_"].endswith("ServerJudge")
     targets = re.compile(grpo["grpo"]["lora"]["targets"])
-    names = [f"model.language_model.layers.{row}.{part}.{one}_proj" for row in range(rows) for part, ones in LAYERS.items() for one in ones]
+    names = [
+        f"model.language_model.layers.{row}.{part}.{one}_proj"
+        for row in range(rows)
+        for part, ones in LAYERS.items()
+        for one in ones
+    ]
     assert all(map(targets.fullmatch, names))
-    others = ("lm_head", "model.vision_model.encoder.layers.0.self_attn.q_proj", "model.aligner.fc1", "model.generation_head.vision_head")
+    others = (
+        "lm_head",
+        "model.vision_model.encoder.layers.0.self_attn.q_proj",
+        "model.aligner.fc1",
+        "model.generation_head.vision_head",
+    )
     assert not any(map(targets.fullmatch, others))
 
 
 def test_the_command_line_and_the_arms_win() -> None:
     cell = planned(
-        "ablations=reward_components", "preset=paper_1b", "arms=baseline", "evaluation.images_per_prompt=2", "judge=qwen2_5_vl", *GOT
+        "ablations=reward_components",
+        "preset=paper_1b",
+        "arms=baseline",
+        "evaluation.images_per_prompt=2",
+        "judge=qwen2_5_vl",
+        *GOT,
     )
     assert cell.config["evaluation"]["images_per_prompt"] == 2
     assert [one.name for one in cell.stages] == ["checkpoint", "tokens", "sft", "samples", "scores"]
     assert cell.config["rewards"]["components"]["pi"]["judge"]["_target_"].endswith("MllmJudge")
     ours = planned("preset=paper_1b", "benchmarks=shapes", "judge=oracle", "grounder=oracle", "sft.steps=0")
-    assert ours.config["rewards"]["components"]["ri"]["grounder"] == {"_target_": "benchmarks.shapes.oracle.OracleGrounder"}
+    assert ours.config["rewards"]["components"]["ri"]["grounder"] == {
+        "_target_": "benchmarks.shapes.oracle.OracleGrounder"
+    }
     assert ours.config["grpo"]["samples"] == 16
 
 
@@ -98,18 +125,27 @@ def test_the_miniature_and_its_experts_stay() -> None:
         config = planned(f"preset={preset}").config
         assert config["policies"]["_target_"] == "policies.janus.recipe.TinyJanus"
         assert config["benchmarks"]["_target_"] == "benchmarks.shapes.benchmark.Shapes"
-        assert config["rewards"]["components"]["pi"]["judge"] == {"_target_": "benchmarks.shapes.oracle.OracleJudge"}
+        assert config["rewards"]["components"]["pi"]["judge"] == {
+            "_target_": "benchmarks.shapes.oracle.OracleJudge"
+        }
         assert config["grpo"]["lora"] is None and config["evaluation"]["rollout"]["guidance"] == 1.0
 
 
 def test_a_benchmark_without_exact_experts_names_real_ones() -> None:
-    judge = planned("benchmarks=t2i_compbench", "rewards.total=pi", "trainers=grpo").config["rewards"]["components"]["pi"]["judge"]
+    judge = planned("benchmarks=t2i_compbench", "rewards.total=pi", "trainers=grpo").config["rewards"][
+        "components"
+    ]["pi"]["judge"]
     assert judge["_target_"].endswith("ServerJudge")
-    with pytest.raises(UsageError, match=r"refers to benchmarks\.oracle\.judge, which is not there: .*judge=.* do not go together"):
+    with pytest.raises(
+        UsageError,
+        match=r"refers to benchmarks\.oracle\.judge, which is not there: .*judge=.* do not go together",
+    ):
         planned("benchmarks=t2i_compbench", "judge=oracle", "trainers=grpo")
 
 
-def test_with_the_papers_preset_too_geneval_has_four_images_a_prompt(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
+def test_with_the_papers_preset_too_geneval_has_four_images_a_prompt(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
     monkeypatch.setenv("GENEVAL_DIR", str(data_dir / "geneval"))
     cell = planned("preset=paper_1b", "benchmarks=geneval", "trainers=frozen")
     assert stage(cell, "samples").settings["evaluation"]["images_per_prompt"] == 4
@@ -117,23 +153,36 @@ def test_with_the_papers_preset_too_geneval_has_four_images_a_prompt(monkeypatch
         planned("preset=paper_1b", "benchmarks=geneval", "trainers=grpo")
 
 
-def test_without_the_prompts_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_prompts_the_message_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("T2I_COMPBENCH_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing fetched"))
-    with pytest.raises(UsageError, match=r"in arm full, seed 0: .*fetch it with .*harness\.fetch t2i_compbench.*set T2I_COMPBENCH_DIR to"):
+    with pytest.raises(
+        UsageError,
+        match=r"in arm full, seed 0: .*fetch it with .*harness\.fetch t2i_compbench.*set T2I_COMPBENCH_DIR to",
+    ):
         planned("ablations=reward_components", "preset=paper_1b", "arms=full")
 
 
 def test_without_got_data_the_message_says_what_to_name() -> None:
-    with pytest.raises(UsageError, match=r"data=got reads files and none are named: give data\.sources\.lahr\.shards"):
+    with pytest.raises(
+        UsageError, match=r"data=got reads files and none are named: give data\.sources\.lahr\.shards"
+    ):
         planned("ablations=reward_components", "preset=paper_1b", "arms=full")
 
 
-def test_with_the_published_prompts_there_are_as_many_as_in_the_paper(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
-    from harness.components import make
+def test_with_the_published_prompts_there_are_as_many_as_in_the_paper(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    from harness.composition.components import make
 
     monkeypatch.setenv("T2I_COMPBENCH_DIR", str(data_dir / "t2i_compbench"))
-    benchmark = make(planned("ablations=reward_components", "preset=paper_1b", "arms=full", "sft.steps=0").config["benchmarks"])
+    benchmark = make(
+        planned("ablations=reward_components", "preset=paper_1b", "arms=full", "sft.steps=0").config[
+            "benchmarks"
+        ]
+    )
     assert len(benchmark.prompts("val")) == 6 * 300
     assert len(benchmark.prompts("dev")) == 6 * 60
     assert len({prompt.text for split in ("train", "dev") for prompt in benchmark.prompts(split)}) > 6 * 670
@@ -143,7 +192,9 @@ def test_with_the_published_prompts_there_are_as_many_as_in_the_paper(monkeypatc
 def test_a_policy_that_cannot_be_trained_is_refused_unless_frozen(policy: str) -> None:
     with pytest.raises(UsageError, match=r"cannot be trained.*use trainers=frozen"):
         planned("preset=paper_1b", f"policies={policy}")
-    assert [one.name for one in planned("preset=paper_1b", f"policies={policy}", "trainers=frozen").stages] == [
+    assert [
+        one.name for one in planned("preset=paper_1b", f"policies={policy}", "trainers=frozen").stages
+    ] == [
         "pipeline",
         "samples",
         "scores",

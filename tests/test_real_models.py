@@ -49,9 +49,18 @@ def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Pat
     upstream_layout.write(tmp_path / "published", shards=2)
     words = [
         *("preset=paper_1b", *TINY, f"policies.checkpoint={tmp_path / 'published'}"),
-        *(f"judge.serving.url={judge_server}", f"judge.model={vlm_folder}", f"outputs_dir={tmp_path / 'outputs'}", "reports_dir=null"),
+        *(
+            f"judge.serving.url={judge_server}",
+            f"judge.model={vlm_folder}",
+            f"outputs_dir={tmp_path / 'outputs'}",
+            "reports_dir=null",
+        ),
     ]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'mini'}", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'mini'}",
+        "OMP_NUM_THREADS": "1",
+    }
     ended = subprocess.run(
         [sys.executable, "-m", "harness.sweep", *words],
         capture_output=True,
@@ -65,9 +74,13 @@ def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Pat
     return tmp_path / "outputs"
 
 
-def test_the_papers_preset_trains_a_published_checkpoint_against_a_served_judge(swept: Path, prompt_files: Path) -> None:
+def test_the_papers_preset_trains_a_published_checkpoint_against_a_served_judge(
+    swept: Path, prompt_files: Path
+) -> None:
     (trained,) = swept.glob("stages/grpo-*")
-    steps = [json.loads(line) for line in (trained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [
+        json.loads(line) for line in (trained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [step["step"] for step in steps] == [1, 2]
     for step in steps:
         assert step["unscored"] == 0 and 0 < step["reward"] < 1

@@ -8,18 +8,25 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness import plan
+from harness.chain import parse
 from harness.samples import SampleFolder
 from harness.types import Prompt, Sample, Tokens
 
 
 def sample(number: int, *, forced: bool = False) -> Sample:
-    chain = f"A <|obj_start|>kreis № {number} \u2028é<|obj_end|> <|box_start|>(1,2),(3,4)<|box_end|>.\r\nEnd" + (
-        "" if forced else "<begin_of_image>"
+    chain = (
+        f"A <|obj_start|>kreis № {number} \u2028é<|obj_end|> <|box_start|>(1,2),(3,4)<|box_end|>.\r\nEnd"
+        + ("" if forced else "<begin_of_image>")
     )
     return Sample(
-        prompt=Prompt(id=f"val-{number}", text='a "red" кружок\n', category="color", facts={"n": number, "objects": ["x", None]}, number=7),
-        plan=plan.parse(chain),
+        prompt=Prompt(
+            id=f"val-{number}",
+            text='a "red" кружок\n',
+            category="color",
+            facts={"n": number, "objects": ["x", None]},
+            number=7,
+        ),
+        chain=parse(chain),
         image=Image.effect_noise((12, 8), number).convert("RGB"),
         tokens=Tokens(prompt=(1,), chain=(2, 3), image=(4,), forced_end=forced),
         logprobs=(-1.0, -2.0, -0.5),
@@ -35,7 +42,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     again = list(folder.read())
     assert len(again) == 3
     for before, after in zip(samples, again, strict=True):
-        assert (after.prompt, after.plan, after.seed) == (before.prompt, before.plan, before.seed)
+        assert (after.prompt, after.chain, after.seed) == (before.prompt, before.chain, before.seed)
         assert after.image.mode == "RGB" and after.image.tobytes() == before.image.tobytes()
 
 
@@ -44,9 +51,21 @@ def test_rows_are_as_the_architecture_page_says(tmp_path: Path) -> None:
     line, rest = (tmp_path / "samples.jsonl").read_text(encoding="utf-8").split("\n")
     assert rest == ""
     row = json.loads(line)
-    assert list(row) == ["index", "prompt_id", "number", "prompt", "category", "facts", "seed", "chain", "faults", "truncated", "image"]
+    assert list(row) == [
+        "index",
+        "prompt_id",
+        "number",
+        "prompt",
+        "category",
+        "facts",
+        "seed",
+        "chain",
+        "faults",
+        "truncated",
+        "image",
+    ]
     assert row["index"] == 7 and row["truncated"] is True
-    assert row["faults"] == list(sample(1, forced=True).plan.faults)
+    assert row["faults"] == list(sample(1, forced=True).chain.faults)
     assert (tmp_path / row["image"]).is_file()
 
 
@@ -60,7 +79,11 @@ def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
         assert again.image.mode == mode and again.image.size == (3, 2)
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:40], lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: None], ids=str)
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[:40], lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: None],
+    ids=["head", "half", "empty", "gone"],
+)
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
     folder = SampleFolder(tmp_path)
     folder.append(0, [sample(0)])

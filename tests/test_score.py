@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from harness import rows, score
+from harness import score
+from harness.analysis.statistics import clustered_error
+from harness.files import read_rows
 from harness.samples import SampleFolder
-from harness.statistics import clustered_error
-from harness.types import Plan, Prompt, Sample, Tokens
+from harness.types import Chain, Prompt, Sample, Tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ["--config-dir", str(ROOT / "tests" / "toy"), "benchmarks=measured", "rewards=toy"]
@@ -29,7 +30,9 @@ PATIENCE_S = 180.0
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
     """Scores in the toy world, in an empty working directory; returns exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.chdir(tmp_path)
@@ -57,7 +60,9 @@ def write_pictures(folder: Path, *, prompts: int = 6, draw: Callable[[int], Imag
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_a_folder_is_scored_end_to_end(run, tmp_path: Path) -> None:
@@ -69,10 +74,16 @@ def test_a_folder_is_scored_end_to_end(run, tmp_path: Path) -> None:
     assert set(files(folder)) == names | {f"boxes/{index:05d}.png" for index in range(12)}
     assert not list((tmp_path / "scored").glob(".*")), "nothing is left beside it"
 
-    found = rows.read(folder / "scores.jsonl")
-    assert [(row["prompt_id"], row["number"]) for row in found] == [(f"val-{n // 2}", n % 2) for n in range(12)]
+    found = read_rows(folder / "scores.jsonl")
+    assert [(row["prompt_id"], row["number"]) for row in found] == [
+        (f"val-{n // 2}", n % 2) for n in range(12)
+    ]
     for index, row in enumerate(found):
-        assert (row["index"], row["prompt"], Path(row["image"]).is_file()) == (index, f"square {index // 2}", True)
+        assert (row["index"], row["prompt"], Path(row["image"]).is_file()) == (
+            index,
+            f"square {index // 2}",
+            True,
+        )
         bright = (200 - index) / 255
         assert row["value"] == pytest.approx(bright if row["category"] == "bright" else 1 - bright)
         assert (row["mirrored"] is None) == (row["category"] == "dark")
@@ -87,12 +98,23 @@ def test_a_folder_is_scored_end_to_end(run, tmp_path: Path) -> None:
         6,
         3,
     )
-    assert (said["metric"], said["labels"], said["unscored"], said["mirror"]["verdict"]) == ("brightness", ["mode=toy"], {}, "falls")
+    assert (said["metric"], said["labels"], said["unscored"], said["mirror"]["verdict"]) == (
+        "brightness",
+        ["mode=toy"],
+        {},
+        "falls",
+    )
     with (folder / "summary.csv").open() as file:
         bright, dark = csv.DictReader(file)
-    assert float(bright["score"]) == pytest.approx(sum(values) / 6, rel=1e-5) and bright["labels"] == "mode=toy" and dark["mirror"] == ""
+    assert (
+        float(bright["score"]) == pytest.approx(sum(values) / 6, rel=1e-5)
+        and bright["labels"] == "mode=toy"
+        and dark["mirror"] == ""
+    )
     for text in (out, (folder / "summary.md").read_text()):
-        assert "brightness, mode=toy" in text and f"{said['mean']:.4f}" in text and "falls: 0.77 to 0.20" in text
+        assert (
+            "brightness, mode=toy" in text and f"{said['mean']:.4f}" in text and "falls: 0.77 to 0.20" in text
+        )
         assert "mean over the images that were scored" in text
     for name in ("scores.jsonl", "summary.md", "official", "boxes"):
         assert str(folder / name) in out
@@ -103,7 +125,11 @@ def test_the_boxes_that_were_judged_are_drawn(run, tmp_path: Path) -> None:
     assert run("samples=made", "draw=boxes", "out=here")[0] == 0
     with Image.open(tmp_path / "here" / "boxes" / "00000.png") as drawn:
         plain = light(0).resize(drawn.size, Image.Resampling.NEAREST)
-        changed = [x for x in range(drawn.width) if drawn.getpixel((x, drawn.height - 1)) != plain.getpixel((x, drawn.height - 1))]
+        changed = [
+            x
+            for x in range(drawn.width)
+            if drawn.getpixel((x, drawn.height - 1)) != plain.getpixel((x, drawn.height - 1))
+        ]
     assert changed and max(changed) <= drawn.width // 2 + 2, "the box ends at the middle"
 
 
@@ -121,7 +147,10 @@ def test_a_blind_metric_is_flagged_and_one_that_falls_is_not(run, tmp_path: Path
     for words, flagged in ((["benchmarks.blind=true"], True), ([], False)):
         code, out, _ = run("samples=made", "check=mirror", *words)
         assert code == 0
-        assert (note in out, note in (tmp_path / "scored" / "made" / "summary.md").read_text()) == (flagged, flagged)
+        assert (note in out, note in (tmp_path / "scored" / "made" / "summary.md").read_text()) == (
+            flagged,
+            flagged,
+        )
     assert "mirrored" not in run("samples=made")[1], "unless it was asked for"
 
 
@@ -173,11 +202,14 @@ def test_official_results_are_imported(run, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "outputs")
     code, out, err = run("results=theirs")
     assert (code, err) == (0, "") and not (tmp_path / "outputs").exists(), "no stage is needed"
-    found = rows.read(tmp_path / "scored" / "theirs" / "scores.jsonl")
+    found = read_rows(tmp_path / "scored" / "theirs" / "scores.jsonl")
     assert [row["value"] for row in found] == [*answers[:-1], None]
     assert (found[3]["prompt"], found[3]["number"], found[3]["image"]) == ("square 1", 1, None)
     assert "imported" in out and "dark: 1 unscored: no answer" in out and "mode=toy" not in out
-    assert json.loads((tmp_path / "scored" / "theirs" / "official" / "answers.json").read_text()) == [*answers[:-1], None]
+    assert json.loads((tmp_path / "scored" / "theirs" / "official" / "answers.json").read_text()) == [
+        *answers[:-1],
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -195,11 +227,16 @@ def test_official_results_are_imported(run, tmp_path: Path) -> None:
         (["samples=made", "mode=official"], ["unknown setting 'benchmarks.scoring"]),
         (["samples=made", "out="], ["out= is empty: give a folder"]),
         (["samples=made", "out=."], ["holds the pictures themselves"]),
-        (["samples=made", "out=foreign"], ["holds other things than a result of harness.score", "left alone"]),
+        (
+            ["samples=made", "out=foreign"],
+            ["holds other things than a result of harness.score", "left alone"],
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_is_answered_and_changes_nothing(run, tmp_path: Path, words: list[str], parts: list[str]) -> None:
+def test_a_mistake_is_answered_and_changes_nothing(
+    run, tmp_path: Path, words: list[str], parts: list[str]
+) -> None:
     write_pictures(tmp_path / "made", prompts=1)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.tex").write_text("years of work")
@@ -220,7 +257,8 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(run, tmp_path: P
 def test_help_says_it_all(run) -> None:
     code, out, _ = run("--help")
     assert code == 0 and all(
-        word in out for word in ("samples=FOLDER", "results=FOLDER", "check=mirror", "draw=boxes", "allow_partial=true")
+        word in out
+        for word in ("samples=FOLDER", "results=FOLDER", "check=mirror", "draw=boxes", "allow_partial=true")
     )
 
 
@@ -234,7 +272,9 @@ def test_a_terminal_shows_the_same_in_a_table(run, tmp_path: Path, monkeypatch: 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "harness.score", *TOY, *words]
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_outcome(tmp_path: Path) -> None:
@@ -248,7 +288,13 @@ def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_outcome(tmp_p
 
     killed = start(tmp_path, *words)
     end = time.monotonic() + PATIENCE_S
-    while not (found := [part for part in tmp_path.glob("outputs/stages/scores-*.part/parts/*.jsonl") if part.stat().st_size]):
+    while not (
+        found := [
+            part
+            for part in tmp_path.glob("outputs/stages/scores-*.part/parts/*.jsonl")
+            if part.stat().st_size
+        ]
+    ):
         assert time.monotonic() < end and killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
@@ -266,17 +312,30 @@ def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_outcome(tmp_p
 def test_a_samples_folder_of_the_shapes_world_is_scored_without_torch(tmp_path: Path) -> None:
     from benchmarks.shapes.benchmark import Shapes
 
-    settings = {"categories": ["color"], "prompt_seed": 0, "train_per_category": 400, "dev_per_category": 60, "val_per_category": 200}
+    settings = {
+        "categories": ["color"],
+        "prompt_seed": 0,
+        "train_per_category": 400,
+        "dev_per_category": 60,
+        "val_per_category": 200,
+    }
     world = Shapes(**settings, unseen_share=0.25, unfaithful_share=0.3, n_prompts=4, oracle={})
     drawn = [sample(prompt, number) for number, prompt in enumerate(world.prompts("val"))]
     SampleFolder(tmp_path / "samples-1234").append(0, drawn)
     words = ["samples=samples-1234", "benchmarks.categories=[color]", "benchmarks.n_prompts=4"]
     code = f"import sys; from harness import score; code = score.main({words!r}); print('torch' in sys.modules); sys.exit(code)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False"
-    found = rows.read(tmp_path / "scored" / "samples-1234" / "scores.jsonl")
+    found = read_rows(tmp_path / "scored" / "samples-1234" / "scores.jsonl")
     assert [row["prompt_id"] for row in found] == [prompt.id for prompt in world.prompts("val")]
     assert all(row["value"] is not None for row in found)
 
@@ -285,7 +344,7 @@ def sample(prompt: Prompt, number: int) -> Sample:
     image = Image.new("RGB", (24, 24), (number, 100, 200))
     return Sample(
         prompt=prompt,
-        plan=Plan(text="", objects=(), bare_text=""),
+        chain=Chain(text="", objects=(), bare_text=""),
         image=image,
         tokens=Tokens(prompt=(), chain=(), image=()),
         logprobs=(),

@@ -15,7 +15,8 @@ import torch
 from mini_scored import CATEGORIES, EACH
 
 from benchmarks.t2i_compbench.benchmark import _say_once
-from harness import rows, score
+from harness import score
+from harness.files import read_rows
 
 Score = Callable[..., tuple[int, Path]]
 
@@ -44,14 +45,21 @@ def scored(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
         found = {"rs200": "rs200.jsonl", "r50": "r50.jsonl", "depth": "depth"} if models else {}
         given = [f"benchmarks.scoring.given.{name}={world / 'found' / file}" for name, file in found.items()]
         blip = world / "model_base_vqa_capfilt_large.pth"
-        weights = [f"benchmarks.scoring.vqa.checkpoint={blip}", f"benchmarks.scoring.vqa.tokenizer={world / 'bert'}"]
+        weights = [
+            f"benchmarks.scoring.vqa.checkpoint={blip}",
+            f"benchmarks.scoring.vqa.tokenizer={world / 'bert'}",
+        ]
         weights += [f"benchmarks.scoring.clip.model={world / 'clip'}"]
         fixed = ["benchmarks=t2i_compbench", "out=out", *([f"samples={samples}"] if samples else [])]
         chosen = (
-            [] if any(word.startswith("benchmarks.categories=") for word in words) else [f"benchmarks.categories=[{','.join(CATEGORIES)}]"]
+            []
+            if any(word.startswith("benchmarks.categories=") for word in words)
+            else [f"benchmarks.categories=[{','.join(CATEGORIES)}]"]
         )
         per_prompt = [f"evaluation.images_per_prompt={EACH}"] if samples else []
-        return score.main([*fixed, *chosen, *per_prompt, *(given + weights if models else weights[1:]), *words]), tmp_path / "out"
+        return score.main(
+            [*fixed, *chosen, *per_prompt, *(given + weights if models else weights[1:]), *words]
+        ), tmp_path / "out"
 
     return run
 
@@ -62,23 +70,31 @@ def summary(out: Path) -> dict[str, dict[str, str]]:
 
 
 def values(out: Path, category: str) -> list[float | None]:
-    return [row["value"] for row in rows.read(out / "scores.jsonl") if row["category"] == category]
+    return [row["value"] for row in read_rows(out / "scores.jsonl") if row["category"] == category]
 
 
 def test_forty_pictures_in_all_categories(scored: Score, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = scored("check=mirror", "draw=boxes")
     assert code == 0
-    found = rows.read(out / "scores.jsonl")
+    found = read_rows(out / "scores.jsonl")
     assert len(found) == 40 and {row["category"] for row in found} == set(CATEGORIES)
     assert not [row["unscored"] for row in found if row["unscored"]]
     assert all(Path(row["image"]).is_file() for row in found)
 
-    assert values(out, "2D-spatial") == [0.25 * 0.9 + 0.25 * 0.775 + 0.5, 0.0, 0.0, 0.0], "as asked; reversed; one; none"
+    assert values(out, "2D-spatial") == [0.25 * 0.9 + 0.25 * 0.775 + 0.5, 0.0, 0.0, 0.0], (
+        "as asked; reversed; one; none"
+    )
     assert values(out, "numeracy") == [1.0, 0.75, 0.5, 0.0]
     *_, front = (values(out, "3D-spatial"),)
-    assert front[1:] == [0.25 * 0.9, 0.25 * 0.9, 0.0] and front[0] is not None and front[0] > 0.25 * (0.9 + 0.775)
+    assert (
+        front[1:] == [0.25 * 0.9, 0.25 * 0.9, 0.0]
+        and front[0] is not None
+        and front[0] > 0.25 * (0.9 + 0.775)
+    )
     for category in ("color", "shape", "texture"):
-        assert len(set(values(out, category))) > 1 and all(0 <= (value or 0) <= 1 for value in values(out, category))
+        assert len(set(values(out, category))) > 1 and all(
+            0 <= (value or 0) <= 1 for value in values(out, category)
+        )
     _check_evidence(found)
     _check_complex([row for row in found if row["category"] == "complex"])
 
@@ -93,9 +109,18 @@ def test_forty_pictures_in_all_categories(scored: Score, capsys: pytest.CaptureF
         "complex": "3-in-1",
     }
     told, printed = (out / "summary.md").read_text(encoding="utf-8"), capsys.readouterr().out
-    for label in ("mode=official", "np=rules", "prompts of unknown, sha256", "detector=rs200.jsonl", "depth=depth", "clip=clip"):
+    for label in (
+        "mode=official",
+        "np=rules",
+        "prompts of unknown, sha256",
+        "detector=rs200.jsonl",
+        "depth=depth",
+        "clip=clip",
+    ):
         assert label in told and label in printed, label
-    mirror = json.loads((out / "summary.json").read_text(encoding="utf-8"))["categories"]["2D-spatial"]["mirror"]
+    mirror = json.loads((out / "summary.json").read_text(encoding="utf-8"))["categories"]["2D-spatial"][
+        "mirror"
+    ]
     assert (mirror["images"], mirror["verdict"]) == (4, "cannot tell"), "one prompt decides nothing"
     assert len(list((out / "boxes").rglob("*.png"))) >= 8
     _check_official(out / "official")
@@ -113,7 +138,11 @@ def _check_evidence(found: list[dict[str, Any]]) -> None:
 
 def _check_complex(found: list[dict[str, Any]]) -> None:
     """Each prompt goes its way, and its value is the mean of what stands in its evidence."""
-    ways = {"spatial": ("attribute", "spatial"), "action": ("attribute", "clip"), "both": ("attribute", "spatial", "clip")}
+    ways = {
+        "spatial": ("attribute", "spatial"),
+        "action": ("attribute", "clip"),
+        "both": ("attribute", "spatial", "clip"),
+    }
     assert [row["evidence"]["route"] for row in found[::EACH]] == ["spatial", "action", "both"]
     for row in found:
         parts = [row["evidence"][name]["value"] for name in ways[row["evidence"]["route"]]]
@@ -128,29 +157,48 @@ def _check_official(folder: Path) -> None:
         assert [row["question_id"] for row in found] == list(range(len(found)))
         return [row["answer"] for row in found]
 
-    assert answers("2D-spatial", "labels/annotation_obj_detection_2d") == [0.25 * 0.9 + 0.25 * 0.775 + 0.5, 0.0, 0.0, 0.0]
+    assert answers("2D-spatial", "labels/annotation_obj_detection_2d") == [
+        0.25 * 0.9 + 0.25 * 0.775 + 0.5,
+        0.0,
+        0.0,
+        0.0,
+    ]
     assert all(len(answer.split(".")[1]) == 4 for answer in answers("texture", "annotation_blip"))
     assert len(answers("complex", "annotation_3_in_1")) == 3 * EACH
     assert len(answers("complex", "annotation_blip")) == 3 * EACH, "every complex prompt is asked"
-    assert not (folder / "complex" / "annotation_clip").exists(), "prompts of the spatial route are not compared"
+    assert not (folder / "complex" / "annotation_clip").exists(), (
+        "prompts of the spatial route are not compared"
+    )
 
 
 def test_corrected_is_another_metric_with_other_numbers(scored: Score) -> None:
     code, out = scored("mode=corrected", "benchmarks.categories=[2D-spatial,numeracy]")
     assert code == 0
-    assert values(out, "2D-spatial") == [0.25 * 0.9 + 0.25 * 0.775 + 0.5, 0.25 * 0.9 + 0.25 * 0.775, 0.25 * 0.9, 0.0], "without the cut"
+    assert values(out, "2D-spatial") == [
+        0.25 * 0.9 + 0.25 * 0.775 + 0.5,
+        0.25 * 0.9 + 0.25 * 0.775,
+        0.25 * 0.9,
+        0.0,
+    ], "without the cut"
     assert all("mode=corrected" in row["labels"] for row in summary(out).values())
 
 
-def test_what_has_no_model_is_unscored_with_its_reason(scored: Score, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_has_no_model_is_unscored_with_its_reason(
+    scored: Score, capsys: pytest.CaptureFixture[str]
+) -> None:
     _say_once.cache_clear()
     code, out = scored(models=False)
     assert code == 0
     told = capsys.readouterr()
-    assert "images of 2D-spatial, complex will be unscored: UniDet RS200 needs its weights" in told.err, "before the work"
+    assert "images of 2D-spatial, complex will be unscored: UniDet RS200 needs its weights" in told.err, (
+        "before the work"
+    )
     assert values(out, "color") == [None] * EACH and None not in values(out, "non-spatial")
     assert [row["score"] for name, row in summary(out).items() if name == "3D-spatial"] == [""]
-    assert "color: 4 unscored: BLIP-VQA needs its original checkpoint model_base_vqa_capfilt_large.pth" in told.out
+    assert (
+        "color: 4 unscored: BLIP-VQA needs its original checkpoint model_base_vqa_capfilt_large.pth"
+        in told.out
+    )
     assert not (out / "official" / "color").exists()
 
 
@@ -169,11 +217,18 @@ def test_official_results_are_read_and_written_again(scored: Score, tmp_path: Pa
     assert code == 0
     assert values(out, "color") == [float(answer) for answer in answers]
     assert (summary(out)["color"]["score"], summary(out)["color"]["images"]) == ("0.45", "10")
-    assert json.loads((out / "official" / "annotation_blip" / "vqa_result.json").read_text(encoding="utf-8")) == json.loads(text)
+    assert json.loads(
+        (out / "official" / "annotation_blip" / "vqa_result.json").read_text(encoding="utf-8")
+    ) == json.loads(text)
 
 
-def test_official_results_that_are_not_there_are_named(scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_official_results_that_are_not_there_are_named(
+    scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "theirs").mkdir()
     code, _ = scored("benchmarks.categories=[complex]", f"results={tmp_path / 'theirs'}", samples=None)
     assert code != 0
-    assert "holds no official results of complex, complex/annotation_3_in_1/vqa_result.json" in capsys.readouterr().err
+    assert (
+        "holds no official results of complex, complex/annotation_3_in_1/vqa_result.json"
+        in capsys.readouterr().err
+    )

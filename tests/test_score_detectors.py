@@ -20,8 +20,9 @@ from mini_scored import CATEGORIES
 
 from benchmarks.t2i_compbench import labels
 from benchmarks.t2i_compbench.benchmark import _say_once
-from harness import rows, score
-from harness.experts.unidet_detector import PUBLISHED, UniDet
+from benchmarks.t2i_compbench.models.unidet_detector import PUBLISHED, UniDet
+from harness import score
+from harness.files import read_rows
 
 ASKED = ("spatial_owlv2", "spatial_gdino")
 WORDS = ("dog", "cat", "apple", "vase", "person")
@@ -70,9 +71,16 @@ def scored(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
     folders |= {"owlv2.model": "owl", "gdino.model": "dino"}
 
     def run(*words: str, categories: list[str]) -> tuple[int, Path]:
-        fixed = ["benchmarks=t2i_compbench", "out=out", f"samples={world / 'pictures'}", "evaluation.images_per_prompt=1"]
+        fixed = [
+            "benchmarks=t2i_compbench",
+            "out=out",
+            f"samples={world / 'pictures'}",
+            "evaluation.images_per_prompt=1",
+        ]
         models = [f"benchmarks.scoring.{name}={world / folder}" for name, folder in folders.items()]
-        return score.main([*fixed, *models, f"benchmarks.categories=[{','.join(categories)}]", *words]), tmp_path / "out"
+        return score.main(
+            [*fixed, *models, f"benchmarks.categories=[{','.join(categories)}]", *words]
+        ), tmp_path / "out"
 
     return run
 
@@ -85,7 +93,7 @@ def summary(out: Path) -> dict[str, dict[str, str]]:
 def test_every_category_is_scored_by_the_models_alone(scored: Score) -> None:
     code, out = scored("check=mirror", categories=[*CATEGORIES, *ASKED])
     assert code == 0
-    found = rows.read(out / "scores.jsonl")
+    found = read_rows(out / "scores.jsonl")
     assert len(found) == 12 and {row["category"] for row in found} == {*CATEGORIES, *ASKED}
     assert not [row["unscored"] for row in found if row["unscored"]]
     assert all(0 <= row["value"] <= 1 for row in found if row["category"] != "non-spatial")
@@ -93,7 +101,10 @@ def test_every_category_is_scored_by_the_models_alone(scored: Score) -> None:
     _check_evidence({row["category"]: row["evidence"] for row in found})
     mirrored = {row["category"] for row in found if row["mirrored"] is not None}
     assert mirrored == {"2D-spatial", "complex", *ASKED}
-    official = {path.parent.relative_to(out / "official").parts[0] for path in (out / "official").rglob("vqa_result.json")}
+    official = {
+        path.parent.relative_to(out / "official").parts[0]
+        for path in (out / "official").rglob("vqa_result.json")
+    }
     assert official == set(CATEGORIES), "of ours there is no official program"
 
 
@@ -114,9 +125,16 @@ def _check_labels(table: dict[str, dict[str, str]]) -> None:
 
 
 def _check_evidence(evidence: dict[str, Any]) -> None:
-    assert evidence["2D-spatial"]["frame"] == evidence["3D-spatial"]["frame"] == evidence["numeracy"]["frame"] == [480, 360]
+    assert (
+        evidence["2D-spatial"]["frame"]
+        == evidence["3D-spatial"]["frame"]
+        == evidence["numeracy"]["frame"]
+        == [480, 360]
+    )
     assert evidence["spatial_owlv2"]["frame"] == list(mini_scored.SIZE)
-    boxes = [box for category in ("2D-spatial", "3D-spatial", "numeracy") for box in evidence[category]["boxes"]]
+    boxes = [
+        box for category in ("2D-spatial", "3D-spatial", "numeracy") for box in evidence[category]["boxes"]
+    ]
     asked = [box for category in ASKED for box in evidence[category]["boxes"]]
     assert boxes and asked, "random detectors find something"
     assert all(box["label"] in WORDS and 0.1 < box["score"] <= 1 for box in [*boxes, *asked])
@@ -128,7 +146,7 @@ def test_a_given_file_wins_over_the_model(scored: Score, world: Path, tmp_path: 
     code, out = scored(given, categories=["2D-spatial"])
     assert code == 0
     assert "detector=rs200.jsonl" in summary(out)["2D-spatial"]["labels"]
-    assert [row["value"] for row in rows.read(out / "scores.jsonl")] == [0.25 * 0.9 + 0.25 * 0.775 + 0.5]
+    assert [row["value"] for row in read_rows(out / "scores.jsonl")] == [0.25 * 0.9 + 0.25 * 0.775 + 0.5]
 
 
 def test_corrected_shows_the_detector_red_first(scored: Score, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +174,15 @@ def test_missing_weights_and_labels_are_told_before_the_work(
     code, out = scored(categories=["2D-spatial", "numeracy"])
     assert code == 0
     told = capsys.readouterr().err
-    assert "images of numeracy will be unscored: UniDet R50 needs its weights Unified_learned_OCIM_R50_6x+2x.pth" in told
+    assert (
+        "images of numeracy will be unscored: UniDet R50 needs its weights Unified_learned_OCIM_R50_6x+2x.pth"
+        in told
+    )
     assert "or give a file with what it found, benchmarks.scoring.given.r50=FILE" in told
     assert summary(out)["numeracy"]["score"] == "" and summary(out)["2D-spatial"]["score"] != ""
 
     code, _ = scored("benchmarks.scoring.rs200.labels.file=/nowhere.csv", categories=["2D-spatial"])
-    assert code != 0 and "there is no label file /nowhere.csv: take unidet_labels.csv as" in capsys.readouterr().err
+    assert (
+        code != 0
+        and "there is no label file /nowhere.csv: take unidet_labels.csv as" in capsys.readouterr().err
+    )

@@ -13,7 +13,8 @@ import pytest
 import torch
 from mini_geneval_scored import CORRECT, EACH, PROMPTS, TAGS
 
-from harness import rows, score
+from harness import score
+from harness.files import read_rows
 
 Score = Callable[..., tuple[int, Path]]
 
@@ -38,9 +39,11 @@ def scored(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(*words: str, samples: Path | None = world / "pictures") -> tuple[int, Path]:
-        models = {"detector": "mask2former", "colours": "clip"}
+        models = {"detector": "mask2former", "colors": "clip"}
         given = [f"benchmarks.scoring.{name}.model={world / folder}" for name, folder in models.items()]
-        return score.main(["benchmarks=geneval", "out=out", *([f"samples={samples}"] if samples else []), *given, *words]), tmp_path / "out"
+        return score.main(
+            ["benchmarks=geneval", "out=out", *([f"samples={samples}"] if samples else []), *given, *words]
+        ), tmp_path / "out"
 
     return run
 
@@ -52,37 +55,60 @@ def summary(out: Path) -> dict[str, dict[str, str]]:
 
 def values(out: Path) -> dict[str, list[float | None]]:
     found: dict[str, list[float | None]] = {}
-    for row in rows.read(out / "scores.jsonl"):
+    for row in read_rows(out / "scores.jsonl"):
         found.setdefault(row["category"], []).append(row["value"])
     return found
 
 
-def test_the_models_judge_every_picture(scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mini_geneval_scored.write_pictures(tmp_path / "strips", each=1, size=(64, 16))  # the detector makes all others larger
-    code, out = scored("check=mirror", "draw=boxes", "evaluation.images_per_prompt=1", samples=tmp_path / "strips")
+def test_the_models_judge_every_picture(
+    scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mini_geneval_scored.write_pictures(
+        tmp_path / "strips", each=1, size=(64, 16)
+    )  # the detector makes all others larger
+    code, out = scored(
+        "check=mirror", "draw=boxes", "evaluation.images_per_prompt=1", samples=tmp_path / "strips"
+    )
     assert code == 0
-    found = rows.read(out / "scores.jsonl")
+    found = read_rows(out / "scores.jsonl")
     assert len(found) == len(PROMPTS) and not [row["unscored"] for row in found if row["unscored"]]
     assert {value for own in values(out).values() for value in own} <= {0.0, 1.0}
     assert any(row["evidence"]["kept"] for row in found), "sure of something"
-    assert [row["mirrored"] is not None for row in found] == [row["prompt"] == PROMPTS[4]["prompt"] for row in found]
+    assert [row["mirrored"] is not None for row in found] == [
+        row["prompt"] == PROMPTS[4]["prompt"] for row in found
+    ]
     told, printed = summary(out), capsys.readouterr().out
     assert list(told) == TAGS
     assert {row["metric"] for row in told.values()} == {"GenEval (HF detector)"}
-    for label in ("mode=official", "detector=Mask2Former (mask2former)", "colours=clip", "prompts of unknown, sha256"):
+    for label in (
+        "mode=official",
+        "detector=Mask2Former (mask2former)",
+        "colors=clip",
+        "prompts of unknown, sha256",
+    ):
         assert all(label in row["labels"] for row in told.values()) and label in printed
-    assert (out / "official" / "summary.txt").read_text().startswith("Summary\n=======\nTotal images: 7\nTotal prompts: 7\n")
+    assert (
+        (out / "official" / "summary.txt")
+        .read_text()
+        .startswith("Summary\n=======\nTotal images: 7\nTotal prompts: 7\n")
+    )
 
 
 def test_given_detections_judge_without_a_model(scored: Score, world: Path) -> None:
     code, out = scored(f"benchmarks.scoring.given={world / 'mmdet.jsonl'}", "check=mirror", "draw=boxes")
     assert code == 0 and values(out) == CORRECT
     told = summary(out)
-    assert {row["metric"] for row in told.values()} == {"GenEval"} and "detector=mmdet.jsonl" in told["counting"]["labels"]
-    assert {name: float(row["score"]) for name, row in told.items()} == {name: sum(own) / len(own) for name, own in CORRECT.items()}
-    mirror = json.loads((out / "summary.json").read_text(encoding="utf-8"))["categories"]["position"]["mirror"]
+    assert {row["metric"] for row in told.values()} == {"GenEval"} and "detector=mmdet.jsonl" in told[
+        "counting"
+    ]["labels"]
+    assert {name: float(row["score"]) for name, row in told.items()} == {
+        name: sum(own) / len(own) for name, own in CORRECT.items()
+    }
+    mirror = json.loads((out / "summary.json").read_text(encoding="utf-8"))["categories"]["position"][
+        "mirror"
+    ]
     assert (mirror["images"], mirror["prompts"], mirror["verdict"]) == (4, 1, "cannot tell")
-    red = next(row for row in rows.read(out / "scores.jsonl") if row["category"] == "colors")
+    red = next(row for row in read_rows(out / "scores.jsonl") if row["category"] == "colors")
     assert [(box["label"], box["color"]) for box in red["evidence"]["boxes"]] == [("dog", "red")]
     assert len(list((out / "boxes").iterdir())) == 20, "of every picture in which something was judged"
     results = [json.loads(line) for line in (out / "official" / "results.jsonl").read_text().splitlines()]
@@ -109,23 +135,31 @@ def test_official_results_are_read_and_written_again(scored: Score, world: Path,
     assert "(2 / 8)" in (out / "official" / "summary.txt").read_text()
 
 
-def test_results_that_are_not_there_are_named(scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_that_are_not_there_are_named(
+    scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "theirs").mkdir()
     code, _ = scored(f"results={tmp_path / 'theirs'}", samples=None)
     assert code != 0 and "theirs/results.jsonl" in capsys.readouterr().err
 
 
-def test_a_folder_that_lacks_pictures_is_refused_or_scored_in_part(scored: Score, world: Path, tmp_path: Path, capsys) -> None:
+def test_a_folder_that_lacks_pictures_is_refused_or_scored_in_part(
+    scored: Score, world: Path, tmp_path: Path, capsys
+) -> None:
     mini_geneval_scored.write_pictures(tmp_path / "few", PROMPTS[:5])
     given = f"benchmarks.scoring.given={world / 'mmdet.jsonl'}"
     code, _ = scored(given, samples=tmp_path / "few")
     assert code != 0 and "prompts that lack pictures: 2\n  position/00005" in capsys.readouterr().err
-    code, out = scored(given, "benchmarks.categories=[position,colors]", "allow_partial=true", samples=tmp_path / "few")
+    code, out = scored(
+        given, "benchmarks.categories=[position,colors]", "allow_partial=true", samples=tmp_path / "few"
+    )
     assert code == 0 and "partial: 1 of 2 prompts" in summary(out)["position"]["labels"]
     assert values(out) == {"colors": CORRECT["colors"], "position": CORRECT["position"][:EACH]}
 
 
-def test_a_stopped_run_goes_on_where_it_was(scored: Score, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_where_it_was(
+    scored: Score, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was judged before is not looked at again."""
     from benchmarks.geneval.scoring import Scorer
 
@@ -137,7 +171,7 @@ def test_a_stopped_run_goes_on_where_it_was(scored: Score, world: Path, monkeypa
             raise KeyboardInterrupt
         return usual(self, samples, **how)
 
-    monkeypatch.setattr("harness.parts.BLOCK", EACH)
+    monkeypatch.setattr("harness.evaluation.row_shards.BLOCK", EACH)
     monkeypatch.setattr(Scorer, "score", interrupted)
     given = f"benchmarks.scoring.given={world / 'mmdet.jsonl'}"
     scored(given)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import locks, progress, status
-from harness.progress import Status, StatusWriter, is_silent, read_status, write_status
+from harness import status
+from harness.stages import locks
+from harness.stages.status import Status, StatusWriter, is_silent, read_status, write_status
 from harness.types import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,9 @@ def outputs(tmp_path):
         (study / folder).mkdir(parents=True)
         write_status(study / folder, one)
     cells = [{"id": f"{name}-s0", "folder": f"cells/{name}-s0"} for name in "abc"]
-    (study / "plan.json").write_text(json.dumps({"study": {}, "command": "sweep", "created": "now", "cells": cells}))
+    (study / "plan.json").write_text(
+        json.dumps({"study": {}, "command": "sweep", "created": "now", "cells": cells})
+    )
     return tmp_path
 
 
@@ -47,7 +50,11 @@ def test_it_shows_every_planned_cell_and_calls_the_silent_one_lost(outputs, caps
     assert status.main(["toy", "--outputs", str(outputs)]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == "toy: 1 of 3 cells done, not running"
-    assert [shown.split()[:2] for shown in lines[1:]] == [["a-s0", "done"], ["b-s0", "failed"], ["c-s0", "lost"]]
+    assert [shown.split()[:2] for shown in lines[1:]] == [
+        ["a-s0", "done"],
+        ["b-s0", "failed"],
+        ["c-s0", "lost"],
+    ]
     assert lines[0].startswith("shared sft-1") and "running" in lines[0]
     assert lines[2].endswith("ValueError: no")
 
@@ -81,7 +88,14 @@ def test_a_job_writes_how_it_goes(tmp_path):
         time.sleep(0.02)
         writer.progress(4, 4, {"reward": None})
         now = read_status(tmp_path)
-        assert (now.state, now.stage, now.step, now.total, now.reward, now.eta_s) == ("running", "grpo", 4, 4, 0.25, 0.0)
+        assert (now.state, now.stage, now.step, now.total, now.reward, now.eta_s) == (
+            "running",
+            "grpo",
+            4,
+            4,
+            0.25,
+            0.0,
+        )
         assert now.waits_for is None and now.pid == os.getpid() and now.started
         writer.end("done")
     assert read_status(tmp_path).state == "done"
@@ -90,10 +104,10 @@ def test_a_job_writes_how_it_goes(tmp_path):
 def test_the_eta_counts_from_where_this_attempt_began(tmp_path, monkeypatch):
     with StatusWriter(tmp_path) as writer:
         writer.begin(STAGE)
-        monkeypatch.setattr(progress.time, "monotonic", lambda: 100.0)
+        monkeypatch.setattr(time, "monotonic", lambda: 100.0)
         writer.progress(50, 100, {})
         assert writer.status.eta_s is None
-        monkeypatch.setattr(progress.time, "monotonic", lambda: 120.0)
+        monkeypatch.setattr(time, "monotonic", lambda: 120.0)
         writer.progress(60, 100, {})
         assert writer.status.eta_s == 80.0
 

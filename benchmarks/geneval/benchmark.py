@@ -17,7 +17,7 @@ SIDES = {"left of", "right of"}
 
 
 class GenEval:
-    """GenEval (arXiv 2310.11513): is what the prompt names there, as often, as coloured and where it says? An image is right or wrong.
+    """GenEval (arXiv 2310.11513): is what the prompt names there, as often, as colored and where it says? An image is right or wrong.
 
     Args:
         root: the folder of the published files.
@@ -32,9 +32,11 @@ class GenEval:
     images_per_prompt = 4
     first_seed = 42
     fetches: ClassVar[Mapping[str, str]] = {"geneval": "benchmarks.geneval.fetch.prompts"}
-    races = "harness.experts.mask2former_race.mask2former_race"
+    races = "benchmarks.geneval.race.mask2former_race"
 
-    def __init__(self, *, root: str, categories: Sequence[str], n_prompts: int | None, scoring: Scoring | None = None) -> None:
+    def __init__(
+        self, *, root: str, categories: Sequence[str], n_prompts: int | None, scoring: Scoring | None = None
+    ) -> None:
         _check_settings(categories, n_prompts)
         self.categories, self._n_prompts = tuple(categories), n_prompts
         self._every = [
@@ -59,7 +61,10 @@ class GenEval:
                 f"GenEval has no split {split!r}, only val: it is there to evaluate on. Train with another benchmark, such as "
                 "benchmarks=t2i_compbench, then score the checkpoint with benchmarks=geneval trainers=frozen policies.checkpoint=FOLDER"
             )
-        firsts = {name: [one for one in self._every if one.category == name][: self._n_prompts] for name in self.categories}
+        firsts = {
+            name: [one for one in self._every if one.category == name][: self._n_prompts]
+            for name in self.categories
+        }
         chosen = {one.id for own in firsts.values() for one in own}
         return [one for one in self._every if one.id in chosen]
 
@@ -115,6 +120,10 @@ def _is_directed(prompt: Prompt) -> bool:
 
 def _check_settings(categories: Sequence[str], n_prompts: int | None) -> None:
     if not categories or len(set(categories)) < len(categories) or not set(categories) <= set(TAGS):
-        raise ValueError(f"benchmarks.categories={list(categories)}: give one or more of {', '.join(TAGS)}, each once")
-    if n_prompts is not None and (not isinstance(n_prompts, int) or isinstance(n_prompts, bool) or n_prompts < 1):
+        raise ValueError(
+            f"benchmarks.categories={list(categories)}: give one or more of {', '.join(TAGS)}, each once"
+        )
+    if n_prompts is not None and (
+        not isinstance(n_prompts, int) or isinstance(n_prompts, bool) or n_prompts < 1
+    ):
         raise ValueError(f"benchmarks.n_prompts={n_prompts!r}: give a whole number from 1, or null for all")

@@ -1,4 +1,4 @@
-"""What is in an image, and of which colour: seen by models, or given in a file by those who have seen it.
+"""What is in an image, and of which color: seen by models, or given in a file by those who have seen it.
 
 The file is JSON lines, a row an image, as mmdet and CLIP say it in GenEval's own program:
 
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from PIL import ImageOps
 
-from benchmarks.geneval.files import COLOURS
+from benchmarks.geneval.files import COLORS
+from benchmarks.geneval.models.colors import Seen
 from benchmarks.given import GivenRows, by, is_count, mirror, read_detections
-from harness.experts.colours import Seen
 from harness.types import Detections, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from harness.experts.colours import ColourClassifier
-    from harness.experts.mask2former import Mask2Former
+    from benchmarks.geneval.models.colors import ColorClassifier
+    from benchmarks.geneval.models.mask2former import Mask2Former
 
 OFFICIAL_CLIP = "openai/clip-vit-large-patch14"
 
@@ -35,13 +35,15 @@ Key = tuple[str, int]  # prompt, number
 
 
 class View(NamedTuple):
-    """What is in an image: detections, and the colours of those objects whose colours were asked for, by class and place."""
+    """What is in an image: detections, and the colors of those objects whose colors were asked for, by class and place."""
 
     found: Detections
-    colours: Mapping[tuple[str, int], str]
+    colors: Mapping[tuple[str, int], str]
 
 
-Asked = Callable[[Sample, Detections], Sequence[tuple[str, int]]]  # which objects' colours are asked for: class and place
+Asked = Callable[
+    [Sample, Detections], Sequence[tuple[str, int]]
+]  # which objects' colors are asked for: class and place
 
 
 class Source(Protocol):
@@ -50,8 +52,8 @@ class Source(Protocol):
     metric: str
     labels: tuple[str, ...]
 
-    def load(self, *, colours: bool) -> None:
-        """Reads what is needed, for colours too.
+    def load(self, *, colors: bool) -> None:
+        """Reads what is needed, for colors too.
 
         Raises:
             ValueError: it is not there; says what to do.
@@ -68,21 +70,23 @@ class Seeing:
 
     Args:
         detector: what finds objects.
-        classifier: what tells their colours.
+        classifier: what tells their colors.
         names: of the detector's classes, in order.
         above: the score that an object must exceed to be looked at.
     """
 
     metric = "GenEval (HF detector)"
 
-    def __init__(self, detector: Mask2Former, classifier: ColourClassifier, names: Sequence[str], *, above: float) -> None:
+    def __init__(
+        self, detector: Mask2Former, classifier: ColorClassifier, names: Sequence[str], *, above: float
+    ) -> None:
         self._detector, self._classifier, self._names, self._above = detector, classifier, names, above
-        other = () if classifier.name == OFFICIAL_CLIP else (f"colours={Path(classifier.name).name}",)
+        other = () if classifier.name == OFFICIAL_CLIP else (f"colors={Path(classifier.name).name}",)
         self.labels = (f"detector={detector.name}", *other)
 
-    def load(self, *, colours: bool) -> None:
+    def load(self, *, colors: bool) -> None:
         self._detector.load()
-        if colours:
+        if colors:
             self._classifier.load()
 
     def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
@@ -99,10 +103,10 @@ class Seeing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColouredDetections(Detections):
-    """`colours` of all detections, None where they were not asked for."""
+class ColoredDetections(Detections):
+    """`colors` of all detections, None where they were not asked for."""
 
-    colours: tuple[str | None, ...]
+    colors: tuple[str | None, ...]
 
 
 class GivenDetections:
@@ -122,14 +126,16 @@ class GivenDetections:
         self._rows = GivenRows(file, self._row, _called)
         self.labels = (f"detector={file.name}",)
 
-    def load(self, *, colours: bool) -> None:
+    def load(self, *, colors: bool) -> None:
         self._rows.load()
 
     def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
         found = self._rows.find([(sample.prompt.text, sample.prompt.number) for sample in samples])
         return [self._view(sample, one, asked, mirrored) for sample, one in zip(samples, found, strict=True)]
 
-    def _view(self, sample: Sample, found: ColouredDetections | None, asked: Asked, mirrored: bool) -> View | str:
+    def _view(
+        self, sample: Sample, found: ColoredDetections | None, asked: Asked, mirrored: bool
+    ) -> View | str:
         called = _called((sample.prompt.text, sample.prompt.number))
         if found is None:
             return f"{self._file} has no detections of {called}"
@@ -138,29 +144,42 @@ class GivenDetections:
                 f"{self._file}: {called} has {by(size)} pixels, and its detections are in a frame of {by(found.frame)}: "
                 "give the detections of these images"
             )
-        colours = {key: found.colours[key[1]] for key in asked(sample, found)}
-        if lacking := [name for (name, _), colour in colours.items() if colour is None]:
+        colors = {key: found.colors[key[1]] for key in asked(sample, found)}
+        if lacking := [name for (name, _), color in colors.items() if color is None]:
             return f"{self._file} has no color of a {lacking[0]} in {called}"
-        return View(mirror(found) if mirrored else found, {key: colour for key, colour in colours.items() if colour is not None})
+        return View(
+            mirror(found) if mirrored else found,
+            {key: color for key, color in colors.items() if color is not None},
+        )
 
-    def _row(self, row: Mapping[str, Any]) -> tuple[Key, ColouredDetections]:
+    def _row(self, row: Mapping[str, Any]) -> tuple[Key, ColoredDetections]:
         prompt, number = row["prompt"], row["number"]
         if not isinstance(prompt, str) or not is_count(number):
             raise ValueError(f"prompt {prompt!r} must be a text, number {number!r} a whole number from 0")
         if odd := [score for score in row["scores"] if not 0 < score <= 1]:
-            raise ValueError(f"the score {odd[0]} is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out")
+            raise ValueError(
+                f"the score {odd[0]} is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out"
+            )
         found = read_detections(row, self._label)
-        colours = row.get("colors", [None] * len(found.labels))
-        if not isinstance(colours, list) or len(colours) != len(found.labels) or not set(colours) <= {None, *COLOURS}:
-            raise ValueError(f"colors {colours!r} must be one of {', '.join(COLOURS)} or null for each of {len(found.labels)} labels")
-        return (prompt, number), ColouredDetections(**vars(found), colours=tuple(colours))
+        colors = row.get("colors", [None] * len(found.labels))
+        if (
+            not isinstance(colors, list)
+            or len(colors) != len(found.labels)
+            or not set(colors) <= {None, *COLORS}
+        ):
+            raise ValueError(
+                f"colors {colors!r} must be one of {', '.join(COLORS)} or null for each of {len(found.labels)} labels"
+            )
+        return (prompt, number), ColoredDetections(**vars(found), colors=tuple(colors))
 
     def _label(self, label: Any) -> str:
         if label in self._names:
             return str(label)
         if is_count(label) and label < len(self._names):
             return self._names[label]
-        raise ValueError(f"the label {label!r} is none of GenEval's {len(self._names)} classes, and no class number from 0")
+        raise ValueError(
+            f"the label {label!r} is none of GenEval's {len(self._names)} classes, and no class number from 0"
+        )
 
 
 def _called(key: Key) -> str:

@@ -27,5 +27,8 @@ def prompts(to: Path) -> None:
         ValueError: a file cannot be had or is not the one that was published; says what to do.
         OSError: it cannot be written.
     """
-    files = [Published(name=name, path=REPOSITORY + FOLDERS[name] + name, check=has_sum(digest)) for name, digest in sums().items()]
+    files = [
+        Published(name=name, path=REPOSITORY + FOLDERS[name] + name, check=has_sum(digest))
+        for name, digest in sums().items()
+    ]
     fill(to, files, Source(mirror=MIRROR, by_hand=BY_HAND))

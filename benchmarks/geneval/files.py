@@ -14,8 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")  # in the order of the file
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+TAGS = (
+    "single_object",
+    "two_object",
+    "counting",
+    "colors",
+    "position",
+    "color_attr",
+)  # in the order of the file
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 RELATIONS = ("left of", "right of", "above", "below")
 METADATA, PROMPTS, NAMES = "evaluation_metadata.jsonl", "generation_prompts.txt", "object_names.txt"
 GET = f"fetch it with `python -m harness.fetch geneval`, or set GENEVAL_DIR to a folder with {METADATA} and {NAMES} as they were published"
@@ -37,7 +44,9 @@ def read_names(root: Path) -> tuple[str, ...]:
     """
     names = tuple(line.strip() for line in _text(root / NAMES).splitlines())
     if hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest() != sums()[NAMES]:
-        raise ValueError(f"{root / NAMES} does not hold the 80 published names in their order, which says what each class is: {GET}")
+        raise ValueError(
+            f"{root / NAMES} does not hold the 80 published names in their order, which says what each class is: {GET}"
+        )
     return names
 
 
@@ -59,7 +68,9 @@ def read_metadata(root: Path) -> list[Line]:
         except ValueError as error:
             raise ValueError(f"line {number} of {file} is no prompt of GenEval: {error}") from None
         if (earlier := said.setdefault(line["prompt"], number)) != number:
-            raise ValueError(f"lines {earlier} and {number} of {file} both have the prompt {line['prompt']!r}: keep one")
+            raise ValueError(
+                f"lines {earlier} and {number} of {file} both have the prompt {line['prompt']!r}: keep one"
+            )
         lines.append(line)
     return lines
 
@@ -70,7 +81,9 @@ def metadata_version(root: Path) -> str:
     Raises:
         ValueError: it is missing.
     """
-    digest = hashlib.sha256(_text(root / METADATA).encode()).hexdigest()  # of the text: line ends do not count
+    digest = hashlib.sha256(
+        _text(root / METADATA).encode()
+    ).hexdigest()  # of the text: line ends do not count
     return "published" if digest == sums()[METADATA] else f"unknown, sha256 {digest[:8]}..."
 
 
@@ -96,15 +109,19 @@ def _check_entry(entry: Any, names: Collection[str]) -> None:
     count = entry.get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"the count of {entry['class']} is {count!r}, and not a whole number from 1")
-    if "color" in entry and entry["color"] not in COLOURS:
-        raise ValueError(f"the color of {entry['class']} is {entry['color']!r}, and not one of {', '.join(COLOURS)}")
+    if "color" in entry and entry["color"] not in COLORS:
+        raise ValueError(
+            f"the color of {entry['class']} is {entry['color']!r}, and not one of {', '.join(COLORS)}"
+        )
 
 
 def _check_position(position: Any, place: int) -> None:
     """A position is to an entry that stands before its own, whose place is given."""
     fine = isinstance(position, list) and len(position) == 2 and isinstance(position[1], int)
     if not fine or position[0] not in RELATIONS or position[1] not in range(place):
-        raise ValueError(f"the position {position!r} is not one of {', '.join(RELATIONS)} with the place of an earlier entry, from 0")
+        raise ValueError(
+            f"the position {position!r} is not one of {', '.join(RELATIONS)} with the place of an earlier entry, from 0"
+        )
 
 
 def _text(file: Path) -> str:

@@ -20,13 +20,15 @@ import numpy as np
 
 from benchmarks.geneval.files import Line
 from benchmarks.geneval.rules import Kept
-from benchmarks.whole_file import writing
+from harness.files import writing
 from harness.types import Detections
 
 RESULTS = "results.jsonl"
 SHOWN = 5
 
-Details = Mapping[str, Sequence[Sequence[float]]]  # class -> x1, y1, x2, y2, score of each object, by falling score
+Details = Mapping[
+    str, Sequence[Sequence[float]]
+]  # class -> x1, y1, x2, y2, score of each object, by falling score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,9 @@ def filename(prompt: int, number: int) -> str:
 
 def details(found: Detections, kept: Kept) -> dict[str, list[list[float]]]:
     """The kept objects as official results have them: float32 values, by class."""
-    rows = np.array([[*box, score] for box, score in zip(found.boxes, found.scores, strict=True)], dtype=np.float32)
+    rows = np.array(
+        [[*box, score] for box, score in zip(found.boxes, found.scores, strict=True)], dtype=np.float32
+    )
     return {label: [rows[place].tolist() for place in places] for label, places in kept.items()}
 
 
@@ -76,7 +80,9 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
         ValueError: the file is missing, no such file, of other prompts, or not complete; says what is wrong.
     """
     if not file.is_file():
-        raise ValueError(f"there is no file {file}: give the results that GenEval's evaluate_images.py has written")
+        raise ValueError(
+            f"there is no file {file}: give the results that GenEval's evaluate_images.py has written"
+        )
     places = {line["prompt"]: place for place, line in enumerate(metadata)}
     by_prompt: dict[int, dict[int, Result]] = {}
     for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
@@ -91,7 +97,11 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
             raise ValueError(f"line {number} of {file} is no result of these prompts: {error}") from None
         own[image] = result
     _check_complete(file, metadata, {place: len(by_prompt.get(place, ())) for place in wanted})
-    return {(place, number): by_prompt[place][image] for place in sorted(wanted) for number, image in enumerate(sorted(by_prompt[place]))}
+    return {
+        (place, number): by_prompt[place][image]
+        for place in sorted(wanted)
+        for number, image in enumerate(sorted(by_prompt[place]))
+    }
 
 
 def _line(result: Result) -> str:
@@ -116,15 +126,27 @@ def _read_line(text: bytes) -> Result:
     if odd := [name for name in texts if not isinstance(row.get(name), str)]:
         raise ValueError(f"its {odd[0]} is {row.get(odd[0])!r}, and not a text")
     metadata, kept = json.loads(row["metadata"]), json.loads(row["details"])
-    if not isinstance(metadata, dict) or (metadata.get("tag"), metadata.get("prompt")) != (row["tag"], row["prompt"]):
+    if not isinstance(metadata, dict) or (metadata.get("tag"), metadata.get("prompt")) != (
+        row["tag"],
+        row["prompt"],
+    ):
         raise ValueError("its metadata are not those of its tag and prompt")
     _check_details(kept)
-    return Result(filename=row["filename"], metadata=metadata, correct=row["correct"], reason=row["reason"], details=kept)
+    return Result(
+        filename=row["filename"],
+        metadata=metadata,
+        correct=row["correct"],
+        reason=row["reason"],
+        details=kept,
+    )
 
 
 def _check_details(kept: Any) -> None:
     groups: list[Any] = list(kept.values()) if isinstance(kept, dict) else [None]
-    if not all(isinstance(group, list) and all(isinstance(box, list) and len(box) == 5 for box in group) for group in groups):
+    if not all(
+        isinstance(group, list) and all(isinstance(box, list) and len(box) == 5 for box in group)
+        for group in groups
+    ):
         raise ValueError("its details are not lists of x1, y1, x2, y2, score for each class")
     for value in (value for group in groups for box in group for value in box):
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -134,7 +156,9 @@ def _check_details(kept: Any) -> None:
 def _place(result: Result, places: Mapping[str, int], metadata: Sequence[Line]) -> int:
     prompt = result.metadata["prompt"]
     if prompt not in places or metadata[places[prompt]] != result.metadata:
-        raise ValueError(f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of another version")
+        raise ValueError(
+            f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of another version"
+        )
     return places[prompt]
 
 
@@ -149,7 +173,11 @@ def _check_complete(file: Path, metadata: Sequence[Line], counts: Mapping[int, i
     """Every prompt has images, and as many as most have."""
     there = Counter(count for count in counts.values() if count)
     usual = there.most_common(1)[0][0] if there else None
-    odd = [f"{count} of {metadata[place]['prompt']!r}" for place, count in sorted(counts.items()) if count != usual]
+    odd = [
+        f"{count} of {metadata[place]['prompt']!r}"
+        for place, count in sorted(counts.items())
+        if count != usual
+    ]
     if odd:
         shown = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
         raise ValueError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.files import COLOURS, RELATIONS, Line
+from benchmarks.geneval.files import COLORS, RELATIONS, Line
 from benchmarks.mode import Mode
 from harness.types import Detections
 
@@ -27,7 +27,7 @@ CONE = 0.5  # the least part of an offset that its direction on an axis must be
 Box4 = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image
 Kept = Mapping[str, Sequence[int]]  # class -> places in the detections, by falling score
 Entry = Mapping[str, Any]  # of a line's include or exclude
-ColourOf = Callable[[str, int], str]  # class, place -> one of COLOURS
+ColorOf = Callable[[str, int], str]  # class, place -> one of COLORS
 Group = Sequence[int]  # places of the objects that an entry is judged by
 Judged = tuple[list[str], list[Group]]  # reasons against the image, and what was looked at for each entry
 
@@ -70,7 +70,9 @@ def keep(found: Detections, tag: str, *, mode: Mode = "official") -> dict[str, t
     limits = LIMITS[mode]
     least = np.float32(limits.counting_score if tag == "counting" else limits.score)
     scores = np.asarray(found.scores, dtype=np.float32)
-    order = np.argsort(scores, kind="stable")[::-1] if mode == "official" else np.argsort(-scores, kind="stable")
+    order = (
+        np.argsort(scores, kind="stable")[::-1] if mode == "official" else np.argsort(-scores, kind="stable")
+    )
     by_class: dict[str, list[int]] = {}
     for place in order[scores[order] > least].tolist():
         by_class.setdefault(found.labels[place], []).append(place)
@@ -100,20 +102,33 @@ def relations(a: Box4, b: Box4, *, mode: Mode = "official") -> frozenset[str]:
     if mode == "corrected":
         left, offset = np.where(np.abs(left) > np.abs(left[::-1]), left, 0), left
     dx, dy = left / np.linalg.norm(offset)
-    return frozenset(name for name, holds in zip(RELATIONS, (dx < -CONE, dx > CONE, dy < -CONE, dy > CONE), strict=True) if holds)
+    return frozenset(
+        name
+        for name, holds in zip(RELATIONS, (dx < -CONE, dx > CONE, dy < -CONE, dy > CONE), strict=True)
+        if holds
+    )
 
 
-def coloured(metadata: Line, kept: Kept, *, mode: Mode = "official") -> list[tuple[str, int]]:
-    """Class and place of every object whose colour `evaluate` asks for, so that a model can see them together."""
+def colored(metadata: Line, kept: Kept, *, mode: Mode = "official") -> list[tuple[str, int]]:
+    """Class and place of every object whose color `evaluate` asks for, so that a model can see them together."""
     groups = [(entry, _group(entry, kept, mode)) for entry in metadata["include"] if "color" in entry]
-    return list(dict.fromkeys((entry["class"], place) for entry, group in groups if len(group) >= entry["count"] for place in group))
+    return list(
+        dict.fromkeys(
+            (entry["class"], place)
+            for entry, group in groups
+            if len(group) >= entry["count"]
+            for place in group
+        )
+    )
 
 
-def evaluate(metadata: Line, found: Detections, kept: Kept, colour_of: ColourOf, *, mode: Mode = "official") -> Verdict:
+def evaluate(
+    metadata: Line, found: Detections, kept: Kept, color_of: ColorOf, *, mode: Mode = "official"
+) -> Verdict:
     """Does the image show what its prompt asks for, and no more than it may?
 
     Official: each entry of `include` is judged by the surest `count` objects of its class alone (G3, G4). Corrected: any
-    `count` objects that are as they should be will do. Both: a colour is looked at only where there are enough objects, a
+    `count` objects that are as they should be will do. Both: a color is looked at only where there are enough objects, a
     position only where all that it concerns is there (G9); only `exclude`, which prompts of counting have, minds further
     objects (G10).
 
@@ -121,25 +136,29 @@ def evaluate(metadata: Line, found: Detections, kept: Kept, colour_of: ColourOf,
         metadata: the line of the prompt (`files.read_metadata`).
         found: all detections of the image.
         kept: those that count (`keep`, in the same mode).
-        colour_of: gives one of `COLOURS`; asked of the objects of `coloured` and no others.
+        color_of: gives one of `COLORS`; asked of the objects of `colored` and no others.
         mode: official or corrected.
     """
     judge = _by_the_surest if mode == "official" else _by_any
-    reasons, groups = judge(metadata["include"], found.boxes, kept, colour_of)
+    reasons, groups = judge(metadata["include"], found.boxes, kept, color_of)
     for entry in metadata.get("exclude", ()):
         there = kept.get(entry["class"], ())
         if len(there) >= entry["count"]:
             reasons.append(f"expected {entry['class']}<{entry['count']}, found {len(there)}")
             groups.append(there)
-    return Verdict(correct=not reasons, reason="\n".join(reasons), used=tuple(dict.fromkeys(place for group in groups for place in group)))
+    return Verdict(
+        correct=not reasons,
+        reason="\n".join(reasons),
+        used=tuple(dict.fromkeys(place for group in groups for place in group)),
+    )
 
 
-def _by_the_surest(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, colour_of: ColourOf) -> Judged:
+def _by_the_surest(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, color_of: ColorOf) -> Judged:
     reasons: list[str] = []
     groups = [_group(entry, kept, "official") for entry in include]
     fine: list[Group | None] = []
     for entry, group in zip(include, groups, strict=True):
-        fitting = _fitting(entry, group, colour_of)
+        fitting = _fitting(entry, group, color_of)
         failure = fitting if isinstance(fitting, str) else _misplaced(entry, group, fine, boxes)
         fine.append(None if failure else group)
         reasons += [failure] if failure else []
@@ -157,22 +176,30 @@ def _misplaced(entry: Entry, group: Group, fine: Sequence[Group | None], boxes: 
     for place in group:
         for target in targets:
             if relation not in (there := relations(boxes[place], boxes[target])):
-                said = " and ".join(one for one in RELATIONS if one in there)  # G7: official texts have no fixed order
+                said = " and ".join(
+                    one for one in RELATIONS if one in there
+                )  # G7: official texts have no fixed order
                 return f"expected {entry['class']} {relation} target, found {said} target"
     return None
 
 
-def _by_any(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, colour_of: ColourOf) -> Judged:
-    found = [_fitting(entry, _group(entry, kept, "corrected"), colour_of) for entry in include]
+def _by_any(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, color_of: ColorOf) -> Judged:
+    found = [_fitting(entry, _group(entry, kept, "corrected"), color_of) for entry in include]
     reasons = [one for one in found if isinstance(one, str)]
     suitable = [one for one in found if not isinstance(one, str)]
     if not reasons and (chosen := _arranged(include, suitable, boxes)):
         return [], chosen
-    positions = " and ".join(f"{entry['class']} {entry['position'][0]} target" for entry in include if "position" in entry)
-    return reasons or [f"expected {positions}, found none"], [_group(entry, kept, "official") for entry in include]
+    positions = " and ".join(
+        f"{entry['class']} {entry['position'][0]} target" for entry in include if "position" in entry
+    )
+    return reasons or [f"expected {positions}, found none"], [
+        _group(entry, kept, "official") for entry in include
+    ]
 
 
-def _arranged(include: Sequence[Entry], suitable: Sequence[Group], boxes: Sequence[Box4]) -> list[Group] | None:
+def _arranged(
+    include: Sequence[Entry], suitable: Sequence[Group], boxes: Sequence[Box4]
+) -> list[Group] | None:
     """Of the suitable objects of every entry, `count` so that all positions hold; None where there are none."""
 
     @cache
@@ -185,7 +212,9 @@ def _arranged(include: Sequence[Entry], suitable: Sequence[Group], boxes: Sequen
         entry, places = include[len(chosen)], suitable[len(chosen)]
         if "position" in entry:
             relation, other = entry["position"]
-            places = [place for place in places if all(stands(place, relation, target) for target in chosen[other])]
+            places = [
+                place for place in places if all(stands(place, relation, target) for target in chosen[other])
+            ]
         ways = (extend([*chosen, group]) for group in combinations(places, entry["count"]))
         return next((way for way in ways if way), None)
 
@@ -198,17 +227,17 @@ def _group(entry: Entry, kept: Kept, mode: Mode) -> Group:
     return there[: entry["count"]] if mode == "official" else there
 
 
-def _fitting(entry: Entry, group: Group, colour_of: ColourOf) -> Group | str:
-    """Those of the group that have the colour asked for, or why they are too few."""
+def _fitting(entry: Entry, group: Group, color_of: ColorOf) -> Group | str:
+    """Those of the group that have the color asked for, or why they are too few."""
     if len(group) < entry["count"]:
         return f"expected {entry['class']}>={entry['count']}, found {len(group)}"
     if "color" not in entry:
         return group
-    colours = [colour_of(entry["class"], place) for place in group]
-    fitting = [place for place, colour in zip(group, colours, strict=True) if colour == entry["color"]]
+    colors = [color_of(entry["class"], place) for place in group]
+    fitting = [place for place, color in zip(group, colors, strict=True) if color == entry["color"]]
     if len(fitting) >= entry["count"]:
         return fitting
-    there = ", ".join(f"{colours.count(colour)} {colour}" for colour in COLOURS if colour in colours)
+    there = ", ".join(f"{colors.count(color)} {color}" for color in COLORS if color in colors)
     return f"expected {entry['color']} {entry['class']}>={entry['count']}, found {len(fitting)} {entry['color']}; and {there}"
 
 

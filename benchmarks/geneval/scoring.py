@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.geneval import results
 from benchmarks.geneval.detections import GivenDetections, Seeing, Source, View
 from benchmarks.geneval.files import metadata_version, read_names
-from benchmarks.geneval.rules import LIMITS, coloured, evaluate, keep
+from benchmarks.geneval.rules import LIMITS, colored, evaluate, keep
 from benchmarks.geneval.summary import summarise
 from benchmarks.mode import Mode, check_mode
 from harness.types import Detections, Metric, Prompt, Sample, Score
 
 if TYPE_CHECKING:
-    from harness.experts.colours import ColourClassifier
-    from harness.experts.mask2former import Mask2Former
+    from benchmarks.geneval.models.colors import ColorClassifier
+    from benchmarks.geneval.models.mask2former import Mask2Former
 
 SUMMARY = "summary.txt"
-WITH_COLOURS = {"colors", "color_attr"}
+WITH_COLORS = {"colors", "color_attr"}
 
 
 class Scoring:
@@ -31,17 +31,21 @@ class Scoring:
         mode: official or corrected (docs/geneval.md).
         given: a file with what others have seen (`detections`), None to look with the models.
         detector: finds objects.
-        colours: tells their colours.
+        colors: tells their colors.
 
     Raises:
         ValueError: the file is missing, or a setting is none of those allowed.
     """
 
-    def __init__(self, *, mode: str, given: str | None, detector: Mask2Former, colours: ColourClassifier) -> None:
-        self.mode, self._detector, self._colours = check_mode(mode), detector, colours
+    def __init__(
+        self, *, mode: str, given: str | None, detector: Mask2Former, colors: ColorClassifier
+    ) -> None:
+        self.mode, self._detector, self._colors = check_mode(mode), detector, colors
         self._given = Path(given) if given is not None else None
         if self._given is not None and not self._given.is_file():
-            raise ValueError(f"benchmarks.scoring.given={given}: there is no such file. Give one with a row for each image, or null")
+            raise ValueError(
+                f"benchmarks.scoring.given={given}: there is no such file. Give one with a row for each image, or null"
+            )
         self.external = (given,) if given is not None else ()
 
     def scorer(self, root: Path, categories: Collection[str], prompts: Sequence[Prompt]) -> Scorer:
@@ -55,10 +59,10 @@ class Scoring:
         if self._given is not None:
             source = GivenDetections(self._given, names)
         else:
-            source = Seeing(self._detector, self._colours, names, above=LIMITS[self.mode].score)
+            source = Seeing(self._detector, self._colors, names, above=LIMITS[self.mode].score)
         labels = () if version == "published" else (f"prompts of {version}",)
         metric = Metric(name=source.metric, labels=(f"mode={self.mode}", *source.labels, *labels))
-        return Scorer(source, metric, prompts, mode=self.mode, colours=not WITH_COLOURS.isdisjoint(categories))
+        return Scorer(source, metric, prompts, mode=self.mode, colors=not WITH_COLORS.isdisjoint(categories))
 
 
 class Scorer:
@@ -66,8 +70,16 @@ class Scorer:
 
     official = Metric(name=GivenDetections.metric)
 
-    def __init__(self, source: Source, metric: Metric, prompts: Sequence[Prompt], *, mode: Mode, colours: bool) -> None:
-        self._source, self.metric, self._prompts, self._mode, self._colours = source, metric, prompts, mode, colours
+    def __init__(
+        self, source: Source, metric: Metric, prompts: Sequence[Prompt], *, mode: Mode, colors: bool
+    ) -> None:
+        self._source, self.metric, self._prompts, self._mode, self._colors = (
+            source,
+            metric,
+            prompts,
+            mode,
+            colors,
+        )
 
     def load(self) -> None:
         """Loads what the categories need.
@@ -75,13 +87,15 @@ class Scorer:
         Raises:
             ValueError: it is not there; says where it comes from.
         """
-        self._source.load(colours=self._colours)
+        self._source.load(colors=self._colors)
 
     def score(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """1 for an image that is right, 0 for one that is wrong."""
-        views = self._source.look(samples, self._coloured, mirrored=mirrored)
+        views = self._source.look(samples, self._colored, mirrored=mirrored)
         return [
-            Score(value=None, unscored=view) if isinstance(view, str) else self._score(sample.prompt.facts, view)
+            Score(value=None, unscored=view)
+            if isinstance(view, str)
+            else self._score(sample.prompt.facts, view)
             for sample, view in zip(samples, views, strict=True)
         ]
 
@@ -121,20 +135,31 @@ class Scorer:
             for (place, number), one in found.items()
         ]
 
-    def _coloured(self, sample: Sample, found: Detections) -> Sequence[tuple[str, int]]:
+    def _colored(self, sample: Sample, found: Detections) -> Sequence[tuple[str, int]]:
         metadata = sample.prompt.facts
-        return coloured(metadata, keep(found, metadata["tag"], mode=self._mode), mode=self._mode)
+        return colored(metadata, keep(found, metadata["tag"], mode=self._mode), mode=self._mode)
 
     def _score(self, metadata: Mapping[str, Any], view: View) -> Score:
         found, kept = view.found, keep(view.found, metadata["tag"], mode=self._mode)
-        verdict = evaluate(metadata, found, kept, lambda name, place: view.colours[name, place], mode=self._mode)
-        colours = {place: colour for (_, place), colour in view.colours.items()}
+        verdict = evaluate(
+            metadata, found, kept, lambda name, place: view.colors[name, place], mode=self._mode
+        )
+        colors = {place: color for (_, place), color in view.colors.items()}
         boxes = [
             {
-                **{"label": found.labels[place], "score": found.scores[place], "box": list(found.boxes[place])},
-                **({"color": colours[place]} if place in colours else {}),
+                **{
+                    "label": found.labels[place],
+                    "score": found.scores[place],
+                    "box": list(found.boxes[place]),
+                },
+                **({"color": colors[place]} if place in colors else {}),
             }
             for place in verdict.used
         ]
-        evidence = {"reason": verdict.reason, "frame": list(found.frame), "boxes": boxes, "kept": results.details(found, kept)}
+        evidence = {
+            "reason": verdict.reason,
+            "frame": list(found.frame),
+            "boxes": boxes,
+            "kept": results.details(found, kept),
+        }
         return Score(value=float(verdict.correct), evidence=evidence)

@@ -45,7 +45,10 @@ class Summary:
             "",
             "Task breakdown",
             "==============",
-            *(f"{tag:<16} = {share.mean:.2%} ({share.correct} / {share.count})" for tag, share in self.tags.items()),
+            *(
+                f"{tag:<16} = {share.mean:.2%} ({share.correct} / {share.count})"
+                for tag, share in self.tags.items()
+            ),
             "",
             f"Overall score (avg. over tasks): {self.overall:.5f}",
         ]

@@ -1,4 +1,4 @@
-"""The shapes world: coloured, textured shapes on a 24 x 24 pixel canvas, small enough to train on with two CPU cores.
+"""The shapes world: colored, textured shapes on a 24 x 24 pixel canvas, small enough to train on with two CPU cores.
 
 Read in this order: `vocabulary` (what an object can be), `facts` (what a prompt says), `scene` and `render` (what a
 picture shows), `prompts` and `records` (what is asked and imitated), `detector` (pixels to objects), `scoring` and

@@ -15,7 +15,11 @@ from benchmarks.shapes.records import stream
 from benchmarks.shapes.scoring import score_detections
 from harness.types import Prompt, Record, Sample, Score
 
-SPLITS = ("val", "dev", "train")  # in the order in which they are drawn, so that val does not depend on the others' sizes
+SPLITS = (
+    "val",
+    "dev",
+    "train",
+)  # in the order in which they are drawn, so that val does not depend on the others' sizes
 
 
 class Shapes:
@@ -55,7 +59,9 @@ class Shapes:
             if not 0 <= share <= 1:
                 raise ValueError(f"benchmarks.{name} is {share}; it must be between 0 and 1")
         if n_prompts is not None and n_prompts < 1:
-            raise ValueError(f"benchmarks.n_prompts is {n_prompts}; it must be at least 1, or null for all prompts")
+            raise ValueError(
+                f"benchmarks.n_prompts is {n_prompts}; it must be at least 1, or null for all prompts"
+            )
         self.prompt_seed = prompt_seed
         self.unseen_share = unseen_share
         self.unfaithful_share = unfaithful_share
@@ -67,22 +73,36 @@ class Shapes:
         """The prompts of a split, category by category; all splits are disjoint."""
         if split not in SPLITS:
             raise ValueError(f"the shapes benchmark has no split {split!r}; it has train, dev and val")
-        return [prompt for category in self.categories for prompt in self._splits[category][split][: self.n_prompts]]
+        return [
+            prompt
+            for category in self.categories
+            for prompt in self._splits[category][split][: self.n_prompts]
+        ]
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
         """The first `count` training records; their prompts are drawn afresh, and are in neither dev nor val."""
-        held_out = {prompt.text for splits in self._splits.values() for split in ("dev", "val") for prompt in splits[split]}
+        held_out = {
+            prompt.text
+            for splits in self._splits.values()
+            for split in ("dev", "val")
+            for prompt in splits[split]
+        }
         return islice(stream(seed, self.categories, self.unfaithful_share, held_out), count)
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Scores by pixels alone; a prompt that carries no facts of this world is unscored."""
         seen = self._detector.detect([sample.image for sample in samples])
-        return [self._score(sample.prompt, detections) for sample, detections in zip(samples, seen, strict=True)]
+        return [
+            self._score(sample.prompt, detections) for sample, detections in zip(samples, seen, strict=True)
+        ]
 
     def _score(self, prompt: Prompt, detections: Sequence[Any]) -> Score:
         facts = Facts.read(prompt.facts)
         if facts is None or prompt.category not in CATEGORIES:
-            return Score(value=None, unscored=f"prompt {prompt.id} is not of the shapes world: it has no facts or category of it")
+            return Score(
+                value=None,
+                unscored=f"prompt {prompt.id} is not of the shapes world: it has no facts or category of it",
+            )
         return score_detections(prompt.category, facts, detections)
 
     @cached_property
@@ -98,7 +118,9 @@ class Shapes:
             unseen = [int((index + 1) * share) > int(index * share) for index in range(self.sizes[split])]
             rng = Random(f"shapes prompts {self.prompt_seed} {category} {split}")
             splits[split] = [
-                Prompt(id=f"{category}-{split}-{index:04d}", text=text, category=category, facts=facts.plain())
+                Prompt(
+                    id=f"{category}-{split}-{index:04d}", text=text, category=category, facts=facts.plain()
+                )
                 for index, (text, facts) in enumerate(distinct_prompts(rng, category, unseen, taken))
             ]
         return splits
@@ -107,5 +129,7 @@ class Shapes:
 def _known(categories: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in categories if name not in CATEGORIES]
     if unknown or not categories or len(set(categories)) < len(categories):
-        raise ValueError(f"benchmarks.categories is {list(categories)}; give one or more of {', '.join(CATEGORIES)}, each once")
+        raise ValueError(
+            f"benchmarks.categories is {list(categories)}; give one or more of {', '.join(CATEGORIES)}, each once"
+        )
     return tuple(categories)

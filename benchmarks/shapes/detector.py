@@ -1,4 +1,4 @@
-"""Pixels to objects: nearest palette colour, connected regions, best silhouette, best texture.
+"""Pixels to objects: nearest palette color, connected regions, best silhouette, best texture.
 
 It sees the picture only, never the scene that made it. On drawn scenes it is exact; on imperfect pictures the score
 says how much of the region looks as its label says.
@@ -15,15 +15,15 @@ from PIL import Image
 from benchmarks.shapes.relations import PIXELS, thousandths
 from benchmarks.shapes.render import silhouette, texture_mask
 from benchmarks.shapes.scene import BIG, CELL, GRID, SMALL
-from benchmarks.shapes.vocabulary import COLOURS, DARK, SHAPES, TEXTURES, WHITE, Attributes
+from benchmarks.shapes.vocabulary import COLORS, DARK, SHAPES, TEXTURES, WHITE, Attributes
 from harness.types import Box, Detection
 
 MIN_PIXELS = 12  # smaller regions are specks; the smallest object has 40
 MIN_SCORE = 0.5  # a region that matches no label better is no object
-_REACH = 2  # pixels from a dark pixel of a texture to the nearest one of its object's colour, at most
+_REACH = 2  # pixels from a dark pixel of a texture to the nearest one of its object's color, at most
 
-_PALETTE = np.array([WHITE, DARK, *COLOURS.values()], np.float32)
-_COLOUR_NAMES = tuple(COLOURS)
+_PALETTE = np.array([WHITE, DARK, *COLORS.values()], np.float32)
+_COLOR_NAMES = tuple(COLORS)
 
 
 class ShapesDetector:
@@ -36,13 +36,17 @@ class ShapesDetector:
             return found
         dark_NYX, owner_NCYX = _segment(np.stack([_canvas(image) for image in images]))
         index_K, region_KYX = _regions(owner_NCYX.reshape(-1, PIXELS, PIXELS))
-        picture_K, colour_K = index_K // len(COLOURS), index_K % len(COLOURS)
+        picture_K, color_K = index_K // len(COLORS), index_K % len(COLORS)
         shape_K, overlap_K = _best_silhouette(region_KYX)
         texture_K, agreement_K = _best_texture(region_KYX, dark_NYX[picture_K])
         for k, score in enumerate((overlap_K * agreement_K).tolist()):
             if score >= MIN_SCORE:
-                shown = Attributes(shape=SHAPES[shape_K[k]], colour=_COLOUR_NAMES[colour_K[k]], texture=TEXTURES[texture_K[k]])
-                found[picture_K[k]].append(Detection(label=shown.name, box=_box(region_KYX[k]), score=round(score, 6)))
+                shown = Attributes(
+                    shape=SHAPES[shape_K[k]], color=_COLOR_NAMES[color_K[k]], texture=TEXTURES[texture_K[k]]
+                )
+                found[picture_K[k]].append(
+                    Detection(label=shown.name, box=_box(region_KYX[k]), score=round(score, 6))
+                )
         for detections in found:
             detections.sort(key=lambda seen: (-seen.score, seen.box.y1, seen.box.x1, seen.label))
         return found
@@ -57,14 +61,14 @@ def _canvas(image: Image.Image) -> np.ndarray:
 
 
 def _segment(pixels_NYX3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels are dark (N, Y, X), and which belong to each colour (N, C, Y, X), dark ones to the colour around them."""
+    """Which pixels are dark (N, Y, X), and which belong to each color (N, C, Y, X), dark ones to the color around them."""
     flat = pixels_NYX3.reshape(-1, 3).astype(np.float32)
     distance = (_PALETTE**2).sum(1) - 2 * flat @ _PALETTE.T  # less the square of the pixel, the same for all
     nearest = distance.argmin(1).reshape(pixels_NYX3.shape[:3])
     dark_NYX = nearest == 1
     owner_NCYX = nearest[:, None] == np.arange(2, len(_PALETTE))[:, None, None]
     votes = _box_sum(_box_sum(owner_NCYX.astype(np.uint8), 2), 3)
-    winner = (votes.argmax(1)[:, None] == np.arange(len(COLOURS))[:, None, None]) & (votes > 0)
+    winner = (votes.argmax(1)[:, None] == np.arange(len(COLORS))[:, None, None]) & (votes > 0)
     return dark_NYX, owner_NCYX | (winner & dark_NYX[:, None])
 
 

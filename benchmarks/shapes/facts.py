@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.shapes.vocabulary import Attributes
@@ -30,7 +30,7 @@ class Facts:
         """As plain JSON values, the form that `Prompt.facts` has."""
         relation = None if self.relation is None else {"subject": 0, "word": self.relation, "object": 1}
         return {
-            "objects": [asdict(thing) for thing in self.objects],
+            "objects": [_plain(thing) for thing in self.objects],
             "relation": relation,
             "phrasing": self.phrasing,
             "unseen": self.unseen,
@@ -41,6 +41,15 @@ class Facts:
         """From the facts of a prompt; None if they are not of this world (a prompt that was typed, another benchmark's)."""
         if not facts.get("objects") or "phrasing" not in facts:
             return None
-        objects = tuple(Attributes(**thing) for thing in facts["objects"])
+        objects = tuple(_read(thing) for thing in facts["objects"])
         relation = facts["relation"]
         return cls(objects=objects, relation=relation and relation["word"], phrasing=facts["phrasing"])
+
+
+def _plain(thing: Attributes) -> dict[str, str | None]:
+    """An object as JSON values. The key of its color is spelled `colour` in every `samples.jsonl` written so far."""
+    return {"shape": thing.shape, "colour": thing.color, "texture": thing.texture}
+
+
+def _read(thing: Mapping[str, Any]) -> Attributes:
+    return Attributes(**{"color" if name == "colour" else name: value for name, value in thing.items()})

@@ -1,6 +1,6 @@
 """The oracle's rubrics: what each of the paper's three graded questions (section 2 of the rubric table) means in this world.
 
-Every function returns a grade 0..10 and one sentence of reasoning. Credit is partial and never falls when a plan or
+Every function returns a grade 0..10 and one sentence of reasoning. Credit is partial and never falls when a chain or
 picture is mended.
 """
 
@@ -14,7 +14,7 @@ from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.relations import DIRECTIONS, OPPOSITE, SIZES, Corners, area, holds, iou, offset, pixels
 from benchmarks.shapes.scoring import assign, relation_strength, shown
 from benchmarks.shapes.vocabulary import NEUTRAL_NOUN, Attributes, read_attributes, words
-from harness.types import Box, Detection, Plan
+from harness.types import Box, Chain, Detection
 
 MIN_SIDE = 2  # pixels; a planned box with a shorter side is degenerate
 EXTRA_COST = 1  # grades per object that nobody asked for
@@ -39,9 +39,9 @@ _GLUE = frozenset(
 )
 
 
-def grade_semantic(facts: Facts, plan: Plan) -> tuple[int, str]:
+def grade_semantic(facts: Facts, chain: Chain) -> tuple[int, str]:
     """Whether the chain's words say all the prompt says and nothing against it; boxes do not matter."""
-    names = [thing.name for thing in plan.objects]
+    names = [thing.name for thing in chain.objects]
     looks = [shown(name) for name in names]
     if not any(looks):
         return 0, "The description names no object."
@@ -49,28 +49,32 @@ def grade_semantic(facts: Facts, plan: Plan) -> tuple[int, str]:
     value = 10 * sum(credits) / len(credits)
     notes = _missing(facts.objects, credits)
     if facts.relation is not None:
-        said = _stated_relation(plan.bare_text, names, chosen[0], chosen[1])
+        said = _stated_relation(chain.bare_text, names, chosen[0], chosen[1])
         value *= 1.0 if said == facts.relation else 0.6 if said is None else 0.3
         if said != facts.relation:
             notes.append(f"'{facts.relation}' is {'not stated' if said is None else 'contradicted'}")
-    strange = sum(_strange(word) for word in plan.bare_text.split())
-    cost = min(strange, MAX_WORDS_COST) + _extra_cost(len(names), chosen) + (1 if plan.faults else 0)
+    strange = sum(_strange(word) for word in chain.bare_text.split())
+    cost = min(strange, MAX_WORDS_COST) + _extra_cost(len(names), chosen) + (1 if chain.faults else 0)
     return max(1, _rounded(value - cost)), _sentence(notes, "The description says what the prompt asks for.")
 
 
-def grade_spatial(facts: Facts, plan: Plan) -> tuple[int, str]:
+def grade_spatial(facts: Facts, chain: Chain) -> tuple[int, str]:
     """Whether the planned boxes hold the named objects and stand as the relation wants: 8-10, 5-7 partly, 1-4 not."""
-    boxes = [_usable(thing.box) for thing in plan.objects]
+    boxes = [_usable(thing.box) for thing in chain.objects]
     if not any(boxes):
         return 0, "The layout is blank."
-    looks = [shown(thing.name) for thing in plan.objects]
+    looks = [shown(thing.name) for thing in chain.objects]
     credits, chosen = _match(facts.objects, looks, [float(box is not None) for box in boxes])
     placed = [None if index is None else boxes[index] for index in chosen]
-    layout = _layout_grade(facts.relation, [box for box in placed if box is not None], complete=None not in placed[:2])
+    layout = _layout_grade(
+        facts.relation, [box for box in placed if box is not None], complete=None not in placed[:2]
+    )
     value = layout * sum(credits) / len(credits)
     notes = _missing(facts.objects, credits)
     if layout < 8:
-        notes.append(f"'{facts.relation}' does not clearly hold" if facts.relation else "the boxes lie on each other")
+        notes.append(
+            f"'{facts.relation}' does not clearly hold" if facts.relation else "the boxes lie on each other"
+        )
     return max(1, _rounded(value)), _sentence(notes, "Objects and positions match the prompt.")
 
 
@@ -81,7 +85,9 @@ def grade_picture(facts: Facts, detections: Sequence[Detection]) -> tuple[int, s
     value = 10 * sum(credits) / len(credits)
     notes = _missing(facts.objects, credits)
     if facts.relation is not None:
-        strength = relation_strength(facts, [None if index is None else detections[index] for index in chosen])
+        strength = relation_strength(
+            facts, [None if index is None else detections[index] for index in chosen]
+        )
         value *= 0.4 + 0.6 * strength
         if strength < 1:
             notes.append(f"'{facts.relation}' does not hold")
@@ -97,7 +103,10 @@ def _match(
     A candidate with a part of the attributes earns half that share, so that a wrong binding is worth little.
     """
     weights = [
-        [0.0 if look is None else weight * _credit(said.share(look)) for look, weight in zip(looks, trust, strict=True)]
+        [
+            0.0 if look is None else weight * _credit(said.share(look))
+            for look, weight in zip(looks, trust, strict=True)
+        ]
         for said in required
     ]
     chosen = assign(weights)
@@ -132,7 +141,9 @@ def _relation_grade(word: str, a: Corners, b: Corners) -> float:
         return 10.0 if across <= along / 2 else 9.0 if across <= 0.8 * along else 8.0
     if strength > 0:
         return 5 + 2 * strength
-    towards = {"on the left of": dx, "on the right of": -dx, "on the top of": dy, "on the bottom of": -dy}[word]
+    towards = {"on the left of": dx, "on the right of": -dx, "on the top of": dy, "on the bottom of": -dy}[
+        word
+    ]
     return 5.0 if towards > 0 else 3.0 if towards == 0 else 2.0
 
 
@@ -171,7 +182,10 @@ def _read_relation(between: str, after: str) -> str | None:
 
 def _strange(text: str) -> bool:
     """Whether one space-separated piece of text is no word of this world."""
-    return any(word not in _GLUE and read_attributes(word) is None for word in words(text)) or not text.strip(".,").isascii()
+    return (
+        any(word not in _GLUE and read_attributes(word) is None for word in words(text))
+        or not text.strip(".,").isascii()
+    )
 
 
 def _extra_cost(count: int, chosen: Sequence[int | None]) -> int:
@@ -180,7 +194,11 @@ def _extra_cost(count: int, chosen: Sequence[int | None]) -> int:
 
 
 def _missing(required: Sequence[Attributes], credits: Sequence[float]) -> list[str]:
-    return [f"{said.name} is missing or wrong" for said, credit in zip(required, credits, strict=True) if credit <= 0.5]
+    return [
+        f"{said.name} is missing or wrong"
+        for said, credit in zip(required, credits, strict=True)
+        if credit <= 0.5
+    ]
 
 
 def _sentence(notes: Sequence[str], praise: str) -> str:

@@ -1,6 +1,6 @@
 """Exact experts of the shapes world, behind the same protocols as real models.
 
-They know prompt and plan from a question's facts, and pictures by their pixels alone.
+They know prompt and chain from a question's facts, and pictures by their pixels alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.shapes.grading import grade_picture, grade_semantic, grade_spati
 from benchmarks.shapes.prompts import parse_prompt
 from benchmarks.shapes.scoring import fact_share, find, shown
 from benchmarks.shapes.vocabulary import read_attributes
-from harness.types import Answer, Box, Detection, Plan, Prompt, Question
+from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 
 
 class OracleJudge:
@@ -40,7 +40,9 @@ class OracleGrounder:
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
         """Boxes by falling confidence; [] if no object has all that the name says, or the name says nothing known."""
-        return [_boxes(name, seen) for name, seen in zip(names, _detect_once(self._detector, images), strict=True)]
+        return [
+            _boxes(name, seen) for name, seen in zip(names, _detect_once(self._detector, images), strict=True)
+        ]
 
 
 class OracleSimilarity:
@@ -65,7 +67,7 @@ def _answer(question: Question, seen: Sequence[Detection]) -> Answer:
 
 
 def _graded(question: Question, seen: Sequence[Detection]) -> str | None:
-    prompt, plan = question.facts.get("prompt"), question.facts.get("plan")
+    prompt, chain = question.facts.get("prompt"), question.facts.get("chain")
     facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
     if facts is None or not isinstance(prompt, Prompt):
         return None
@@ -73,10 +75,15 @@ def _graded(question: Question, seen: Sequence[Detection]) -> str | None:
         grade, reasoning = grade_picture(facts, seen)
         description = ", ".join(f"a {thing.label}" for thing in seen) or "nothing"
         return json.dumps(
-            {"description": f"The picture shows {description}.", "caption": prompt.text, "reasoning": reasoning, "score": grade}
+            {
+                "description": f"The picture shows {description}.",
+                "caption": prompt.text,
+                "reasoning": reasoning,
+                "score": grade,
+            }
         )
-    if question.kind in ("semantic", "spatial") and isinstance(plan, Plan):
-        grade, reasoning = (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, plan)
+    if question.kind in ("semantic", "spatial") and isinstance(chain, Chain):
+        grade, reasoning = (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, chain)
         return json.dumps({"reasoning": reasoning, "score": grade})
     return None
 

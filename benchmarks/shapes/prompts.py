@@ -9,7 +9,15 @@ from random import Random
 
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.relations import DIRECTIONS, SIZES, SPATIAL
-from benchmarks.shapes.vocabulary import COLOURS, NEUTRAL_NOUN, SHAPE_ADJECTIVES, SHAPES, TEXTURES, Attributes, read_attributes
+from benchmarks.shapes.vocabulary import (
+    COLORS,
+    NEUTRAL_NOUN,
+    SHAPE_ADJECTIVES,
+    SHAPES,
+    TEXTURES,
+    Attributes,
+    read_attributes,
+)
 
 CATEGORIES = ("color", "shape", "texture", "2D-spatial", "non-spatial", "complex")
 THREE_SHARE = 0.4  # of the color, shape, texture and complex prompts: three objects, not two
@@ -32,18 +40,18 @@ def sample_facts(rng: Random, category: str) -> Facts:
 
 
 def _sample_attributes(rng: Random, category: str, count: int) -> Attributes:
-    colour: str | None = rng.choice(tuple(COLOURS))
+    color: str | None = rng.choice(tuple(COLORS))
     texture: str | None = rng.choice(TEXTURES)
     if category in ("shape", "texture") and rng.random() < 0.5:
-        colour = None
+        color = None
     if category != "texture" and (category != "complex" or (count == 3 and rng.random() < 0.5)):
         texture = None
-    return Attributes(shape=rng.choice(SHAPES), colour=colour, texture=texture)
+    return Attributes(shape=rng.choice(SHAPES), color=color, texture=texture)
 
 
 def _distinct(category: str, objects: tuple[Attributes, ...]) -> bool:
     if category in ("color", "shape"):
-        key = "colour" if category == "color" else "shape"
+        key = "color" if category == "color" else "shape"
         return len({getattr(thing, key) for thing in objects}) == len(objects)
     return all(a.excludes(b) for a, b in combinations(objects, 2))
 
@@ -73,7 +81,7 @@ def parse_prompt(text: str) -> Facts | None:
 
 def _phrase(said: Attributes, category: str) -> str:
     noun = f"{SHAPE_ADJECTIVES[said.shape or '']} {NEUTRAL_NOUN}" if category == "shape" else said.shape
-    return " ".join(word for word in (said.texture, said.colour, noun) if word)
+    return " ".join(word for word in (said.texture, said.color, noun) if word)
 
 
 _Form = tuple[str | None, str | None, int]  # relation, phrasing, number of objects
@@ -95,11 +103,13 @@ def _templates() -> Iterator[tuple[_Form, str]]:
 
 _TEMPLATES: dict[_Form, str] = dict(_templates())
 _FORMS = {template.format("@", "@", "@"): form for form, template in _TEMPLATES.items()}
-_KNOWN = "|".join((*COLOURS, *TEXTURES, *SHAPE_ADJECTIVES.values()))
+_KNOWN = "|".join((*COLORS, *TEXTURES, *SHAPE_ADJECTIVES.values()))
 _PHRASE = re.compile(rf"\b(?:(?:{_KNOWN}) )*(?:{'|'.join((*SHAPES, NEUTRAL_NOUN))})\b")
 
 
-def distinct_prompts(rng: Random, category: str, unseen: list[bool], taken: set[str]) -> list[tuple[str, Facts]]:
+def distinct_prompts(
+    rng: Random, category: str, unseen: list[bool], taken: set[str]
+) -> list[tuple[str, Facts]]:
     """One prompt per entry of `unseen` (whether it must hold, or must not hold, a held-out pair); none is in `taken`.
 
     Adds their texts to `taken`.

@@ -17,15 +17,17 @@ from benchmarks.shapes.relations import OPPOSITE
 from benchmarks.shapes.render import render
 from benchmarks.shapes.scene import Scene, sample_scene
 from benchmarks.shapes.scoring import score_detections
-from benchmarks.shapes.vocabulary import COLOURS, SHAPES, TEXTURES
+from benchmarks.shapes.vocabulary import COLORS, SHAPES, TEXTURES
 from harness.types import Prompt, Record
 
 REVERSED_SHARE = 0.5  # of the unfaithful records of a prompt whose relation has an opposite
 
-_VALUES = {"shape": SHAPES, "colour": tuple(COLOURS), "texture": TEXTURES}
+_VALUES = {"shape": SHAPES, "color": tuple(COLORS), "texture": TEXTURES}
 
 
-def stream(seed: int, categories: Sequence[str], unfaithful_share: float, held_out: Collection[str]) -> Iterator[Record]:
+def stream(
+    seed: int, categories: Sequence[str], unfaithful_share: float, held_out: Collection[str]
+) -> Iterator[Record]:
     """Endless records; no prompt's text is in `held_out`."""
     rng = Random(f"shapes records {seed}")
     for number in count():
@@ -37,7 +39,9 @@ def stream(seed: int, categories: Sequence[str], unfaithful_share: float, held_o
                 break
         faithful = rng.random() >= unfaithful_share
         scene = sample_scene(rng, facts) if faithful else contradict(rng, facts, category)
-        prompt = Prompt(id=f"{category}-record-{number:06d}", text=text, category=category, facts=facts.plain())
+        prompt = Prompt(
+            id=f"{category}-record-{number:06d}", text=text, category=category, facts=facts.plain()
+        )
         yield Record(prompt=prompt, chain=scene.chain(), image=render(scene), faithful=faithful)
 
 
@@ -62,7 +66,10 @@ def _swap(rng: Random, facts: Facts) -> Facts:
     first, second = rng.sample(range(len(facts.objects)), 2)
     objects = list(facts.objects)
     a, b = objects[first], objects[second]
-    objects[first], objects[second] = replace(a, **{key: getattr(b, key)}), replace(b, **{key: getattr(a, key)})
+    objects[first], objects[second] = (
+        replace(a, **{key: getattr(b, key)}),
+        replace(b, **{key: getattr(a, key)}),
+    )
     return replace(facts, objects=tuple(objects))
 
 
@@ -71,7 +78,9 @@ def _change(rng: Random, facts: Facts) -> Facts:
     objects = list(facts.objects)
     index = rng.randrange(len(objects))
     key, value = rng.choice(objects[index].stated())
-    objects[index] = replace(objects[index], **{key: rng.choice([other for other in _VALUES[key] if other != value])})
+    objects[index] = replace(
+        objects[index], **{key: rng.choice([other for other in _VALUES[key] if other != value])}
+    )
     return replace(facts, objects=tuple(objects))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.shapes.relations import PIXELS
 from benchmarks.shapes.scene import CELL, Scene
-from benchmarks.shapes.vocabulary import COLOURS, DARK, WHITE
+from benchmarks.shapes.vocabulary import COLORS, DARK, WHITE
 
 
 @cache
@@ -47,11 +47,11 @@ def texture_mask(texture: str, height: int, width: int) -> np.ndarray:
 
 
 @cache
-def sprite(shape: str, colour: str, texture: str, cells: int) -> np.ndarray:
+def sprite(shape: str, color: str, texture: str, cells: int) -> np.ndarray:
     """An object on white: uint8 (side, side, 3)."""
     mask = silhouette(shape, cells)
     picture = np.full((*mask.shape, 3), WHITE, np.uint8)
-    picture[mask] = COLOURS[colour]
+    picture[mask] = COLORS[color]
     picture[mask & texture_mask(texture, *mask.shape)] = DARK
     return picture
 
@@ -61,5 +61,5 @@ def render(scene: Scene) -> Image.Image:
     picture = np.full((PIXELS, PIXELS, 3), 255, np.uint8)
     for thing in scene.objects:
         x1, y1, x2, y2 = thing.corners
-        picture[y1:y2, x1:x2] = sprite(thing.shape, thing.colour, thing.texture, thing.cells)
+        picture[y1:y2, x1:x2] = sprite(thing.shape, thing.color, thing.texture, thing.cells)
     return Image.fromarray(picture)

@@ -1,6 +1,6 @@
 """What a picture shows: objects on a grid of 6 x 6 cells.
 
-Rule of placement: at least one empty cell lies between any two objects, also diagonally. So objects of one colour are
+Rule of placement: at least one empty cell lies between any two objects, also diagonally. So objects of one color are
 always separate regions, and a scene has at most one big object.
 """
 
@@ -12,8 +12,8 @@ from random import Random
 
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.relations import PIXELS, SIZES, Corners, holds, thousandths
-from benchmarks.shapes.vocabulary import COLOURS, SHAPES, Attributes
-from harness.plan import format_plan
+from benchmarks.shapes.vocabulary import COLORS, SHAPES, Attributes
+from harness.chain import format_chain
 from harness.types import Box, Detection, PlannedObject
 
 CELL = 4  # pixels
@@ -29,7 +29,7 @@ class SceneObject:
     """One drawn object: its top left cell and its side in cells."""
 
     shape: str
-    colour: str
+    color: str
     texture: str
     cells: int
     column: int
@@ -38,7 +38,7 @@ class SceneObject:
     @property
     def attributes(self) -> Attributes:
         """How it looks."""
-        return Attributes(shape=self.shape, colour=self.colour, texture=self.texture)
+        return Attributes(shape=self.shape, color=self.color, texture=self.texture)
 
     @property
     def corners(self) -> tuple[int, int, int, int]:
@@ -71,7 +71,7 @@ class Scene:
         parts: list[str | PlannedObject] = ["A "]
         for index, thing in enumerate(self.objects):
             parts += [PlannedObject(name=thing.attributes.name, box=thing.box), self._link(index)]
-        return format_plan(*parts)
+        return format_chain(*parts)
 
     def _link(self, index: int) -> str:
         """What stands after object `index`."""
@@ -91,22 +91,30 @@ def sample_scene(rng: Random, facts: Facts) -> Scene:
     sizes = sample_sizes(rng, facts)
     places = rng.choice(placements(sizes, facts.relation))
     objects = tuple(
-        place_object(complete(rng, said), cells, place) for said, cells, place in zip(facts.objects, sizes, places, strict=True)
+        place_object(complete(rng, said), cells, place)
+        for said, cells, place in zip(facts.objects, sizes, places, strict=True)
     )
     return Scene(objects=objects, relation=facts.relation)
 
 
 def place_object(shown: Attributes, cells: int, place: Place) -> SceneObject:
     """The object with these attributes (all of them given) at that place."""
-    assert shown.shape is not None and shown.colour is not None and shown.texture is not None
-    return SceneObject(shape=shown.shape, colour=shown.colour, texture=shown.texture, cells=cells, column=place[0], row=place[1])
+    assert shown.shape is not None and shown.color is not None and shown.texture is not None
+    return SceneObject(
+        shape=shown.shape,
+        color=shown.color,
+        texture=shown.texture,
+        cells=cells,
+        column=place[0],
+        row=place[1],
+    )
 
 
 def complete(rng: Random, said: Attributes) -> Attributes:
     """Fills in what is not said."""
     shape = said.shape or rng.choice(SHAPES)
-    colour = said.colour or rng.choice(tuple(COLOURS))
-    return Attributes(shape=shape, colour=colour, texture=said.texture or "plain")
+    color = said.color or rng.choice(tuple(COLORS))
+    return Attributes(shape=shape, color=color, texture=said.texture or "plain")
 
 
 def sample_sizes(rng: Random, facts: Facts) -> tuple[int, ...]:
@@ -130,7 +138,11 @@ def placements(sizes: tuple[int, ...], relation: str | None) -> tuple[tuple[Plac
             for places in found
             for place in options[index]
             if all(_apart(other, sizes[i], place, sizes[index]) for i, other in enumerate(places))
-            and (index > 1 or relation is None or holds(relation, _corners(places[0], sizes[0]), _corners(place, sizes[1])) == 1)
+            and (
+                index > 1
+                or relation is None
+                or holds(relation, _corners(places[0], sizes[0]), _corners(place, sizes[1])) == 1
+            )
         ]
     return tuple(found)
 

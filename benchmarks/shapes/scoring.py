@@ -22,7 +22,7 @@ def shown(label: str) -> Attributes | None:
     said = read_attributes(label)
     if said is None or said.texture is not None:
         return said
-    return Attributes(shape=said.shape, colour=said.colour, texture="plain")
+    return Attributes(shape=said.shape, color=said.color, texture="plain")
 
 
 def assign(weights: Sequence[Sequence[float]]) -> list[int | None]:
@@ -38,14 +38,20 @@ def assign(weights: Sequence[Sequence[float]]) -> list[int | None]:
         return sum(row[column] for row, column in zip(weights, chosen, strict=True) if column is not None)
 
     best = max(permutations(columns, len(weights)), key=total, default=())
-    return [column if column is not None and row[column] > 0 else None for row, column in zip(weights, best, strict=True)]
+    return [
+        column if column is not None and row[column] > 0 else None
+        for row, column in zip(weights, best, strict=True)
+    ]
 
 
 def find(objects: Sequence[Attributes], detections: Sequence[Detection]) -> list[Detection | None]:
     """For each phrase the detection that has all it says: as many phrases as possible, then the highest scores."""
     looks = [shown(seen.label) for seen in detections]
     weights = [
-        [1 + seen.score if look is not None and said.fits(look) else 0.0 for seen, look in zip(detections, looks, strict=True)]
+        [
+            1 + seen.score if look is not None and said.fits(look) else 0.0
+            for seen, look in zip(detections, looks, strict=True)
+        ]
         for said in objects
     ]
     return [None if column is None else detections[column] for column in assign(weights)]
@@ -105,10 +111,14 @@ def score_detections(category: str, facts: Facts, detections: Sequence[Detection
     return Score(value=round(value, 6), evidence=_evidence(facts, detections, found))
 
 
-def _evidence(facts: Facts, detections: Sequence[Detection], found: Sequence[Detection | None]) -> dict[str, Any]:
+def _evidence(
+    facts: Facts, detections: Sequence[Detection], found: Sequence[Detection | None]
+) -> dict[str, Any]:
     """Plain JSON: every detection, and per phrase and for the relation what counted."""
     evidence: dict[str, Any] = {
-        "detections": [{"label": seen.label, "box": _numbers(seen), "score": seen.score} for seen in detections],
+        "detections": [
+            {"label": seen.label, "box": _numbers(seen), "score": seen.score} for seen in detections
+        ],
         "objects": [
             {"phrase": said.name, "found": seen and seen.label, "score": 0.0 if seen is None else seen.score}
             for said, seen in zip(facts.objects, found, strict=True)

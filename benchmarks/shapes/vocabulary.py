@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 SHAPES = ("circle", "square", "triangle", "diamond")
 TEXTURES = ("plain", "striped", "dotted")
-COLOURS = {  # RGB, chosen so that their blends with white and DARK stay nearer to them than to each other
+COLORS = {  # RGB, chosen so that their blends with white and DARK stay nearer to them than to each other
     "red": (230, 40, 40),
     "green": (60, 190, 60),
     "blue": (40, 90, 240),
@@ -18,10 +18,17 @@ COLOURS = {  # RGB, chosen so that their blends with white and DARK stay nearer 
 WHITE = (255, 255, 255)  # the background
 DARK = (25, 25, 25)  # the second tone of striped and dotted objects
 
-SHAPE_ADJECTIVES = {"circle": "round", "square": "square", "triangle": "triangular", "diamond": "diamond-shaped"}
+SHAPE_ADJECTIVES = {
+    "circle": "round",
+    "square": "square",
+    "triangle": "triangular",
+    "diamond": "diamond-shaped",
+}
 NEUTRAL_NOUN = "tile"  # "a round tile": the noun of shape prompts, which says nothing about the shape
 
-UNSEEN_COLOURS = frozenset({("green", "circle"), ("yellow", "square"), ("purple", "triangle"), ("cyan", "diamond")})
+UNSEEN_COLORS = frozenset(
+    {("green", "circle"), ("yellow", "square"), ("purple", "triangle"), ("cyan", "diamond")}
+)
 UNSEEN_TEXTURES = frozenset({("striped", "diamond"), ("dotted", "triangle")})
 """Attribute-object pairs that no train or dev prompt holds, only val prompts, as in T2I-CompBench's unseen sets.
 
@@ -33,7 +40,7 @@ _MEANINGS = (
     {word: ("shape", word) for word in SHAPES}
     | {adjective: ("shape", shape) for shape, adjective in SHAPE_ADJECTIVES.items()}
     | {"rhombus": ("shape", "diamond")}
-    | {word: ("colour", word) for word in COLOURS}
+    | {word: ("color", word) for word in COLORS}
     | {word: ("texture", word) for word in TEXTURES}
 )
 
@@ -43,17 +50,17 @@ class Attributes:
     """What is said about one object; None where nothing is said."""
 
     shape: str | None = None
-    colour: str | None = None
+    color: str | None = None
     texture: str | None = None
 
     @property
     def unseen(self) -> bool:
         """Whether a held-out pair is among what is said."""
-        return (self.colour, self.shape) in UNSEEN_COLOURS or (self.texture, self.shape) in UNSEEN_TEXTURES
+        return (self.color, self.shape) in UNSEEN_COLORS or (self.texture, self.shape) in UNSEEN_TEXTURES
 
     def stated(self) -> tuple[tuple[str, str], ...]:
         """The (attribute, value) pairs that are said."""
-        said = (("shape", self.shape), ("colour", self.colour), ("texture", self.texture))
+        said = (("shape", self.shape), ("color", self.color), ("texture", self.texture))
         return tuple((key, value) for key, value in said if value is not None)
 
     def share(self, shown: Attributes) -> float:
@@ -72,9 +79,9 @@ class Attributes:
 
     @property
     def name(self) -> str:
-        """Colour, texture unless plain, shape: how chains and detections spell an object, e.g. `red striped circle`."""
+        """Color, texture unless plain, shape: how chains and detections spell an object, e.g. `red striped circle`."""
         texture = None if self.texture == "plain" else self.texture
-        return " ".join(word for word in (self.colour, texture, self.shape) if word)
+        return " ".join(word for word in (self.color, texture, self.shape) if word)
 
 
 def words(text: str) -> list[str]:

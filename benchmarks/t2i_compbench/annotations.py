@@ -54,7 +54,9 @@ def read_annotations(file: Path) -> dict[str, Annotation]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the annotations {file} cannot be read ({error}): take data/geneval_and_t2i_data_final.json of T2I-R1") from None
+        raise ValueError(
+            f"the annotations {file} cannot be read ({error}): take data/geneval_and_t2i_data_final.json of T2I-R1"
+        ) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -63,7 +65,9 @@ def read_annotations(file: Path) -> dict[str, Annotation]:
             if prompt in annotations:
                 raise ValueError(f"the prompt {prompt!r} was annotated before")
         except ValueError as error:
-            raise ValueError(f"line {number} of {file}: {error}. Take the file as T2I-R1 publishes it") from None
+            raise ValueError(
+                f"line {number} of {file}: {error}. Take the file as T2I-R1 publishes it"
+            ) from None
         annotations[prompt] = annotation
     if not annotations:
         raise ValueError(f"{file} holds no annotation: take data/geneval_and_t2i_data_final.json of T2I-R1")
@@ -90,8 +94,12 @@ def _spatial(info: Any) -> Spatial:
 
 
 def _counts(info: Any) -> tuple[tuple[str, int], ...]:
-    if not isinstance(info, list) or not all(isinstance(one, dict) and type(one.get("num")) is int for one in info):
-        raise ValueError(f"numeracy_info={info!r} must be a list of objects with obj_name and num, a whole number")
+    if not isinstance(info, list) or not all(
+        isinstance(one, dict) and type(one.get("num")) is int for one in info
+    ):
+        raise ValueError(
+            f"numeracy_info={info!r} must be a list of objects with obj_name and num, a whole number"
+        )
     return tuple((_text(one, "obj_name"), one["num"]) for one in info)
 
 

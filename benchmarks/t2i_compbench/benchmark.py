@@ -39,7 +39,7 @@ class T2ICompBench:
         "t2i_compbench": "benchmarks.t2i_compbench.fetch.prompts",
         "noun_phrases": "benchmarks.t2i_compbench.fetch.noun_phrases",
     }
-    races = "benchmarks.t2i_compbench.race.races"
+    races = "benchmarks.t2i_compbench.races.scoring.races"
 
     def __init__(
         self,
@@ -55,7 +55,9 @@ class T2ICompBench:
     ) -> None:
         self.categories = known_categories(categories)
         folder = prompt_folder(root, self.categories)
-        self.all_categories = tuple(dict.fromkeys((*(name for name in STEMS if has_prompts(folder, name)), *self.categories)))
+        self.all_categories = tuple(
+            dict.fromkeys((*(name for name in STEMS if has_prompts(folder, name)), *self.categories))
+        )
         color_file = color_val_file(folder, color_val)
         self._prompts = Prompts(
             root=folder,
@@ -70,8 +72,13 @@ class T2ICompBench:
         if scoring is not None:
             self._scorer = scoring.scorer(folder, self.categories, self._prompts)
             self.external += scoring.external
-            version = {"color": f"prompts of {color_val_version(color_file)}"} if "color" in self.categories else {}
-            self.metrics = {name: self._scorer.metric(name, *([version[name]] if name in version else [])) for name in self.categories}
+            version = (
+                {"color": f"prompts of {color_val_version(color_file)}"} if "color" in self.categories else {}
+            )
+            self.metrics = {
+                name: self._scorer.metric(name, *([version[name]] if name in version else []))
+                for name in self.categories
+            }
             for reason, concerned in self._scorer.absent().items():
                 _say_once(f"note: images of {', '.join(concerned)} will be unscored: {reason}")
 

@@ -47,7 +47,9 @@ class GivenDetections:
         self.external = tuple(path for path in (file, labels) if path is not None)
         for path in self.external:
             if not Path(path).is_file():
-                raise ValueError(f"detections of {name}: there is no file {path}. Give one with a row for each image")
+                raise ValueError(
+                    f"detections of {name}: there is no file {path}. Give one with a row for each image"
+                )
         self._file, self._labels_file = Path(file), labels
         self._rows = GivenRows(self._file, self._row, _called)
 
@@ -69,7 +71,10 @@ class GivenDetections:
         """
         keys = [(sample.prompt.category, sample.prompt.text, sample.prompt.number) for sample in samples]
         found = self._rows.find(keys)
-        return [self._of(sample, key, one, mirrored) for sample, key, one in zip(samples, keys, found, strict=True)]
+        return [
+            self._of(sample, key, one, mirrored)
+            for sample, key, one in zip(samples, keys, found, strict=True)
+        ]
 
     def _of(self, sample: Sample, key: Key, found: Detections | None, mirrored: bool) -> Detections | str:
         if found is None:
@@ -125,7 +130,9 @@ class GivenDepth:
         self.name, self.external = name, (folder,)
         self._folder = Path(folder)
         if not self._folder.is_dir():
-            raise ValueError(f"depth of {name}: there is no folder {folder}. Give one with PROMPT_000000.png and so on")
+            raise ValueError(
+                f"depth of {name}: there is no folder {folder}. Give one with PROMPT_000000.png and so on"
+            )
 
     def load(self) -> None:
         """Looks which pictures there are.
@@ -178,7 +185,9 @@ class GivenDepth:
                 continue
             own, number = numbered.setdefault(name["prompt"], {}), int(name["number"])
             if number in own:
-                raise ValueError(f"{own[number]} and {file.name} are both picture {number} of {name['prompt']!r}: keep one")
+                raise ValueError(
+                    f"{own[number]} and {file.name} are both picture {number} of {name['prompt']!r}: keep one"
+                )
             own[number] = file
         if not numbered:
             raise ValueError(f"{self._folder} holds no PROMPT_000000.png: give the folder of depth pictures")
@@ -192,13 +201,19 @@ def _called(key: Key) -> str:
 def _key(row: Mapping[str, Any]) -> Key:
     category, prompt, number = row["category"], row["prompt"], row["number"]
     if not isinstance(category, str) or not isinstance(prompt, str) or not is_count(number):
-        raise ValueError(f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole number from 0")
+        raise ValueError(
+            f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole number from 0"
+        )
     return category, prompt, number
 
 
 def _check_scores(scores: Sequence[float]) -> None:
     for earlier, score in zip((1.0, *scores), scores, strict=False):
         if not LEAST_SCORE < score <= 1:
-            raise ValueError(f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's detectors give no other")
+            raise ValueError(
+                f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's detectors give no other"
+            )
         if score > earlier:
-            raise ValueError(f"the score {score} comes after {earlier}: detections stand by falling score, and rules take the first")
+            raise ValueError(
+                f"the score {score} comes after {earlier}: detections stand by falling score, and rules take the first"
+            )

@@ -20,7 +20,9 @@ MIRROR = "T2I_COMPBENCH_MIRROR"
 PROMPTS = "Karine-Huang/T2I-CompBench/{commit}/examples/dataset/"
 COMMIT, OLD_COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073", "7710d059c3391fe97fbf9e2ad3813ed0e7d87979"
 LABELS = "unidet_labels.csv"
-LABELS_PATH = "xingyizhou/UniDet/94cd0e8612e558c1dff64d2928bc969856c9a802/datasets/label_spaces/learned_mAP+M.csv"
+LABELS_PATH = (
+    "xingyizhou/UniDet/94cd0e8612e558c1dff64d2928bc969856c9a802/datasets/label_spaces/learned_mAP+M.csv"
+)
 SETTINGS = Path(__file__).parent.with_suffix(".yaml")  # of the benchmark
 BY_HAND = "clone github.com/Karine-Huang/T2I-CompBench elsewhere, bring its folder examples/dataset here and set T2I_COMPBENCH_DIR to it"
 
@@ -50,7 +52,9 @@ def noun_phrases(to: Path) -> None:
     if missing := [file.name for file in files if not file.is_file()]:
         raise ValueError(f"{root} lacks {', '.join(missing)}: {GET}")
     old = Path(root) / OLD_COLOR_VAL
-    texts = dict.fromkeys(text for file in [*files, *([old] if old.is_file() else [])] for text in read_prompts(file))
+    texts = dict.fromkeys(
+        text for file in [*files, *([old] if old.is_file() else [])] for text in read_prompts(file)
+    )
     to.parent.mkdir(parents=True, exist_ok=True)
     write_export(texts, to)
 
@@ -58,7 +62,9 @@ def noun_phrases(to: Path) -> None:
 def _published() -> Iterator[Published]:
     for name, digest in sums().items():
         commit = OLD_COMMIT if name == OLD_COLOR_VAL else COMMIT
-        yield Published(name=name, path=PROMPTS.format(commit=commit) + Path(name).name, check=has_sum(digest))
+        yield Published(
+            name=name, path=PROMPTS.format(commit=commit) + Path(name).name, check=has_sum(digest)
+        )
     yield Published(name=LABELS, path=LABELS_PATH, check=_holds_labels)
 
 

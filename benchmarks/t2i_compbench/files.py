@@ -49,7 +49,9 @@ def read_prompts(file: Path) -> list[str]:
     prompts = [line.split("\t")[0] for line in _text(file).splitlines()]
     for number, prompt in enumerate(prompts, start=1):
         if not prompt.strip():
-            raise ValueError(f"line {number} of {file} holds no prompt: take the line out, or take the file as it was published")
+            raise ValueError(
+                f"line {number} of {file} holds no prompt: take the line out, or take the file as it was published"
+            )
     if not prompts:
         raise ValueError(f"{file} is empty: take the file as it was published")
     return prompts
@@ -65,12 +67,16 @@ def color_val_file(root: Path, version: str | int | None) -> Path:
         return root / VERSIONS["2025-09-03"]
     wanted = str(version)  # a command line's 2023 is a number
     if wanted not in VERSIONS:
-        raise ValueError(f"benchmarks.color_val={version}: give {', '.join(VERSIONS)}, or null for the file as it lies there")
+        raise ValueError(
+            f"benchmarks.color_val={version}: give {', '.join(VERSIONS)}, or null for the file as it lies there"
+        )
     places = [root / name for name in VERSIONS.values()]
     for file in places:
         if file.is_file() and color_val_version(file) == wanted:
             return file
-    there = [f"{file} is {color_val_version(file)}" for file in places if file.is_file()] or [f"{root} holds none"]
+    there = [f"{file} is {color_val_version(file)}" for file in places if file.is_file()] or [
+        f"{root} holds none"
+    ]
     raise ValueError(f"benchmarks.color_val={version} is not here, {' and '.join(there)}: {GET}")
 
 
@@ -87,7 +93,9 @@ def read_routing(root: Path) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: a file is missing or cannot be read.
     """
-    spatial, action = (read_prompts(_there(root / f"complex_val_{name}.txt")) for name in ("spatial", "action"))
+    spatial, action = (
+        read_prompts(_there(root / f"complex_val_{name}.txt")) for name in ("spatial", "action")
+    )
     return spatial, action
 
 
@@ -122,4 +130,6 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error}): convert it, or take the file as it was published") from None
+        raise ValueError(
+            f"{file} is not UTF-8 text ({error}): convert it, or take the file as it was published"
+        ) from None

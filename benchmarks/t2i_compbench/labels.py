@@ -72,17 +72,23 @@ def read_labels(file: Path) -> tuple[str, ...]:
         raise ValueError(f"{file} is not UTF-8 text ({error}): {GET}") from None
     labels = _of_json(file, text) if text.lstrip()[:1] in ("[", "{") else _of_csv(file, text)
     if len(labels) != COUNT:
-        raise ValueError(f"{file} holds {len(labels)} labels, and the classes of T2I-CompBench's detectors are {COUNT}: {GET}")
+        raise ValueError(
+            f"{file} holds {len(labels)} labels, and the classes of T2I-CompBench's detectors are {COUNT}: {GET}"
+        )
     digest = hashlib.sha256("\n".join(labels).encode()).hexdigest()
     if digest != DIGEST:
-        raise ValueError(f"the labels of {file} are not T2I-CompBench's in their order: their SHA-256 is {digest}, and not {DIGEST}; {GET}")
+        raise ValueError(
+            f"the labels of {file} are not T2I-CompBench's in their order: their SHA-256 is {digest}, and not {DIGEST}; {GET}"
+        )
     return labels
 
 
 def _of_csv(file: Path, text: str) -> tuple[str, ...]:
     rows = csv.DictReader(text.splitlines())
     if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
-        raise ValueError(f"{file} has no column {', '.join(missing)}, so it is no label file of UniDet: {GET}")
+        raise ValueError(
+            f"{file} has no column {', '.join(missing)}, so it is no label file of UniDet: {GET}"
+        )
     return tuple(EDITS.get(place, _label(row)) for place, row in enumerate(rows))
 
 

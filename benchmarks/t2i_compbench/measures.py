@@ -64,15 +64,22 @@ class BlipVqa:
         self.models = (vqa,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-        asked = [questions.questions(self._language.chunks(sample.prompt.text), mode=self._mode) for sample in samples]
-        answers = self._vqa.yes(_images(samples, mirrored), [[questions.clean(one) for one in own] for own in asked])
+        asked = [
+            questions.questions(self._language.chunks(sample.prompt.text), mode=self._mode)
+            for sample in samples
+        ]
+        answers = self._vqa.yes(
+            _images(samples, mirrored), [[questions.clean(one) for one in own] for own in asked]
+        )
         return [self._score(own, given) for own, given in zip(asked, answers, strict=True)]
 
     def _score(self, asked: Sequence[str], given: Sequence[float]) -> Score:
         value = questions.product(given, mode=self._mode)
         evidence = {"questions": list(asked), "answers": [round(one, 4) for one in given]}
         if value is None:
-            return Score(value=None, evidence=evidence, unscored="the prompt has no phrase that can be asked for")
+            return Score(
+                value=None, evidence=evidence, unscored="the prompt has no phrase that can be asked for"
+            )
         return Score(value=value, evidence=evidence)
 
 
@@ -83,7 +90,11 @@ class ClipScore:
 
     def __init__(self, *, clip: Similarity, language: Language | None, mode: Mode) -> None:
         self._clip, self._language, self._mode = clip, language, mode
-        other = () if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP else (f"clip={Path(model).name}",)
+        other = (
+            ()
+            if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP
+            else (f"clip={Path(model).name}",)
+        )
         self.labels, self.absent = (*other, *((f"np={language.name}",) if language else ())), None
         self.models = (clip,)
 
@@ -91,14 +102,21 @@ class ClipScore:
         texts = [self._text(sample.prompt.text) for sample in samples]
         cosines = self._clip.similarity(_images(samples, mirrored), texts)
         return [
-            Score(value=None, unscored="CLIP gives no cosine: the text is too long for it, or its features are not finite")
+            Score(
+                value=None,
+                unscored="CLIP gives no cosine: the text is too long for it, or its features are not finite",
+            )
             if cosine is None
             else Score(value=cosine, evidence={"text": text})
             for text, cosine in zip(texts, cosines, strict=True)
         ]
 
     def _text(self, prompt: str) -> str:
-        return captions.caption(prompt, self._language.tokens(prompt), mode=self._mode) if self._language else prompt
+        return (
+            captions.caption(prompt, self._language.tokens(prompt), mode=self._mode)
+            if self._language
+            else prompt
+        )
 
 
 class Spatial:
@@ -106,14 +124,25 @@ class Spatial:
 
     name, metric = "unidet_2d", "UniDet 2D"
 
-    def __init__(self, *, detector: ObjectDetector, absent: str | None, language: Language, mode: Mode, complex_prompts: bool) -> None:
+    def __init__(
+        self,
+        *,
+        detector: ObjectDetector,
+        absent: str | None,
+        language: Language,
+        mode: Mode,
+        complex_prompts: bool,
+    ) -> None:
         self._detector, self._language, self._mode, self._complex = detector, language, mode, complex_prompts
         self.labels, self.absent = (f"detector={detector.name}", f"np={language.name}"), absent
         self.models = (detector,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         found = _detections(self._detector, samples, mirrored)
-        return [one if isinstance(one, Score) else self._score(sample.prompt.text, one) for sample, one in zip(samples, found, strict=True)]
+        return [
+            one if isinstance(one, Score) else self._score(sample.prompt.text, one)
+            for sample, one in zip(samples, found, strict=True)
+        ]
 
     def _score(self, prompt: str, found: Detections) -> Score:
         def judged() -> tuple[float, Evidence]:
@@ -141,12 +170,17 @@ class PhraseSpatial:
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         images = _images(samples, mirrored)
-        asked = [(place, noun) for place, sample in enumerate(samples) for noun in self._nouns(sample.prompt.text)]
+        asked = [
+            (place, noun) for place, sample in enumerate(samples) for noun in self._nouns(sample.prompt.text)
+        ]
         found = self._detector.find([images[place] for place, _ in asked], [noun for _, noun in asked])
         things: list[list[Detection]] = [[] for _ in samples]
         for (place, _), own in zip(asked, found, strict=True):
             things[place] += own
-        return [self._score(sample.prompt.text, _in_pixels(own, sample.image.size)) for sample, own in zip(samples, things, strict=True)]
+        return [
+            self._score(sample.prompt.text, _in_pixels(own, sample.image.size))
+            for sample, own in zip(samples, things, strict=True)
+        ]
 
     def _nouns(self, prompt: str) -> list[str]:
         try:
@@ -157,7 +191,9 @@ class PhraseSpatial:
 
     def _score(self, prompt: str, found: Detections) -> Score:
         def judged() -> tuple[float, Evidence]:
-            one = spatial.score_2d(prompt, self._language.tokens(prompt), found, complex_prompt=False, mode=self.mode)
+            one = spatial.score_2d(
+                prompt, self._language.tokens(prompt), found, complex_prompt=False, mode=self.mode
+            )
             return one.value, _judged(one, found)
 
         return _by_rule(judged)
@@ -168,9 +204,20 @@ class Spatial3D:
 
     name, metric = "unidet_3d", "UniDet 3D"
 
-    def __init__(self, *, detector: ObjectDetector, depth: DepthEstimator, absent: str | None, language: Language, mode: Mode) -> None:
+    def __init__(
+        self,
+        *,
+        detector: ObjectDetector,
+        depth: DepthEstimator,
+        absent: str | None,
+        language: Language,
+        mode: Mode,
+    ) -> None:
         self._detector, self._depth, self._language, self._mode = detector, depth, language, mode
-        self.labels, self.absent = (f"detector={detector.name}", f"depth={depth.name}", f"np={language.name}"), absent
+        self.labels, self.absent = (
+            (f"detector={detector.name}", f"depth={depth.name}", f"np={language.name}"),
+            absent,
+        )
         self.models = (detector, depth)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
@@ -197,19 +244,28 @@ class Numeracy:
 
     name, metric = "numeracy", "UniDet count"
 
-    def __init__(self, *, detector: ObjectDetector, absent: str | None, nouns: numeracy.Nouns, mode: Mode) -> None:
+    def __init__(
+        self, *, detector: ObjectDetector, absent: str | None, nouns: numeracy.Nouns, mode: Mode
+    ) -> None:
         self._detector, self._nouns, self._mode = detector, nouns, mode
         self.labels, self.absent = (f"detector={detector.name}",), absent
         self.models = (detector,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         found = _detections(self._detector, samples, mirrored)
-        return [one if isinstance(one, Score) else self._score(sample.prompt.text, one) for sample, one in zip(samples, found, strict=True)]
+        return [
+            one if isinstance(one, Score) else self._score(sample.prompt.text, one)
+            for sample, one in zip(samples, found, strict=True)
+        ]
 
     def _score(self, prompt: str, found: Detections) -> Score:
         def judged() -> tuple[float, Evidence]:
             one = numeracy.score_numeracy(tokenize(prompt), found, self._nouns, mode=self._mode)
-            return one.value, {"asked": [list(pair) for pair in one.asked], "counted": list(one.counted), **_boxes(found, one.kept)}
+            return one.value, {
+                "asked": [list(pair) for pair in one.asked],
+                "counted": list(one.counted),
+                **_boxes(found, one.kept),
+            }
 
         return _by_rule(judged)
 
@@ -217,12 +273,20 @@ class Numeracy:
 class ThreeInOne:
     """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is measured."""
 
-    name, metric, absent = "three_in_one", "3-in-1", None  # prompts of another route can be scored where a part is absent
+    name, metric, absent = (
+        "three_in_one",
+        "3-in-1",
+        None,
+    )  # prompts of another route can be scored where a part is absent
     models = ()  # its parts have them
 
-    def __init__(self, parts: Mapping[str, Measure], *, spatial: Collection[str], action: Collection[str], mode: Mode) -> None:
+    def __init__(
+        self, parts: Mapping[str, Measure], *, spatial: Collection[str], action: Collection[str], mode: Mode
+    ) -> None:
         self.parts, self._spatial, self._action, self._mode = parts, spatial, action, mode
-        self.labels = tuple(dict.fromkeys(label for part in parts.values() for label in (*_odd(part), *part.labels)))
+        self.labels = tuple(
+            dict.fromkeys(label for part in parts.values() for label in (*_odd(part), *part.labels))
+        )
 
     def of_parts(self, parts: Mapping[str, Measure]) -> ThreeInOne:
         """The same of other parts."""
@@ -270,20 +334,30 @@ class Imported:
 
     absent, models = None, ()
 
-    def __init__(self, by: Measure, values: Mapping[int, float], folder: Path, places: Mapping[str, int]) -> None:
+    def __init__(
+        self, by: Measure, values: Mapping[int, float], folder: Path, places: Mapping[str, int]
+    ) -> None:
         self.name, self.metric = by.name, OFFICIAL_NAMES.get(by.name, by.metric)
         self.labels = (f"{by.name} imported",)
         self._values, self._folder, self._places = values, folder, places
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         if mirrored:
-            return [Score(value=None, unscored=f"{self._folder} says nothing of mirrored images") for _ in samples]
+            return [
+                Score(value=None, unscored=f"{self._folder} says nothing of mirrored images") for _ in samples
+            ]
         return [self.of(sample.prompt) for sample in samples]
 
     def of(self, prompt: Prompt) -> Score:
         if prompt.id not in self._places or prompt.number >= IMAGES:
-            return Score(value=None, unscored=f"{self._folder} holds {IMAGES} images of each val prompt, and this is none of them")
-        return Score(value=self._values[IMAGES * self._places[prompt.id] + prompt.number], evidence={"imported": str(self._folder)})
+            return Score(
+                value=None,
+                unscored=f"{self._folder} holds {IMAGES} images of each val prompt, and this is none of them",
+            )
+        return Score(
+            value=self._values[IMAGES * self._places[prompt.id] + prompt.number],
+            evidence={"imported": str(self._folder)},
+        )
 
 
 def measure(by: Measure, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
@@ -302,7 +376,9 @@ def _odd(part: Measure) -> tuple[str, ...]:
     return (part.metric,) if "(" in part.metric else ()
 
 
-def _detections(detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool) -> list[Detections | Score]:
+def _detections(
+    detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool
+) -> list[Detections | Score]:
     found = detector.detect(samples, mirrored=mirrored)
     return [Score(value=None, unscored=one) if isinstance(one, str) else one for one in found]
 
@@ -317,12 +393,19 @@ def _by_rule(judged: Callable[[], tuple[float, Evidence]]) -> Score:
 
 
 def _judged(one: spatial.SpatialScore, found: Detections) -> Evidence:
-    return {"objects": list(one.objects), "locality": one.locality, **_boxes(found, [place for place in one.found if place is not None])}
+    return {
+        "objects": list(one.objects),
+        "locality": one.locality,
+        **_boxes(found, [place for place in one.found if place is not None]),
+    }
 
 
 def _boxes(found: Detections, places: Sequence[int]) -> Evidence:
     """The boxes that were judged, in the form that `harness.score draw=boxes` draws."""
-    boxes = [{"label": found.labels[one], "score": found.scores[one], "box": list(found.boxes[one])} for one in dict.fromkeys(places)]
+    boxes = [
+        {"label": found.labels[one], "score": found.scores[one], "box": list(found.boxes[one])}
+        for one in dict.fromkeys(places)
+    ]
     return {"frame": list(found.frame), "boxes": boxes}
 
 
@@ -330,7 +413,9 @@ def _in_pixels(things: Sequence[Detection], size: tuple[int, int]) -> Detections
     """By falling score, in the frame of the whole image."""
     width, height = size
     ranked = sorted(things, key=lambda one: -one.score)
-    boxes = [(one.box.x1 * width, one.box.y1 * height, one.box.x2 * width, one.box.y2 * height) for one in ranked]
+    boxes = [
+        (one.box.x1 * width, one.box.y1 * height, one.box.x2 * width, one.box.y2 * height) for one in ranked
+    ]
     return Detections(
         frame=size,
         labels=tuple(one.label for one in ranked),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.whole_file import writing
+from harness.files import writing
 
 RESULT = "vqa_result.json"
 SHOWN = 5
@@ -30,9 +30,15 @@ class Form:
 
 
 FORMS = {  # measure -> form
-    "blip_vqa": Form(folder="annotation_blip", summary=("blip_vqa_score.txt", "BLIP-VQA score:{mean}"), decimals=True),
-    "unidet_2d": Form(folder="labels/annotation_obj_detection_2d", summary=("avg_score.txt", "score avg:{mean}")),
-    "unidet_3d": Form(folder="labels/annotation_obj_detection_3d", summary=("avg_result.txt", "avg score is {mean}")),
+    "blip_vqa": Form(
+        folder="annotation_blip", summary=("blip_vqa_score.txt", "BLIP-VQA score:{mean}"), decimals=True
+    ),
+    "unidet_2d": Form(
+        folder="labels/annotation_obj_detection_2d", summary=("avg_score.txt", "score avg:{mean}")
+    ),
+    "unidet_3d": Form(
+        folder="labels/annotation_obj_detection_3d", summary=("avg_result.txt", "avg score is {mean}")
+    ),
     "numeracy": Form(folder="annotation_num", summary=("score.txt", "total:{total} num:{count} avg:{mean}")),
     "clip": Form(folder="annotation_clip", summary=None, least=-1.0),
     "three_in_one": Form(folder="annotation_3_in_1", summary=("vqa_score.txt", "score avg:{mean}")),
@@ -92,21 +98,26 @@ def read(folder: Path, category: str, measure: str, *, count: int, alone: bool) 
             try:
                 return _read(file, form, count)
             except ValueError as error:
-                raise ValueError(f"{file} is no result of {measure} for {count} images of {category}: {error}") from None
+                raise ValueError(
+                    f"{file} is no result of {measure} for {count} images of {category}: {error}"
+                ) from None
     return None
 
 
 def _write(place: Path, form: Form, result: Result) -> None:
     values = [result.values[one] for one in range(result.count)]
     answers = [f"{value:.4f}" if form.decimals else value for value in values]
-    _write_whole(place / RESULT, json.dumps([{"question_id": one, "answer": answer} for one, answer in enumerate(answers)]))
+    _write_text(
+        place / RESULT,
+        json.dumps([{"question_id": one, "answer": answer} for one, answer in enumerate(answers)]),
+    )
     if form.summary:
         name, text = form.summary
         total = math.fsum(map(float, answers))
-        _write_whole(place / name, text.format(total=total, count=result.count, mean=total / result.count))
+        _write_text(place / name, text.format(total=total, count=result.count, mean=total / result.count))
 
 
-def _write_whole(file: Path, text: str) -> None:
+def _write_text(file: Path, text: str) -> None:
     with writing(file) as new:
         new.write_text(text, encoding="utf-8")
 
@@ -136,7 +147,9 @@ def _answer(one: int, answer: Any, form: Form) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not form.least <= value <= 1:
-        raise ValueError(f"the answer of question_id {one} is {answer!r}: it must be a number from {form.least:g} to 1")
+        raise ValueError(
+            f"the answer of question_id {one} is {answer!r}: it must be a number from {form.least:g} to 1"
+        )
     return value
 
 
@@ -144,8 +157,14 @@ def _check_complete(values: Mapping[int, float], count: int) -> None:
     missing = [one for one in range(count) if one not in values]
     strange = sorted(one for one in values if not 0 <= one < count)
     if missing or strange:
-        what = [f"{word} question_id {_some(ids)}" for word, ids in (("lacks", missing), ("has the strange", strange)) if ids]
-        raise ValueError(f"it holds {len(values)} answers, {' and '.join(what)}: they must be 0 to {count - 1}, each once")
+        what = [
+            f"{word} question_id {_some(ids)}"
+            for word, ids in (("lacks", missing), ("has the strange", strange))
+            if ids
+        ]
+        raise ValueError(
+            f"it holds {len(values)} answers, {' and '.join(what)}: they must be 0 to {count - 1}, each once"
+        )
 
 
 def _some(ids: Sequence[int]) -> str:

@@ -46,7 +46,9 @@ class Prompts:
         annotations: str | None,
     ) -> None:
         for name, value, least in (("dev_per_category", dev_per_category, 0), ("n_prompts", n_prompts, 1)):
-            if not (name == "n_prompts" and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            if not (name == "n_prompts" and value is None) and (
+                not isinstance(value, int) or isinstance(value, bool) or value < least
+            ):
                 raise ValueError(f"benchmarks.{name}={value!r}: give a whole number from {least}")
         if annotations is not None and not Path(annotations).is_file():
             raise ValueError(
@@ -64,18 +66,38 @@ class Prompts:
             ValueError: there is no such split, or a file cannot be read as prompts.
         """
         if name == "val":
-            return [prompt for category in self._categories for prompt in self.val(category)[: self._n_prompts]]
+            return [
+                prompt for category in self._categories for prompt in self.val(category)[: self._n_prompts]
+            ]
         if name == "dev":
-            return [prompt for category in self._categories for prompt in self._train_file(category, dev=True)[: self._n_prompts]]
+            return [
+                prompt
+                for category in self._categories
+                for prompt in self._train_file(category, dev=True)[: self._n_prompts]
+            ]
         if name == "train":
-            official = [prompt for category in self._categories for prompt in self._train_file(category, dev=False)[: self._n_prompts]]
-            return [*official, *(prompt for list_ in self._captions for prompt in self._caption_list(list_)[: self._n_prompts])]
+            official = [
+                prompt
+                for category in self._categories
+                for prompt in self._train_file(category, dev=False)[: self._n_prompts]
+            ]
+            return [
+                *official,
+                *(
+                    prompt
+                    for list_ in self._captions
+                    for prompt in self._caption_list(list_)[: self._n_prompts]
+                ),
+            ]
         raise ValueError(f"T2I-CompBench has no split {name!r}; it has train, dev and val")
 
     def val(self, category: str) -> list[Prompt]:
         """All val prompts of a category in the order of their file, whatever `n_prompts`."""
         texts = enumerate(self._val_texts(category))
-        return [Prompt(id=f"{category}/{line:04d}", text=text, category=category, facts=self._facts(text)) for line, text in texts]
+        return [
+            Prompt(id=f"{category}/{line:04d}", text=text, category=category, facts=self._facts(text))
+            for line, text in texts
+        ]
 
     def places(self, category: str) -> dict[str, int]:
         """Id of a val prompt -> its line, which is its number in official results."""
@@ -83,17 +105,23 @@ class Prompts:
 
     def texts(self, category: str) -> frozenset[str]:
         """Every text of a category's files, whatever the settings leave out."""
-        return frozenset((*self._val_texts(category), *read_prompts(prompt_file(self._root, category, "train"))))
+        return frozenset(
+            (*self._val_texts(category), *read_prompts(prompt_file(self._root, category, "train")))
+        )
 
     def _val_texts(self, category: str) -> list[str]:
-        return read_prompts(self._color_val if category == "color" else prompt_file(self._root, category, "val"))
+        return read_prompts(
+            self._color_val if category == "color" else prompt_file(self._root, category, "val")
+        )
 
     def _train_file(self, category: str, *, dev: bool) -> list[Prompt]:
         """The train file's prompts that are held out (each once), or all others (as often as they stand there)."""
         texts = read_prompts(prompt_file(self._root, category, "train"))
         distinct, count = list(dict.fromkeys(texts)), self._dev_per_category
         if count >= len(distinct):
-            raise ValueError(f"benchmarks.dev_per_category={count} leaves no {category} prompt to train on: {len(distinct)} are distinct")
+            raise ValueError(
+                f"benchmarks.dev_per_category={count} leaves no {category} prompt to train on: {len(distinct)} are distinct"
+            )
         held_out = {distinct[place * len(distinct) // count] for place in range(count)}
         prompts = [
             Prompt(id=f"{category}/train/{line:04d}", text=text, category=category, facts=self._facts(text))
@@ -116,7 +144,10 @@ class Prompts:
         if self._annotations is None:
             return {}
         found = read_annotations(Path(self._annotations))
-        return {text: {"nouns": list(one.nouns), "attributes": list(one.attributes)} for text, one in found.items()}
+        return {
+            text: {"nouns": list(one.nouns), "attributes": list(one.attributes)}
+            for text, one in found.items()
+        }
 
 
 def known_categories(categories: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +159,9 @@ def known_categories(categories: Sequence[str]) -> tuple[str, ...]:
     known = (*STEMS, *OTHERS)
     unknown = [name for name in categories if name not in known]
     if unknown or not categories or len(set(categories)) < len(categories):
-        raise ValueError(f"benchmarks.categories={list(categories)}: give one or more of {', '.join(known)}, each once")
+        raise ValueError(
+            f"benchmarks.categories={list(categories)}: give one or more of {', '.join(known)}, each once"
+        )
     return tuple(categories)
 
 
@@ -144,7 +177,12 @@ def prompt_folder(root: str, categories: Sequence[str]) -> Path:
         ValueError: they do not; says what to fetch or to set.
     """
     folder = Path(root)
-    missing = [file.name for name in categories for part in ("val", "train") if not (file := prompt_file(folder, name, part)).is_file()]
+    missing = [
+        file.name
+        for name in categories
+        for part in ("val", "train")
+        if not (file := prompt_file(folder, name, part)).is_file()
+    ]
     if missing:
         lacks = f"lacks {', '.join(missing)}" if folder.is_dir() else "is no folder"
         raise ValueError(f"T2I-CompBench's prompts are not here, benchmarks.root={root} {lacks}: {GET}")
@@ -157,8 +195,12 @@ def _lists(captions: Sequence[str]) -> dict[str, Path]:
         raise ValueError(f"benchmarks.captions={captions!r}: give a list of text files, [FILE, ...]")
     files = {Path(path).stem: Path(path) for path in captions}
     if len(files) < len(captions):
-        raise ValueError(f"benchmarks.captions={list(captions)}: two files have one name, which their prompts go by; rename one")
+        raise ValueError(
+            f"benchmarks.captions={list(captions)}: two files have one name, which their prompts go by; rename one"
+        )
     for path in files.values():
         if not path.is_file():
-            raise ValueError(f"benchmarks.captions: {path} is no file: give text files with one caption a line")
+            raise ValueError(
+                f"benchmarks.captions: {path} is no file: give text files with one caption a line"
+            )
     return files

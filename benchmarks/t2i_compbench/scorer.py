@@ -78,15 +78,26 @@ class Scoring:
         gdino: PhraseDetector,
     ) -> None:
         if set(given) != set(GIVEN):
-            raise ValueError(f"{WHERE}.given has {', '.join(given) or 'nothing'}: it takes {', '.join(GIVEN)}")
-        self.mode, self.language, self.vqa, self.clip = check_mode(mode), choose_language(np, noun_phrases), vqa, clip
+            raise ValueError(
+                f"{WHERE}.given has {', '.join(given) or 'nothing'}: it takes {', '.join(GIVEN)}"
+            )
+        self.mode, self.language, self.vqa, self.clip = (
+            check_mode(mode),
+            choose_language(np, noun_phrases),
+            vqa,
+            clip,
+        )
         self.rs200: ObjectDetector
         self.r50: ObjectDetector
         self.rs200, self.r50 = (
-            GivenDetections(file=file, name=Path(file).name, labels=given["labels"]) if (file := given[name]) else model
+            GivenDetections(file=file, name=Path(file).name, labels=given["labels"])
+            if (file := given[name])
+            else model
             for name, model in (("rs200", rs200), ("r50", r50))
         )
-        self.depth = GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else depth
+        self.depth = (
+            GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else depth
+        )
         self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
         self.imported = Path(imported) if imported is not None else None
         sources = (self.rs200, self.r50, self.depth, self.language, vqa)
@@ -109,10 +120,17 @@ class Scorer:
         self._by, self._root, self._categories, self._prompts = scoring, root, categories, prompts
         self._measures = {category: self._measure(category) for category in categories}
         if scoring.imported is not None:
-            found = {category: self._imported(by, category, scoring.imported) for category, by in self._measures.items()}
+            found = {
+                category: self._imported(by, category, scoring.imported)
+                for category, by in self._measures.items()
+            }
             self._measures |= {category: by for category, by in found.items() if by is not None}
-            if not any(isinstance(part, Imported) for by in self._measures.values() for part in _parts(by).values()):
-                raise ValueError(f"{WHERE}.imported={scoring.imported} holds no official results of {', '.join(categories)}: {RESULTS}")
+            if not any(
+                isinstance(part, Imported) for by in self._measures.values() for part in _parts(by).values()
+            ):
+                raise ValueError(
+                    f"{WHERE}.imported={scoring.imported} holds no official results of {', '.join(categories)}: {RESULTS}"
+                )
 
     def metric(self, category: str, *labels: str) -> Metric:
         """What the scores of a category are; `labels` are more to say of them."""
@@ -131,7 +149,9 @@ class Scorer:
     def sees_relations(self, prompt: Prompt) -> bool:
         """Whether the prompt's score depends on where things lie beside each other."""
         by = self._measures.get(prompt.category)
-        return isinstance(by, Spatial | PhraseSpatial) or (isinstance(by, ThreeInOne) and by.route(prompt.text) != "action")
+        return isinstance(by, Spatial | PhraseSpatial) or (
+            isinstance(by, ThreeInOne) and by.route(prompt.text) != "action"
+        )
 
     def load(self) -> None:
         """Loads the models and reads the files that the categories need.
@@ -147,7 +167,9 @@ class Scorer:
     def missing(self) -> list[str]:
         """What the models of these categories say that they lack, those that cannot be scored for it too."""
         models = [model for part in self._all_parts() for model in part.models]
-        return list(dict.fromkeys(line for model in models if hasattr(model, "missing") for line in model.missing()))
+        return list(
+            dict.fromkeys(line for model in models if hasattr(model, "missing") for line in model.missing())
+        )
 
     def _all_parts(self) -> list[Measure]:
         return [part for by in self._measures.values() for part in _parts(by).values()]
@@ -161,7 +183,10 @@ class Scorer:
 
     def _score(self, category: str, samples: list[Sample], mirrored: bool) -> list[Score]:
         if category not in self._measures:
-            return [Score(value=None, unscored=f"{category} is none of the categories that are scored") for _ in samples]
+            return [
+                Score(value=None, unscored=f"{category} is none of the categories that are scored")
+                for _ in samples
+            ]
         return measure(self._measures[category], samples, mirrored=mirrored)
 
     def write(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -186,7 +211,11 @@ class Scorer:
                 if all(name in row["evidence"] for row in own.values()):
                     values[part.name] = {one: row["evidence"][name]["value"] for one, row in own.items()}
             count = each * (1 + max(own, default=-1) // each)
-            found += [official.Result(category=category, measure=name, count=count, values=one) for name, one in values.items() if own]
+            found += [
+                official.Result(category=category, measure=name, count=count, values=one)
+                for name, one in values.items()
+                if own
+            ]
         return found
 
     def read(self, folder: Path) -> list[tuple[Prompt, Score]]:
@@ -198,14 +227,20 @@ class Scorer:
         found: list[tuple[Prompt, Score]] = []
         for category, by in self._measures.items():
             if by.name not in official.FORMS:
-                raise ValueError(f"{category} has no official program, and so no results of one: leave it out of benchmarks.categories")
+                raise ValueError(
+                    f"{category} has no official program, and so no results of one: leave it out of benchmarks.categories"
+                )
             imported = self._imported(by, category, folder)
             if imported is None or any(not isinstance(part, Imported) for part in _parts(imported).values()):
                 raise ValueError(
                     f"{folder} holds no official results of {category}, {category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
-            prompts = [replace(prompt, number=number) for prompt in self._prompts.val(category) for number in range(IMAGES)]
+            prompts = [
+                replace(prompt, number=number)
+                for prompt in self._prompts.val(category)
+                for number in range(IMAGES)
+            ]
             found += [(prompt, imported.of(prompt)) for prompt in prompts]
         return found
 
@@ -219,13 +254,22 @@ class Scorer:
         if category == "3D-spatial":
             return Spatial3D(detector=by.r50, depth=by.depth, absent=_lacking("r50", by.r50), **shared)
         if category == "numeracy":
-            return Numeracy(detector=by.r50, absent=_lacking("r50", by.r50), nouns=Nouns.read(objects_file(self._root)), mode=by.mode)
+            return Numeracy(
+                detector=by.r50,
+                absent=_lacking("r50", by.r50),
+                nouns=Nouns.read(objects_file(self._root)),
+                mode=by.mode,
+            )
         if category in by.asked:
             return PhraseSpatial(name=category, detector=by.asked[category], language=by.language)
         if category == "non-spatial":
             return ClipScore(clip=by.clip, language=None, mode=by.mode)
         spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
-        parts = {"attribute": self._blip_vqa(), "spatial": self._spatial(complex_prompts=True), "clip": ClipScore(clip=by.clip, **shared)}
+        parts = {
+            "attribute": self._blip_vqa(),
+            "spatial": self._spatial(complex_prompts=True),
+            "clip": ClipScore(clip=by.clip, **shared),
+        }
         return ThreeInOne(parts, spatial=spatial, action=action, mode=by.mode)
 
     def _blip_vqa(self) -> BlipVqa:
@@ -236,7 +280,13 @@ class Scorer:
     def _spatial(self, *, complex_prompts: bool) -> Spatial:
         by = self._by
         absent = _lacking("rs200", by.rs200)
-        return Spatial(detector=by.rs200, absent=absent, language=by.language, mode=by.mode, complex_prompts=complex_prompts)
+        return Spatial(
+            detector=by.rs200,
+            absent=absent,
+            language=by.language,
+            mode=by.mode,
+            complex_prompts=complex_prompts,
+        )
 
     def _imported(self, by: Measure, category: str, folder: Path) -> Measure | None:
         """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None where there are none."""

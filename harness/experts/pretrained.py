@@ -35,12 +35,19 @@ class Pretrained:
             raise ValueError(f"{where}.serving.device={device}: allowed are auto, cpu, mps, cuda and cuda:N")
         if dtype not in DTYPES:
             raise ValueError(f"{where}.dtype={dtype}: allowed are {', '.join(DTYPES)}")
-        self.model, self._setting, self._device, self._dtype = str(Path(model).expanduser()), f"{where}.{setting}", device, dtype
+        self.model, self._setting, self._device, self._dtype = (
+            str(Path(model).expanduser()),
+            f"{where}.{setting}",
+            device,
+            dtype,
+        )
 
     def device(self) -> torch.device:
         import torch
 
-        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device)
+        return torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
+        )
 
     def dtype(self) -> torch.dtype:
         import torch
@@ -62,10 +69,14 @@ class Pretrained:
         config = self._from(AutoConfig, kind.__name__)
         theirs, ours = config.model_type, kind.config_class.model_type
         if theirs != ours:
-            raise ValueError(f"{self._setting}={self.model} is of type {theirs}, and a {kind.__name__} is wanted ({ours})")
+            raise ValueError(
+                f"{self._setting}={self.model} is of type {theirs}, and a {kind.__name__} is wanted ({ours})"
+            )
         if amend:
             amend(config)
-        model, info = self._from(kind, kind.__name__, config=config, dtype=self.dtype(), output_loading_info=True)
+        model, info = self._from(
+            kind, kind.__name__, config=config, dtype=self.dtype(), output_loading_info=True
+        )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
                 f"{self._setting}={self.model} is no whole {kind.__name__}: {len(missing)} of its weights are not there, "
@@ -94,7 +105,9 @@ class Pretrained:
         snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.model.replace('/', '--')}", "snapshots")
         if Path(self.model).exists() or any(snapshots.glob("*")):
             return []
-        return [f"{self._setting}={self.model} is not in the hub's cache: it is fetched when first needed. {self.advice()}"]
+        return [
+            f"{self._setting}={self.model} is not in the hub's cache: it is fetched when first needed. {self.advice()}"
+        ]
 
     def _from(self, kind: Any, wanted: str, **options: Any) -> Any:
         try:
@@ -129,7 +142,9 @@ def read_serving(where: str, serving: Mapping[str, Any]) -> tuple[str, int]:
         ValueError: it has other entries, or the size is none.
     """
     if set(serving) != {"device", "batch_size"}:
-        raise ValueError(f"{where}.serving has {', '.join(sorted(serving)) or 'nothing'}: it takes device and batch_size")
+        raise ValueError(
+            f"{where}.serving has {', '.join(sorted(serving)) or 'nothing'}: it takes device and batch_size"
+        )
     return serving["device"], check_count(f"{where}.serving", "batch_size", serving["batch_size"])
 
 

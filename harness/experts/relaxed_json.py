@@ -91,7 +91,9 @@ def _is_cut(text: str, start: int, end: int) -> bool:
 
 
 def _content(string: re.Match[str]) -> str:
-    return re.sub(r"\\(.)", r"\1", string.group(1) if string.group(1) is not None else string.group(3), flags=re.DOTALL)
+    return re.sub(
+        r"\\(.)", r"\1", string.group(1) if string.group(1) is not None else string.group(3), flags=re.DOTALL
+    )
 
 
 def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:

@@ -29,11 +29,15 @@ def read_tensors(path: Path, under: str, *, bare: bool = False) -> dict[str, Ten
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in many ways
-        raise ValueError(f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?") from error
+        raise ValueError(
+            f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?"
+        ) from error
     state = found.get(under, found if bare else None) if isinstance(found, Mapping) else None
     if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
         held = ", ".join(map(str, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
-        raise ValueError(f"{path} holds {held or 'nothing'}, and no `{under}` of tensors: is it the right file?")
+        raise ValueError(
+            f"{path} holds {held or 'nothing'}, and no `{under}` of tensors: is it the right file?"
+        )
     return dict(state)
 
 
@@ -43,12 +47,19 @@ def check_names(state: Collection[str], wanted: Collection[str], what: str) -> N
     Raises:
         ValueError: some are missing or unknown; names a few.
     """
-    missing, foreign = [name for name in wanted if name not in state], [name for name in state if name not in wanted]
+    missing, foreign = (
+        [name for name in wanted if name not in state],
+        [name for name in state if name not in wanted],
+    )
     if missing or foreign:
         parts = [
-            f"{len(found)} {word}, such as {', '.join(found[:3])}" for found, word in ((missing, "missing"), (foreign, "unknown")) if found
+            f"{len(found)} {word}, such as {', '.join(found[:3])}"
+            for found, word in ((missing, "missing"), (foreign, "unknown"))
+            if found
         ]
-        raise ValueError(f"these are not the weights of {what}: {len(wanted) - len(missing)} names fit; {'; '.join(parts)}")
+        raise ValueError(
+            f"these are not the weights of {what}: {len(wanted) - len(missing)} names fit; {'; '.join(parts)}"
+        )
 
 
 def count_layers(state: Collection[str], prefix: str) -> int:

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from harness.launch.ranks import import_path
-from harness.launch.tasks import Task
+from harness.stages.ranks import import_path
+from harness.study.tasks import Task
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 
 
 class Handle(Protocol):
@@ -50,7 +56,9 @@ def job_environment(threads: int) -> Iterator[None]:
             if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-        os.environ.update(TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=import_path())
+        os.environ.update(
+            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=import_path()
+        )
         yield
     finally:
         os.environ.clear()

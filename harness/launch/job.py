@@ -10,11 +10,12 @@ from pathlib import Path
 
 from submitit.helpers import Checkpointable
 
-from harness import locks
-from harness.cell import run, with_inputs
-from harness.keys import key
-from harness.progress import StatusWriter
-from harness.stages import StageStore, describe, write_whole
+from harness.files import write_text
+from harness.stages import locks
+from harness.stages.keys import key
+from harness.stages.status import StatusWriter
+from harness.stages.store import StageStore, describe
+from harness.study.cell import run, with_inputs
 from harness.types import Stage
 
 WATCH_S = 1.0
@@ -24,7 +25,7 @@ def write_spec(folder: Path, root: Path, stage: Stage) -> None:
     """Freezes what a job is to make: the stage and all it reads, each with its key, and the folder they go to."""
     folder.mkdir(parents=True, exist_ok=True)
     stages = [describe(source) for source in with_inputs([stage]).values()]
-    write_whole(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}, indent=1))
+    write_text(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}, indent=1))
 
 
 def read_spec(folder: Path) -> tuple[Path, Stage]:

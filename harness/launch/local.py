@@ -11,10 +11,10 @@ from pathlib import Path
 
 from submitit import LocalExecutor
 
-from harness import provenance
 from harness.launch.cluster import job_environment
 from harness.launch.job import Job
-from harness.launch.tasks import Task
+from harness.stages import provenance
+from harness.study.tasks import Task
 
 NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit is two minutes
 CANCEL_S = 10.0
@@ -32,8 +32,14 @@ class Local:
 
     poll_s = 0.25
 
-    def __init__(self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None) -> None:
-        for name, value in (("processes", processes), ("threads", threads), ("shared_threads", shared_threads)):
+    def __init__(
+        self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None
+    ) -> None:
+        for name, value in (
+            ("processes", processes),
+            ("threads", threads),
+            ("shared_threads", shared_threads),
+        ):
             if value < 1:
                 raise ValueError(f"resources.{name}={value}: give at least 1")
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
@@ -41,7 +47,9 @@ class Local:
         self._gpus = [index for index, _ in provenance.gpus()]
         self.gpu_gb, self.host_gb = provenance.gpu_memory_gb(), provenance.memory_gb()
         if self._gpus and processes > len(self._gpus):
-            raise ValueError(f"resources.processes={processes}: each trains on a GPU of its own, and there are {len(self._gpus)}")
+            raise ValueError(
+                f"resources.processes={processes}: each trains on a GPU of its own, and there are {len(self._gpus)}"
+            )
         self._running: list[LocalHandle] = []
 
     def has_room(self, task: Task) -> bool:
@@ -55,8 +63,13 @@ class Local:
         gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
         executor.update_parameters(timeout_min=NO_LIMIT_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)
-        with job_environment(self._need(task) // self._processes), _stderr_to(task.folder / "logs" / "controller.err"):
-            job = executor.submit(Job(sweep=os.getpid(), processes=self._processes), str(task.folder.resolve()))
+        with (
+            job_environment(self._need(task) // self._processes),
+            _stderr_to(task.folder / "logs" / "controller.err"),
+        ):
+            job = executor.submit(
+                Job(sweep=os.getpid(), processes=self._processes), str(task.folder.resolve())
+            )
         self._running.append(LocalHandle(job, threads=self._need(task), gpus=gpus))
         return self._running[-1]
 

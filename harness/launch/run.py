@@ -17,19 +17,19 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from harness import locks
-from harness.arguments import UsageError, explain
-from harness.cell import missing
-from harness.components import make
+from harness.composition.arguments import UsageError, explain
+from harness.composition.components import make
+from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle
 from harness.launch.job import write_spec
-from harness.launch.table import Board
-from harness.launch.tasks import Task, tasks_of
-from harness.memory import estimate, misfit
-from harness.progress import OVER, Status, read_status, write_status
 from harness.report.place import check_place
-from harness.stages import STORAGE_ERRORS, DamagedStageError, storage_advice
-from harness.study import Study, folder_setting, plan, write_plan
+from harness.stages import locks
+from harness.stages.status import OVER, Status, read_status, write_status
+from harness.stages.store import STORAGE_ERRORS, DamagedStageError, storage_advice
+from harness.study.cell import missing
+from harness.study.memory import estimate, misfit
+from harness.study.planning import Study, folder_setting, plan, write_plan
+from harness.study.tasks import Task, tasks_of
 
 LOG_LINES = 15
 
@@ -60,7 +60,9 @@ def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]
     except DamagedStageError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        if error.errno in STORAGE_ERRORS or isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError):
+        if error.errno in STORAGE_ERRORS or isinstance(
+            error, FileNotFoundError | FileExistsError | NotADirectoryError
+        ):
             raise UsageError(storage_advice(study.folder, error)) from error
         raise
     except KeyboardInterrupt:
@@ -85,7 +87,9 @@ def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None
             if found_key in known:
                 continue
             known.add(found_key)
-            found = estimate(stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None)
+            found = estimate(
+                stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None
+            )
             if found is None:
                 continue
             advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
@@ -113,7 +117,9 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
 def _launch(study: Study, cluster: Cluster) -> bool:
     """Runs the tasks of the study; says whether every cell is done in the end."""
     tasks = tasks_of(study)
-    folders = {task.name: task.folder for task in tasks if task.shared} | {cell.id: study.folder_of(cell) for cell in study.cells}
+    folders = {task.name: task.folder for task in tasks if task.shared} | {
+        cell.id: study.folder_of(cell) for cell in study.cells
+    }
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
@@ -135,7 +141,9 @@ def _launch(study: Study, cluster: Cluster) -> bool:
     return _summary(study)
 
 
-def _start(tasks: list[Task], running: dict[str, Handle], cluster: Cluster, folders: dict[str, Path]) -> list[Task]:
+def _start(
+    tasks: list[Task], running: dict[str, Handle], cluster: Cluster, folders: dict[str, Path]
+) -> list[Task]:
     """Starts what can be started; returns what is still to come."""
     later = []
     waiting = {task.name for task in tasks}
@@ -145,7 +153,12 @@ def _start(tasks: list[Task], running: dict[str, Handle], cluster: Cluster, fold
         if broken:
             name, status = broken[0]
             reason = (status.error or "no reason known").splitlines()[-1]
-            write_status(task.folder, replace(read_status(task.folder), state="failed", error=f"{name} is {status.state}: {reason}"))
+            write_status(
+                task.folder,
+                replace(
+                    read_status(task.folder), state="failed", error=f"{name} is {status.state}: {reason}"
+                ),
+            )
         elif any(name in waiting or name in running for name in task.needs) or not cluster.has_room(task):
             later.append(task)
         else:
@@ -157,7 +170,10 @@ def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> None:
     try:
         running[task.name] = cluster.submit(task)
     except Exception as error:  # one job that cannot be submitted stops no other
-        write_status(task.folder, replace(read_status(task.folder), state="failed", error=f"the job was not accepted: {error}"))
+        write_status(
+            task.folder,
+            replace(read_status(task.folder), state="failed", error=f"the job was not accepted: {error}"),
+        )
 
 
 def _collect(running: dict[str, Handle], folders: dict[str, Path]) -> None:
@@ -168,7 +184,13 @@ def _collect(running: dict[str, Handle], folders: dict[str, Path]) -> None:
         if status.state not in OVER:
             error = f"job {handle.id} ended without a word: killed, or out of memory or disk. Run the same command again to go on"
             write_status(
-                folders[name], replace(status, state="lost", eta_s=None, error="\n".join([*_log_end(folders[name], handle), error]))
+                folders[name],
+                replace(
+                    status,
+                    state="lost",
+                    eta_s=None,
+                    error="\n".join([*_log_end(folders[name], handle), error]),
+                ),
             )
 
 
@@ -194,7 +216,10 @@ def _summary(study: Study) -> bool:
         status = read_status(study.folder_of(cell))
         if status.state != "done":
             complete = False
-            print(f"\n{cell.id} {status.state}; logs in {study.folder_of(cell) / 'logs'}\n{status.error or ''}", file=sys.stderr)
+            print(
+                f"\n{cell.id} {status.state}; logs in {study.folder_of(cell) / 'logs'}\n{status.error or ''}",
+                file=sys.stderr,
+            )
     return complete
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from submitit import AutoExecutor
 
-from harness import locks
 from harness.launch.cluster import job_environment
 from harness.launch.job import Job
-from harness.launch.tasks import Task
-from harness.progress import OVER, is_silent, read_status
+from harness.stages import locks
+from harness.stages.status import OVER, is_silent, read_status
+from harness.study.tasks import Task
 
 ASK_EVERY_S = 20.0
 
@@ -47,22 +47,37 @@ class Slurm:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         if shutil.which("sbatch") is None:
-            raise ValueError("cluster=slurm needs the command sbatch, which is not on this machine: use cluster=local, or a login node")
+            raise ValueError(
+                "cluster=slurm needs the command sbatch, which is not on this machine: use cluster=local, or a login node"
+            )
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._requeues = requeues
-        self.gpu_gb, self.host_gb = None, memory_gb  # a login node does not know the GPUs: resources.gpu_memory_gb says
-        on_node = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": gpus * processes or None}  # rank 0 is the task, and starts the others
+        self.gpu_gb, self.host_gb = (
+            None,
+            memory_gb,
+        )  # a login node does not know the GPUs: resources.gpu_memory_gb says
+        on_node = {
+            "nodes": 1,
+            "tasks_per_node": 1,
+            "gpus_per_node": gpus * processes or None,
+        }  # rank 0 is the task, and starts the others
         limits = {"mem_gb": memory_gb, "timeout_min": timeout_min, **on_node}
         self._parameters = {name: value for name, value in limits.items() if value is not None}
-        self._parameters |= {f"slurm_{name}": value for name, value in (options or {}).items() if value is not None}
+        self._parameters |= {
+            f"slurm_{name}": value for name, value in (options or {}).items() if value is not None
+        }
 
     def has_room(self, task: Task) -> bool:
         return True
 
     def submit(self, task: Task) -> SlurmHandle:
         threads = self._shared_threads if task.shared else self._threads
-        executor = AutoExecutor(folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues)
-        executor.update_parameters(name=task.name, cpus_per_task=threads * self._processes, **self._parameters)
+        executor = AutoExecutor(
+            folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues
+        )
+        executor.update_parameters(
+            name=task.name, cpus_per_task=threads * self._processes, **self._parameters
+        )
         with job_environment(threads):
             job = executor.submit(Job(sweep=None, processes=self._processes), str(task.folder.resolve()))
         return SlurmHandle(str(job.job_id), task.folder)

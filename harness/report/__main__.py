@@ -11,11 +11,19 @@ from harness.report.build import write_report
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m harness.report", description="Write reports/STUDY from what its cells have written so far."
+        prog="python -m harness.report",
+        description="Write reports/STUDY from what its cells have written so far.",
     )
     parser.add_argument("study", help="a study that was swept, such as reward_components")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the sweep wrote (its outputs_dir; default: outputs)")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="where the report goes (default: reports)")
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        default=Path("outputs"),
+        help="where the sweep wrote (its outputs_dir; default: outputs)",
+    )
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), help="where the report goes (default: reports)"
+    )
     given = parser.parse_args(arguments)
     try:
         print(write_report(given.outputs / "studies" / given.study, given.reports) / "index.html")

@@ -8,14 +8,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.report.analysis import Analysis
+from harness.analysis.analysis import Analysis
+from harness.analysis.results import read_study
 from harness.report.cost import run_tables
 from harness.report.gallery import gallery_sheet, make_gallery
 from harness.report.origin import origin_of
 from harness.report.page import Contents, write_pages
 from harness.report.place import check_place, not_written
 from harness.report.tables import score_tables
-from harness.results import read_study
 
 _ABANDONED_S = 3600
 
@@ -58,9 +58,16 @@ def _write(analysis: Analysis, folder: Path) -> None:
     if sheet is not None:
         sheet.save(folder / "figures" / "gallery.png", optimize=True)
     origin = origin_of(analysis.study)
-    (folder / "provenance.json").write_text(json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "provenance.json").write_text(
+        json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     tables_by_name = {table.name: table for table in tables}
-    write_pages(folder, Contents(analysis=analysis, tables=tables_by_name, captions=captions, exhibits=exhibits, origin=origin))
+    write_pages(
+        folder,
+        Contents(
+            analysis=analysis, tables=tables_by_name, captions=captions, exhibits=exhibits, origin=origin
+        ),
+    )
 
 
 def _swap(made: Path, target: Path) -> None:

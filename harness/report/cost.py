@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.report.analysis import Analysis
+from harness.analysis.analysis import Analysis
+from harness.analysis.results import CellResult, StageResult, StudyResult
 from harness.report.table import Shown, Table, Value
-from harness.results import CellResult, StageResult, StudyResult
 
 REWARD = "reward"
 COMPONENT = "component/"
@@ -16,7 +16,12 @@ _FINAL_SHARE = 10  # final values are means over the last tenth of the steps
 
 
 def run_tables(analysis: Analysis) -> list[Table]:
-    return [training_table(analysis.study), counts_table(analysis.study), cells_table(analysis.study), cost_table(analysis.study)]
+    return [
+        training_table(analysis.study),
+        counts_table(analysis.study),
+        cells_table(analysis.study),
+        cost_table(analysis.study),
+    ]
 
 
 def reward_metrics(cell: CellResult) -> Sequence[Mapping[str, float | None]]:
@@ -27,7 +32,13 @@ def reward_metrics(cell: CellResult) -> Sequence[Mapping[str, float | None]]:
 
 def component_names(study: StudyResult) -> list[str]:
     """The reward components that any cell logged, without their prefix, in the order first met."""
-    names = (name for cell in study.cells for line in reward_metrics(cell) for name in line if name.startswith(COMPONENT))
+    names = (
+        name
+        for cell in study.cells
+        for line in reward_metrics(cell)
+        for name in line
+        if name.startswith(COMPONENT)
+    )
     return [name.removeprefix(COMPONENT) for name in dict.fromkeys(names)]
 
 
@@ -41,7 +52,11 @@ def final_value(lines: Sequence[Mapping[str, float | None]], name: str) -> float
 def training_table(study: StudyResult) -> Table:
     components = component_names(study)
     names = (REWARD, *[COMPONENT + name for name in components], "kl")
-    finals = [(cell, lines, [final_value(lines, name) for name in names]) for cell in study.cells for lines in [reward_metrics(cell)]]
+    finals = [
+        (cell, lines, [final_value(lines, name) for name in names])
+        for cell in study.cells
+        for lines in [reward_metrics(cell)]
+    ]
     return Table(
         name="training",
         title="Reward at the end of training",
@@ -51,18 +66,29 @@ def training_table(study: StudyResult) -> Table:
             (
                 Shown(cell.arm, tone="name"),
                 Shown(str(cell.seed)),
-                Shown(str(len(lines)) if lines else "no reward training" if cell.measured else cell.state, tone="" if lines else "missing"),
+                Shown(
+                    str(len(lines)) if lines else "no reward training" if cell.measured else cell.state,
+                    tone="" if lines else "missing",
+                ),
                 *[Shown("–" if value is None else f"{value:.3f}") for value in values],
             )
             for cell, lines, values in finals
         ),
         fields=("arm", "seed", "state", "steps", "total", *components, "kl"),
-        records=tuple((cell.arm, cell.seed, cell.state, len(lines), *values) for cell, lines, values in finals),
+        records=tuple(
+            (cell.arm, cell.seed, cell.state, len(lines), *values) for cell, lines, values in finals
+        ),
     )
 
 
 def counts_table(study: StudyResult) -> Table:
-    fields = ("samples", "unscored_samples", "truncated_chains", "faulty_chains", *[f"training_{name}" for name in _COUNTED])
+    fields = (
+        "samples",
+        "unscored_samples",
+        "truncated_chains",
+        "faulty_chains",
+        *[f"training_{name}" for name in _COUNTED],
+    )
     counts = [(cell, _counts(cell)) for cell in study.cells]
     return Table(
         name="counts",
@@ -111,7 +137,14 @@ def cells_table(study: StudyResult) -> Table:
         ),
         fields=("arm", "seed", "cell", "state", "overrides", "stages"),
         records=tuple(
-            (cell.arm, cell.seed, cell.id, cell.state, " ".join(cell.overrides), " ".join(_stage_text(stage) for stage in cell.stages))
+            (
+                cell.arm,
+                cell.seed,
+                cell.id,
+                cell.state,
+                " ".join(cell.overrides),
+                " ".join(_stage_text(stage) for stage in cell.stages),
+            )
             for cell in study.cells
         ),
     )
@@ -181,7 +214,10 @@ def _samples_per_second(cell: CellResult, stages: Mapping[str, StageResult]) -> 
 
 
 def _peak_mb(stages: Mapping[str, StageResult]) -> float | None:
-    return max((stage.record["peak_mb"] for stage in stages.values() if stage.record.get("peak_mb") is not None), default=None)
+    return max(
+        (stage.record["peak_mb"] for stage in stages.values() if stage.record.get("peak_mb") is not None),
+        default=None,
+    )
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -16,11 +16,11 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
-from harness.claims import Verdict
-from harness.report.analysis import DONE, Analysis
+from harness.analysis.analysis import DONE, Analysis
+from harness.analysis.claims import Verdict
+from harness.analysis.statistics import Comparison
 from harness.report.cost import COMPONENT, REWARD, component_names, reward_metrics
 from harness.report.tables import rank_correlation
-from harness.statistics import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,10 +73,14 @@ def _title(analysis: Analysis, category: str) -> str:
     return textwrap.fill(analysis.heading(category), 24)
 
 
-def _panels(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, columns: int, width: float, height: float, **shared: Any
+) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **shared)
+    figure, grid = pyplot.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False, **shared
+    )
     axes = list(grid.ravel())
     for axis in axes[count:]:
         axis.set_visible(False)
@@ -95,7 +99,16 @@ def _rows_of_arms(axis: Axes, analysis: Analysis, arms: Sequence[str]) -> None:
 
 
 def _missing(axis: Axes, row: float, text: str) -> None:
-    axis.text(0.02, row, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7.5, color=BAD, style="italic")
+    axis.text(
+        0.02,
+        row,
+        text,
+        transform=axis.get_yaxis_transform(),
+        va="center",
+        fontsize=7.5,
+        color=BAD,
+        style="italic",
+    )
 
 
 def scores(analysis: Analysis) -> Figure | None:
@@ -112,10 +125,19 @@ def scores(analysis: Analysis) -> Figure | None:
             color = _color(analysis, arm)
             if found.interval.low is not None and found.interval.high is not None:
                 axis.plot(
-                    [found.interval.low, found.interval.high], [row, row], color=color, linewidth=2.4, alpha=0.55, solid_capstyle="round"
+                    [found.interval.low, found.interval.high],
+                    [row, row],
+                    color=color,
+                    linewidth=2.4,
+                    alpha=0.55,
+                    solid_capstyle="round",
                 )
             axis.plot(found.mean, row, "o", color=color, markersize=5.5)
-        reference = analysis.estimate(analysis.baseline, category).mean if analysis.baseline in analysis.arms else None
+        reference = (
+            analysis.estimate(analysis.baseline, category).mean
+            if analysis.baseline in analysis.arms
+            else None
+        )
         if reference is not None:
             axis.axvline(reference, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
         axis.set_title(_title(analysis, category))
@@ -128,7 +150,9 @@ def scores(analysis: Analysis) -> Figure | None:
 
 def _bounds(analysis: Analysis, arm: str, category: str) -> list[float]:
     found = analysis.estimate(arm, category)
-    return [value for value in (0.0, found.interval.low, found.mean, found.interval.high) if value is not None]
+    return [
+        value for value in (0.0, found.interval.low, found.mean, found.interval.high) if value is not None
+    ]
 
 
 def published(analysis: Analysis) -> Figure | None:
@@ -163,7 +187,16 @@ def published(analysis: Analysis) -> Figure | None:
         _rows_of_arms(axis, analysis, arms)
     handles = [
         Line2D([], [], color=PLAIN, marker="o", markersize=5, linewidth=2, label="ours, 95% interval"),
-        Line2D([], [], color=PAPER, marker="D", markersize=4.2, markerfacecolor="white", linestyle="", label="the paper's"),
+        Line2D(
+            [],
+            [],
+            color=PAPER,
+            marker="D",
+            markersize=4.2,
+            markerfacecolor="white",
+            linestyle="",
+            label="the paper's",
+        ),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
     figure.supxlabel(f"score minus {baseline}", fontsize=9, color=QUIET)
@@ -172,7 +205,14 @@ def published(analysis: Analysis) -> Figure | None:
 
 def _point(axis: Axes, found: Comparison, row: float, color: str) -> None:
     if found.interval.low is not None and found.interval.high is not None:
-        axis.plot([found.interval.low, found.interval.high], [row, row], color=color, linewidth=2.2, alpha=0.6, solid_capstyle="round")
+        axis.plot(
+            [found.interval.low, found.interval.high],
+            [row, row],
+            color=color,
+            linewidth=2.2,
+            alpha=0.6,
+            solid_capstyle="round",
+        )
     axis.plot(found.effect, row, "o", color=color, markersize=4.8)
 
 
@@ -187,7 +227,11 @@ def claims(analysis: Analysis) -> Figure | None:
         for part in verdict.parts
     }
     figure, grid = pyplot.subplots(
-        1, len(analysis.categories), figsize=(3.6 + 1.75 * len(analysis.categories), 0.9 + 0.215 * len(lines)), sharey=True, squeeze=False
+        1,
+        len(analysis.categories),
+        figsize=(3.6 + 1.75 * len(analysis.categories), 0.9 + 0.215 * len(lines)),
+        sharey=True,
+        squeeze=False,
     )
     for axis, category in zip(grid[0], analysis.categories, strict=True):
         axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
@@ -201,7 +245,9 @@ def claims(analysis: Analysis) -> Figure | None:
                 axis.plot(0, row, "x", color=BAD, markersize=4)
                 continue
             if part.published is not None:
-                axis.plot(part.published, row, "D", color=PAPER, markersize=3.6, markerfacecolor="white", zorder=2)
+                axis.plot(
+                    part.published, row, "D", color=PAPER, markersize=3.6, markerfacecolor="white", zorder=2
+                )
             _point(axis, part.comparison, row, _OUTCOME[part.outcome])
         axis.set_title(_title(analysis, category))
         axis.set_ylim(len(lines) - 0.4, -0.6)
@@ -209,12 +255,26 @@ def claims(analysis: Analysis) -> Figure | None:
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         seaborn.despine(ax=axis, left=True)
-    grid[0][0].set_yticks(range(len(lines)), [f"{better} > {than}" if better else claim for claim, better, than in lines])
+    grid[0][0].set_yticks(
+        range(len(lines)), [f"{better} > {than}" if better else claim for claim, better, than in lines]
+    )
     for label, (_, better, _) in zip(grid[0][0].get_yticklabels(), lines, strict=True):
         label.set_fontweight("normal" if better else "bold")
-    handles = [Line2D([], [], color=color, marker="o", markersize=5, linewidth=2, label=name) for name, color in _OUTCOME.items()]
+    handles = [
+        Line2D([], [], color=color, marker="o", markersize=5, linewidth=2, label=name)
+        for name, color in _OUTCOME.items()
+    ]
     handles.append(
-        Line2D([], [], color=PAPER, marker="D", markersize=4, markerfacecolor="white", linestyle="", label="the paper's difference")
+        Line2D(
+            [],
+            [],
+            color=PAPER,
+            marker="D",
+            markersize=4,
+            markerfacecolor="white",
+            linestyle="",
+            label="the paper's difference",
+        )
     )
     handles.append(Line2D([], [], color=BAD, marker="x", markersize=4, linestyle="", label="not measured"))
     figure.legend(handles=handles, loc="outside upper left", ncols=5, frameon=False)
@@ -266,13 +326,18 @@ def components(analysis: Analysis) -> Figure | None:
 
 def _trained(analysis: Analysis) -> dict[str, list[Sequence[Mapping[str, float | None]]]]:
     """Arm -> the metrics of its seeds; an arm that should have trained but logged nothing keeps an empty panel."""
-    runs = {arm: [lines for cell in analysis.study.cells_of(arm) if (lines := reward_metrics(cell))] for arm in analysis.arms}
+    runs = {
+        arm: [lines for cell in analysis.study.cells_of(arm) if (lines := reward_metrics(cell))]
+        for arm in analysis.arms
+    }
     if not any(runs.values()):
         return {}
     return {arm: found for arm, found in runs.items() if found or analysis.state(arm) != DONE}
 
 
-def _finish_curves(figure: Figure, axes: Sequence[Axes], analysis: Analysis, arms: Sequence[str], quantity: str) -> None:
+def _finish_curves(
+    figure: Figure, axes: Sequence[Axes], analysis: Analysis, arms: Sequence[str], quantity: str
+) -> None:
     for place, (axis, arm) in enumerate(zip(axes, arms, strict=True)):
         state = analysis.state(arm)
         axis.set_title(arm if state == DONE else f"{arm} ({state})", color=INK if state == DONE else BAD)
@@ -287,13 +352,17 @@ def _finish_curves(figure: Figure, axes: Sequence[Axes], analysis: Analysis, arm
 
 def _series(lines: Sequence[Mapping[str, float | None]], name: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(line["step"], value) for line in lines if (value := line.get(name)) is not None]
-    return np.array([step for step, _ in pairs], dtype=float), np.array([value for _, value in pairs], dtype=float)
+    return np.array([step for step, _ in pairs], dtype=float), np.array(
+        [value for _, value in pairs], dtype=float
+    )
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Centred moving mean over about a twelfth of the curve, narrower at its ends."""
     reach = max(1, len(values) // 24)
-    return np.array([values[max(0, index - reach) : index + reach + 1].mean() for index in range(len(values))])
+    return np.array(
+        [values[max(0, index - reach) : index + reach + 1].mean() for index in range(len(values))]
+    )
 
 
 FIGURES = (
@@ -301,7 +370,7 @@ FIGURES = (
     (
         "claims",
         claims,
-        "The parts of every claim: our paired difference with its 95% interval, coloured by outcome, and the paper's difference.",
+        "The parts of every claim: our paired difference with its 95% interval, colored by outcome, and the paper's difference.",
     ),
     (
         "published",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from harness.plan import draw_overlay, parse
-from harness.report.analysis import Analysis
-from harness.results import SampleRow, ScoreRow
+from harness.analysis.analysis import Analysis
+from harness.analysis.results import SampleRow, ScoreRow
+from harness.chain import draw_overlay, parse
 
 PER_CATEGORY = 2
 TILE = 192  # pixels; larger pictures are shown smaller, as JPEG
@@ -40,7 +40,9 @@ class Tile:
             self.picture.quantize(128).save(stream, "PNG", optimize=True)
         else:
             self.picture.save(stream, "JPEG", quality=82)
-        return f"data:image/{'png' if drawn else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
+        return (
+            f"data:image/{'png' if drawn else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,14 @@ def make_gallery(analysis: Analysis) -> list[Exhibit]:
     texts = {row.prompt_id: row.prompt for row in samples}
     exhibits = []
     for category in dict.fromkeys(map(analysis.study.category_of, analysis.categories)):
-        of_category = (row.prompt_id for row in samples if analysis.study.category_of(row.category) == category)
+        of_category = (
+            row.prompt_id for row in samples if analysis.study.category_of(row.category) == category
+        )
         for prompt_id in _chosen(list(dict.fromkeys(of_category))):
             tiles = tuple(_tile(analysis, arm, answers[arm].get(prompt_id)) for arm in analysis.arms)
-            exhibits.append(Exhibit(prompt=texts[prompt_id], category=analysis.heading(category), tiles=tiles))
+            exhibits.append(
+                Exhibit(prompt=texts[prompt_id], category=analysis.heading(category), tiles=tiles)
+            )
     return exhibits
 
 
@@ -91,8 +97,17 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
     text, tone = _score(score)
     if tone != "missing" and any(score.category in cell.metrics for cell in analysis.measured_cells(arm)):
         tone = "quiet"  # of a metric with a scale of its own nothing is good or bad
-    apart = score.category.removeprefix(analysis.study.category_of(score.category))  # the metric, where that is not the others'
-    return Tile(arm=arm, picture=_picture(sample), score=text + apart, tone=tone, chain=sample.chain, faults=sample.faults)
+    apart = score.category.removeprefix(
+        analysis.study.category_of(score.category)
+    )  # the metric, where that is not the others'
+    return Tile(
+        arm=arm,
+        picture=_picture(sample),
+        score=text + apart,
+        tone=tone,
+        chain=sample.chain,
+        faults=sample.faults,
+    )
 
 
 def _score(score: ScoreRow) -> tuple[str, str]:
@@ -126,10 +141,17 @@ def gallery_sheet(exhibits: Sequence[Exhibit]) -> Image.Image | None:
     sheet = Image.new("RGB", (step * len(rows[0].tiles) + _GAP, top + height * len(rows)), "white")
     pen = ImageDraw.Draw(sheet)
     for column, tile in enumerate(rows[0].tiles):
-        pen.text((_GAP + column * step, 6), _fit(tile.arm, 22), fill="#1f2933", font=ImageFont.load_default(13))
+        pen.text(
+            (_GAP + column * step, 6), _fit(tile.arm, 22), fill="#1f2933", font=ImageFont.load_default(13)
+        )
     for number, exhibit in enumerate(rows):
         y = top + number * height
-        pen.text((_GAP, y + 3), _fit(f"{exhibit.category}: {exhibit.prompt}", 180), fill="#52606d", font=ImageFont.load_default(12))
+        pen.text(
+            (_GAP, y + 3),
+            _fit(f"{exhibit.category}: {exhibit.prompt}", 180),
+            fill="#52606d",
+            font=ImageFont.load_default(12),
+        )
         for column, tile in enumerate(exhibit.tiles):
             _paste(sheet, pen, tile, _GAP + column * step, y + 20)
     return sheet.quantize(128)
@@ -139,8 +161,16 @@ def _paste(sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: 
     if tile.picture is None:
         pen.rectangle((x, y, x + _SHEET_TILE, y + _SHEET_TILE), outline="#cbd2d9")
     else:
-        sheet.paste(ImageOps.pad(tile.picture, (_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS, color="white"), (x, y))
-    pen.text((x, y + _SHEET_TILE + 3), _fit(tile.score, 22), fill=_TONES[tile.tone], font=ImageFont.load_default(12))
+        sheet.paste(
+            ImageOps.pad(tile.picture, (_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS, color="white"),
+            (x, y),
+        )
+    pen.text(
+        (x, y + _SHEET_TILE + 3),
+        _fit(tile.score, 22),
+        fill=_TONES[tile.tone],
+        font=ImageFont.load_default(12),
+    )
 
 
 def _fit(text: str, length: int) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import mirror
-from harness.report.analysis import Analysis
+from harness.analysis import mirror
+from harness.analysis.analysis import Analysis
+from harness.analysis.results import CellResult, MetricFacts
 from harness.report.table import Shown, Table, Value
-from harness.results import CellResult, MetricFacts
 from harness.types import Metric
 
 SPLIT = (
@@ -38,23 +38,47 @@ def legend(analysis: Analysis, columns: Sequence[str] | None = None) -> str:
 
 def described_columns(analysis: Analysis) -> list[Column]:
     """Every column that something is said of, then why a category has several."""
-    columns = [Column(analysis.heading(column), text) for column in analysis.categories if (text := _described(analysis, column))]
-    return columns + [Column(category, f"{len(parts)} columns. {SPLIT}") for category, parts in analysis.study.split.items()]
+    columns = [
+        Column(analysis.heading(column), text)
+        for column in analysis.categories
+        if (text := _described(analysis, column))
+    ]
+    return columns + [
+        Column(category, f"{len(parts)} columns. {SPLIT}") for category, parts in analysis.study.split.items()
+    ]
 
 
 def metrics_table(analysis: Analysis) -> Table | None:
     """The metric of every column in every cell; None where nothing is said of any."""
-    found = [(column, cell, facts) for column in analysis.categories for cell, facts in _facts(analysis, column)]
+    found = [
+        (column, cell, facts) for column in analysis.categories for cell, facts in _facts(analysis, column)
+    ]
     if not found:
         return None
-    records = tuple((column, analysis.study.category_of(column), cell.arm, cell.seed, *_record(facts)) for column, cell, facts in found)
-    fields = ("column", "category", "arm", "seed", "metric", "labels", "notes", "mirror_verdict", *_MIRROR[1:])
+    records = tuple(
+        (column, analysis.study.category_of(column), cell.arm, cell.seed, *_record(facts))
+        for column, cell, facts in found
+    )
+    fields = (
+        "column",
+        "category",
+        "arm",
+        "seed",
+        "metric",
+        "labels",
+        "notes",
+        "mirror_verdict",
+        *_MIRROR[1:],
+    )
     return Table(
         name="metrics",
         title="The metrics of the columns",
         note="Score, mirrored and drop are of the images that were mirrored.",
         header=tuple(name.replace("_", " ") for name in fields),
-        rows=tuple(tuple(Shown(_number(value), tone="" if place else "name") for place, value in enumerate(record)) for record in records),
+        rows=tuple(
+            tuple(Shown(_number(value), tone="" if place else "name") for place, value in enumerate(record))
+            for record in records
+        ),
         fields=fields,
         records=records,
     )
@@ -112,13 +136,19 @@ def _mirrored(analysis: Analysis, column: str) -> list[str]:
         if found := facts.mirror:
             cells.setdefault(found["verdict"], []).append(cell)
             if found["verdict"] == mirror.BLIND:
-                lines.append(f"blind to left and right in {_names(analysis, [cell])}: {_mirror_numbers(found)}")
+                lines.append(
+                    f"blind to left and right in {_names(analysis, [cell])}: {_mirror_numbers(found)}"
+                )
     verdicts = ((mirror.FALLS, "falls when mirrored in"), (mirror.CANNOT_TELL, "mirroring cannot tell in"))
-    return lines + [f"{text} {_names(analysis, cells[verdict])}" for verdict, text in verdicts if verdict in cells]
+    return lines + [
+        f"{text} {_names(analysis, cells[verdict])}" for verdict, text in verdicts if verdict in cells
+    ]
 
 
 def _mirror_numbers(found: Mapping[str, Any]) -> str:
-    score, mirrored, drop, low, high = (_number(found[name]) for name in ("score", "mirrored", "drop", "low", "high"))
+    score, mirrored, drop, low, high = (
+        _number(found[name]) for name in ("score", "mirrored", "drop", "low", "high")
+    )
     return f"{score}, mirrored {mirrored}, drop {drop} ({low} to {high}), {found['images']} images of {found['prompts']} prompts"
 
 
@@ -128,9 +158,12 @@ def _names(analysis: Analysis, cells: Iterable[CellResult]) -> str:
     for cell in cells:
         seeds.setdefault(cell.arm, []).append(cell.seed)
     return ", ".join(
-        arm if len(own) == len(analysis.measured_cells(arm)) else f"{arm} seed {' and '.join(map(str, own))}" for arm, own in seeds.items()
+        arm if len(own) == len(analysis.measured_cells(arm)) else f"{arm} seed {' and '.join(map(str, own))}"
+        for arm, own in seeds.items()
     )
 
 
 def _number(value: Value) -> str:
-    return "–" if value is None else f"{value:.3f}".replace("-", "−") if isinstance(value, float) else str(value)
+    return (
+        "–" if value is None else f"{value:.3f}".replace("-", "−") if isinstance(value, float) else str(value)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.results import StudyResult
+from harness.analysis.results import StudyResult
 
 
 def origin_of(study: StudyResult) -> dict[str, Any]:
@@ -16,7 +16,10 @@ def origin_of(study: StudyResult) -> dict[str, Any]:
         "created": study.created,
         "commits": _distinct([_commit(record) for record in records.values()]),
         "versions": _distinct(
-            [", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items()) for record in records.values()]
+            [
+                ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
+                for record in records.values()
+            ]
         ),
         "hardware": _distinct([str(record.get("hardware", "unknown")) for record in records.values()]),
         "cells": [

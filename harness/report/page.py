@@ -16,14 +16,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.claims import VERDICTS, decision_level
-from harness.report.analysis import Analysis
+from harness.analysis.analysis import Analysis
+from harness.analysis.claims import VERDICTS, decision_level
+from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.report.cost import total_seconds
 from harness.report.gallery import Exhibit
 from harness.report.legend import described_columns
 from harness.report.table import Table, markdown
 from harness.report.tables import PART_HEADER, p_text, part_cells, signed, span
-from harness.statistics import FLIPS, RESAMPLES
 
 _DETAILS = (  # what follows the claims, in the order it is read
     "scores", "differences_to_baseline", "differences_to_full", "published", "rank_correlation",
@@ -100,7 +100,11 @@ def _claim(analysis: Analysis, verdict: Any) -> dict[str, Any]:
     decisive = verdict.decisive
     found = decisive.comparison
     line = f"{decisive.part.better} > {decisive.part.than} on {analysis.heading(decisive.part.category)}: "
-    line += f"{signed(found.effect)} ({span(found.interval, sign=True)}), p {p_text(decisive.p_holm)}" if found else str(decisive.reason)
+    line += (
+        f"{signed(found.effect)} ({span(found.interval, sign=True)}), p {p_text(decisive.p_holm)}"
+        if found
+        else str(decisive.reason)
+    )
     if decisive.published is not None:
         line += f"; the paper {decisive.published:+.4f}".replace("-", "−")
     return {

@@ -15,7 +15,9 @@ def check_place(reports_dir: Path, study: str) -> Path:
     target = reports_dir / study
     try:
         if target.exists() and not (target / "report.md").is_file() and any(target.iterdir()):
-            raise ValueError(f"{target} is not a report and is left alone: choose another reports_dir or move it away")
+            raise ValueError(
+                f"{target} is not a report and is left alone: choose another reports_dir or move it away"
+            )
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=reports_dir):
             return target

@@ -56,8 +56,14 @@ class Table:
         return text.getvalue()
 
     def markdown(self) -> str:
-        lines = [_pipes([markdown(name) for name in self.header]), _pipes(["---", *["---:"] * (len(self.header) - 1)])]
-        lines += [_pipes([f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text) for cell in row]) for row in self.rows]
+        lines = [
+            _pipes([markdown(name) for name in self.header]),
+            _pipes(["---", *["---:"] * (len(self.header) - 1)]),
+        ]
+        lines += [
+            _pipes([f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text) for cell in row])
+            for row in self.rows
+        ]
         return "\n".join(lines) + "\n" + (f"\n{markdown(self.legend)}\n" if self.legend else "")
 
     def latex(self) -> str:
@@ -67,7 +73,12 @@ class Table:
             r"\toprule",
             _ampersands([latex(name) for name in self.header]),
             r"\midrule",
-            *[_ampersands([rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text) for cell in row]) for row in self.rows],
+            *[
+                _ampersands(
+                    [rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text) for cell in row]
+                )
+                for row in self.rows
+            ],
             r"\bottomrule",
             r"\end{tabular}",
             *([rf"\par{{\footnotesize {latex(self.legend)}}}"] if self.legend else []),

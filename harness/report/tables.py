@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-from harness.claims import CONTRADICTED, REPRODUCED, PartResult, Verdict
-from harness.report.analysis import Analysis
+from harness.analysis.analysis import Analysis
+from harness.analysis.claims import CONTRADICTED, REPRODUCED, PartResult, Verdict
+from harness.analysis.statistics import ALPHA, Comparison, Estimate, Interval
 from harness.report.legend import legend, metrics_table
 from harness.report.table import Shown, Table, Value
-from harness.statistics import ALPHA, Comparison, Estimate, Interval
 
-SPLITS: dict[str, dict[object, str]] = {  # a prompt's fact -> its values and what prompts with them are called
+SPLITS: dict[
+    str, dict[object, str]
+] = {  # a prompt's fact -> its values and what prompts with them are called
     "unseen": {False: "seen", True: "unseen"},
     "phrasing": {"direct": "direct", "inverse": "inverse"},
 }
@@ -38,7 +40,11 @@ def signed(value: float) -> str:
 def span(interval: Interval, *, sign: bool = False) -> str:
     if interval.low is None or interval.high is None:
         return "no interval"
-    return f"{signed(interval.low)} to {signed(interval.high)}" if sign else f"{interval.low:.3f} to {interval.high:.3f}"
+    return (
+        f"{signed(interval.low)} to {signed(interval.high)}"
+        if sign
+        else f"{interval.low:.3f} to {interval.high:.3f}"
+    )
 
 
 def p_text(p: float) -> str:
@@ -48,15 +54,22 @@ def p_text(p: float) -> str:
 def main_table(analysis: Analysis) -> Table:
     """One row per arm, one column per category: `table.csv`."""
     columns = [_column(analysis, category) for category in analysis.categories]
-    records = [[_mean_or_state(analysis, arm, category) for category in analysis.categories] for arm in analysis.arms]
+    records = [
+        [_mean_or_state(analysis, arm, category) for category in analysis.categories] for arm in analysis.arms
+    ]
     metrics = legend(analysis)
     scale = "" if metrics else ", 0 to 1"  # metrics that are stated have scales of their own
     return Table(
         name="table",
         title="Score per category",
-        note=f"Mean over prompts{scale}; the best of each column is marked." + _seeds_note(analysis) + _blind_note(analysis),
+        note=f"Mean over prompts{scale}; the best of each column is marked."
+        + _seeds_note(analysis)
+        + _blind_note(analysis),
         header=("arm", *map(analysis.heading, analysis.categories)),
-        rows=tuple((_arm(analysis, arm), *[column[row] for column in columns]) for row, arm in enumerate(analysis.arms)),
+        rows=tuple(
+            (_arm(analysis, arm), *[column[row] for column in columns])
+            for row, arm in enumerate(analysis.arms)
+        ),
         fields=("arm", *analysis.categories),
         records=tuple((arm, *record) for arm, record in zip(analysis.arms, records, strict=True)),
         legend=metrics,
@@ -90,7 +103,9 @@ def _arm(analysis: Analysis, arm: str) -> Shown:
     """The arm's name, with the share of seeds behind its numbers where that is not all."""
     measured, planned = len(analysis.measured_cells(arm)), len(analysis.study.cells_of(arm))
     partial = 0 < measured < planned
-    return Shown(f"{arm} ({measured} of {planned} seeds; {analysis.state(arm)})" if partial else arm, tone="name")
+    return Shown(
+        f"{arm} ({measured} of {planned} seeds; {analysis.state(arm)})" if partial else arm, tone="name"
+    )
 
 
 def _seeds_note(analysis: Analysis) -> str:
@@ -100,23 +115,40 @@ def _seeds_note(analysis: Analysis) -> str:
 
 def _blind_note(analysis: Analysis) -> str:
     blind = any(map(analysis.is_blind, analysis.categories))
-    return " Blind: in some arm the score did not fall when the images were mirrored left to right." if blind else ""
+    return (
+        " Blind: in some arm the score did not fall when the images were mirrored left to right."
+        if blind
+        else ""
+    )
 
 
 def scores_table(analysis: Analysis) -> Table:
     def shown(arm: str, category: str) -> Shown:
         found = analysis.estimate(arm, category)
-        return _missing(analysis, arm, category) if found.mean is None else Shown(f"{found.mean:.3f} ({span(found.interval)})")
+        return (
+            _missing(analysis, arm, category)
+            if found.mean is None
+            else Shown(f"{found.mean:.3f} ({span(found.interval)})")
+        )
 
     return Table(
         name="scores",
         title="Score with 95% interval",
         note="Percentile bootstrap over prompts, 10,000 resamples. The CSV counts prompts and unscored prompts.",
         header=("arm", *map(analysis.heading, analysis.categories)),
-        rows=tuple((_arm(analysis, arm), *[shown(arm, category) for category in analysis.categories]) for arm in analysis.arms),
+        rows=tuple(
+            (_arm(analysis, arm), *[shown(arm, category) for category in analysis.categories])
+            for arm in analysis.arms
+        ),
         fields=("arm", "category", "state", "seeds", "mean", "low", "high", "prompts", "unscored_prompts"),
         records=tuple(
-            (arm, category, analysis.state(arm), len(analysis.measured_cells(arm)), *_estimate_record(analysis.estimate(arm, category)))
+            (
+                arm,
+                category,
+                analysis.state(arm),
+                len(analysis.measured_cells(arm)),
+                *_estimate_record(analysis.estimate(arm, category)),
+            )
             for arm in analysis.arms
             for category in analysis.categories
         ),
@@ -136,7 +168,13 @@ def differences_table(analysis: Analysis, role: str, reference: str) -> Table:
         note=f"Arm minus {reference}, paired by prompt, with 95% bootstrap interval and two-sided sign-flip p (not corrected here).",
         header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple(
-            (_arm(analysis, arm), *[_difference(analysis.compare(arm, reference, category)) for category in analysis.categories])
+            (
+                _arm(analysis, arm),
+                *[
+                    _difference(analysis.compare(arm, reference, category))
+                    for category in analysis.categories
+                ],
+            )
             for arm in others
         ),
         fields=("arm", "reference", "category", *_COMPARISON_FIELDS, "reason"),
@@ -183,9 +221,23 @@ def claims_table(verdicts: Sequence[Verdict]) -> Table:
             )
             for verdict in verdicts
         ),
-        fields=("claim", "text", "verdict", "note", "parts", *[outcome.replace(" ", "_") for outcome in outcomes]),
+        fields=(
+            "claim",
+            "text",
+            "verdict",
+            "note",
+            "parts",
+            *[outcome.replace(" ", "_") for outcome in outcomes],
+        ),
         records=tuple(
-            (verdict.claim.id, verdict.claim.text, verdict.verdict, verdict.note, len(verdict.parts), *map(verdict.count, outcomes))
+            (
+                verdict.claim.id,
+                verdict.claim.text,
+                verdict.verdict,
+                verdict.note,
+                len(verdict.parts),
+                *map(verdict.count, outcomes),
+            )
             for verdict in verdicts
         ),
     )
@@ -219,7 +271,17 @@ def parts_table(analysis: Analysis) -> Table:
     )  # fmt: skip
 
 
-PART_HEADER = ("claim", "comparison", "category", "outcome", "ours", "95% interval", "p (Holm)", "paper", "prompts to decide")
+PART_HEADER = (
+    "claim",
+    "comparison",
+    "category",
+    "outcome",
+    "ours",
+    "95% interval",
+    "p (Holm)",
+    "paper",
+    "prompts to decide",
+)
 
 
 def part_cells(analysis: Analysis, part: PartResult) -> tuple[Shown, ...]:
@@ -245,7 +307,11 @@ def split_table(analysis: Analysis, fact: str) -> Table | None:
     if not values:
         return None
     columns = [(category, value) for category, taken in values.items() for value in taken]
-    cells = {(arm, *column): analysis.split_estimate(arm, column[0], fact, column[1]) for arm in analysis.arms for column in columns}
+    cells = {
+        (arm, *column): analysis.split_estimate(arm, column[0], fact, column[1])
+        for arm in analysis.arms
+        for column in columns
+    }
 
     def shown(arm: str, category: str, value: object) -> Shown:
         found = cells[arm, category, value]
@@ -257,7 +323,9 @@ def split_table(analysis: Analysis, fact: str) -> Table | None:
         title=f"{kinds.capitalize()} prompts",
         note=f"Mean score over the {kinds} prompts, for each category that has both.",
         header=("arm", *[f"{analysis.heading(category)} {names[value]}" for category, value in columns]),
-        rows=tuple((_arm(analysis, arm), *[shown(arm, *column) for column in columns]) for arm in analysis.arms),
+        rows=tuple(
+            (_arm(analysis, arm), *[shown(arm, *column) for column in columns]) for arm in analysis.arms
+        ),
         fields=("arm", "category", "prompts_are", "mean", "low", "high", "prompts", "unscored_prompts"),
         records=tuple(
             (arm, category, names[value], *_estimate_record(cells[arm, category, value]))
@@ -273,7 +341,8 @@ def rank_correlation(analysis: Analysis, category: str) -> tuple[float | None, i
     pairs = [
         (ours, analysis.published[arm][category])
         for arm in analysis.arms
-        if category in analysis.published.get(arm, {}) and (ours := analysis.estimate(arm, category).mean) is not None
+        if category in analysis.published.get(arm, {})
+        and (ours := analysis.estimate(arm, category).mean) is not None
     ]
     if len(pairs) < 3 or any(len(set(side)) == 1 for side in zip(*pairs, strict=True)):
         return None, len(pairs)
@@ -282,13 +351,21 @@ def rank_correlation(analysis: Analysis, category: str) -> tuple[float | None, i
 
 def _apart_note(analysis: Analysis) -> str:
     """Where the paper's numbers of categories that were split have gone."""
-    apart = [category for category in analysis.study.split if any(category in row for row in analysis.published.values())]
+    apart = [
+        category
+        for category in analysis.study.split
+        if any(category in row for row in analysis.published.values())
+    ]
     return f" Not here: {', '.join(apart)}, of which our scores are of unequal metrics." if apart else ""
 
 
 def published_tables(analysis: Analysis) -> list[Table]:
     """Ours beside the paper's numbers, and how alike the orders of the arms are."""
-    columns = [category for category in analysis.categories if any(category in row for row in analysis.published.values())]
+    columns = [
+        category
+        for category in analysis.categories
+        if any(category in row for row in analysis.published.values())
+    ]
     arms = [arm for arm in analysis.arms if arm in analysis.published]
     if not columns or not arms:
         return []
@@ -306,7 +383,9 @@ def published_tables(analysis: Analysis) -> list[Table]:
     def shown(arm: str, category: str) -> Shown:
         mean, theirs = ours(arm, category), published(arm, category)
         left = _missing(analysis, arm, category).text if mean is None else f"{mean:.3f}"
-        return Shown(f"{left} / {'–' if theirs is None else f'{theirs:.4f}'}", tone="missing" if mean is None else "")
+        return Shown(
+            f"{left} / {'–' if theirs is None else f'{theirs:.4f}'}", tone="missing" if mean is None else ""
+        )
 
     versus = Table(
         name="published",
@@ -331,7 +410,12 @@ def published_tables(analysis: Analysis) -> list[Table]:
         title="Do the arms come in the paper's order?",
         note="Spearman's rho of the arms' scores, ours against the paper's: 1 the same order, 0 unrelated, −1 reversed.",
         header=("", *map(analysis.heading, columns)),
-        rows=((Shown("Spearman's rho", tone="name"), *[Shown("–" if rho is None else signed(rho)) for rho, _ in correlations.values()]),),
+        rows=(
+            (
+                Shown("Spearman's rho", tone="name"),
+                *[Shown("–" if rho is None else signed(rho)) for rho, _ in correlations.values()],
+            ),
+        ),
         fields=("category", "spearman", "arms"),
         records=tuple((category, *correlations[category]) for category in columns),
         legend=legend(analysis, columns),

@@ -25,5 +25,10 @@ def group_advantages(totals: Sequence[float | None]) -> GroupAdvantages:
     mean = sum(scored) / len(scored) if scored else 0.0
     deviation = math.sqrt(sum((total - mean) ** 2 for total in scored) / len(scored)) if scored else 0.0
     if deviation < 1e-8:
-        return GroupAdvantages(values=tuple(None if total is None else 0.0 for total in totals), zero_spread=True)
-    return GroupAdvantages(values=tuple(None if total is None else (total - mean) / deviation for total in totals), zero_spread=False)
+        return GroupAdvantages(
+            values=tuple(None if total is None else 0.0 for total in totals), zero_spread=True
+        )
+    return GroupAdvantages(
+        values=tuple(None if total is None else (total - mean) / deviation for total in totals),
+        zero_spread=False,
+    )

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.components import make
+from harness.composition.components import make
 from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
-from harness.reward import RewardFunction
+from harness.reward.function import RewardFunction
 from harness.seeds import derive
 from harness.trainers import lora
 from harness.trainers.advantage import group_advantages
@@ -49,7 +49,10 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     prompts = make(settings["benchmark"]).prompts("train")
     if not prompts:
         raise ValueError("the benchmark gave no training prompts: choose one that has them")
-    optimisation = {name: grpo[name] for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")}
+    optimisation = {
+        name: grpo[name]
+        for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")
+    }
     learner = Learner(policy.module, **{**optimisation, "steps": grpo["steps"] * grpo["inner_epochs"]})
     rewards = RewardFunction(**make(settings["rewards"]))
     run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
@@ -139,7 +142,9 @@ class Grpo:
         started = time.perf_counter()
         groups = self._groups(self._learner.share(list(enumerate(prompts))), step)
         advantages = [group_advantages([reward.total.value for reward in group.rewards]) for group in groups]
-        outcomes = self._learner.collect([_outcome(*one) for group in groups for one in zip(group.samples, group.rewards, strict=True)])
+        outcomes = self._learner.collect(
+            [_outcome(*one) for group in groups for one in zip(group.samples, group.rewards, strict=True)]
+        )
         self._check_scored(outcomes, step)
         samples = [sample for group in groups for sample in group.samples]
         flat = [value for group in advantages for value in group.values]
@@ -154,15 +159,25 @@ class Grpo:
     def _groups(self, prompts: list[tuple[int, Prompt]], step: int) -> list[Group]:
         """N samples of every prompt (given with its place in the step), drawn `rollout_batch` at a time and rewarded together."""
         count = self._settings["samples"]
-        wanted = [(prompt, derive(self._seed, "rollout", step, place * count + one)) for place, prompt in prompts for one in range(count)]
+        wanted = [
+            (prompt, derive(self._seed, "rollout", step, place * count + one))
+            for place, prompt in prompts
+            for one in range(count)
+        ]
         size = self._settings["rollout_batch"] or len(wanted)
         samples: list[Sample] = []
         for start in range(0, len(wanted), size):
             part = wanted[start : start + size]
-            samples += self._policy.rollout([prompt for prompt, _ in part], [seed for _, seed in part], self._sampling)
+            samples += self._policy.rollout(
+                [prompt for prompt, _ in part], [seed for _, seed in part], self._sampling
+            )
         rewards = self._rewards(samples)
         return [
-            Group(prompt=prompt, samples=tuple(samples[place : place + count]), rewards=tuple(rewards[place : place + count]))
+            Group(
+                prompt=prompt,
+                samples=tuple(samples[place : place + count]),
+                rewards=tuple(rewards[place : place + count]),
+            )
             for (_, prompt), place in zip(prompts, range(0, len(samples), count), strict=True)
         ]
 
@@ -205,19 +220,27 @@ class Grpo:
                     totals[name] += value / self._settings["inner_epochs"]
             norm = self._learner.step()
         means = {name: self._learner.total(value) for name, value in totals.items()}
-        return {**means, "grad_norm": norm, "sampler_gap": self._learner.total(gap) / self._learner.total(actions)}
+        return {
+            **means,
+            "grad_norm": norm,
+            "sampler_gap": self._learner.total(gap) / self._learner.total(actions),
+        }
 
     def _logprobs(self, policy: Policy, chunk: Batch) -> TokenLogprobs:
         return policy.logprobs([sample.tokens for sample in chunk.samples], self._scored)
 
-    def _loss(self, chunk: Batch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor, scored: int) -> tuple[Tensor, dict[str, float]]:
+    def _loss(
+        self, chunk: Batch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor, scored: int
+    ) -> tuple[Tensor, dict[str, float]]:
         """This chunk's part of the clipped objective plus KL; the mean is over all `scored` samples of the step.
 
         Unscored samples (no advantage) take no part in either.
         """
         values_BT = new.values_BT
         advantage_B1 = values_BT.new_tensor([value or 0.0 for value in chunk.advantages])[:, None]
-        unscored_B1 = torch.tensor([value is None for value in chunk.advantages], device=values_BT.device)[:, None]
+        unscored_B1 = torch.tensor([value is None for value in chunk.advantages], device=values_BT.device)[
+            :, None
+        ]
         action_BT = new.action_BT & ~unscored_B1
         per_sample_B = action_BT.sum(1).clamp(min=1)
 
@@ -261,7 +284,7 @@ def _outcome(sample: Sample, reward: Reward) -> Outcome:
         "unscored": reward.total.unscored,
         "components": {name: score.value for name, score in reward.components.items()},
         "truncated": sample.tokens.forced_end,
-        "faulty": bool(sample.plan.faults),
+        "faulty": bool(sample.chain.faults),
     }
 
 
@@ -275,11 +298,17 @@ def _reward_metrics(outcomes: list[Outcome]) -> Metrics:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
-    components = {name: [outcome["components"][name] for outcome in outcomes] for name in outcomes[0]["components"]}
+    components = {
+        name: [outcome["components"][name] for outcome in outcomes] for name in outcomes[0]["components"]
+    }
     return {
         "reward": mean([outcome["reward"] for outcome in outcomes]),
         **{f"component/{name}": mean(values) for name, values in components.items()},
-        **{f"at_{edge}/{name}": mean(_at(edge, values)) for edge in (0, 1) for name, values in components.items()},
+        **{
+            f"at_{edge}/{name}": mean(_at(edge, values))
+            for edge in (0, 1)
+            for name, values in components.items()
+        },
         "unscored": sum(outcome["reward"] is None for outcome in outcomes),
         "truncated_chains": sum(outcome["truncated"] for outcome in outcomes),
         "faulty_chains": sum(outcome["faulty"] for outcome in outcomes),

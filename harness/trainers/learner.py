@@ -1,6 +1,6 @@
 """One optimisation: AdamW with warm-up and cosine decay on accelerate, alone or as several processes.
 
-Processes that train together (`harness.launch.ranks` starts them) hold the same weights, each takes its
+Processes that train together (`harness.stages.ranks` starts them) hold the same weights, each takes its
 share of a step's items, and `step` adds their gradients up: with losses normalised by the counts of the
 whole step the update is that of one process, up to rounding. There is no DistributedDataParallel wrapper,
 because log-probs are not one call of one module's forward, and because adding up in `step` communicates
@@ -54,9 +54,13 @@ class Learner:
         self._accelerator = Accelerator(cpu=device.type == "cpu")
         self._module = module
         if self.processes > 1:
-            broadcast([parameter.data for parameter in module.parameters() if parameter.requires_grad])  # adapters start at random
+            broadcast(
+                [parameter.data for parameter in module.parameters() if parameter.requires_grad]
+            )  # adapters start at random
             shards.cut(blocks, device)
-        self._named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self._named = {
+            name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+        }
         if not self._named:
             raise ValueError("no parameter requires a gradient: load the policy with trainable=True")
         if rounded := [name for name, parameter in self._named.items() if parameter.dtype != torch.float32]:
@@ -66,7 +70,9 @@ class Learner:
             )
         cut, self._whole = shards.apart(self._named.values())
         groups = [{"params": group} for group in (self._whole, cut) if group]
-        optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            groups, lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True
+        )
         self._optimizer = self._accelerator.prepare(optimizer)
         self._peak_rate, self._steps, self._warmup_steps = learning_rate, steps, warmup_steps
         self._done = 0
@@ -88,7 +94,14 @@ class Learner:
         if self._done < self._warmup_steps:
             return self._peak_rate * (self._done + 1) / self._warmup_steps
         return (
-            self._peak_rate * 0.5 * (1 + math.cos(math.pi * (self._done - self._warmup_steps) / max(self._steps - self._warmup_steps, 1)))
+            self._peak_rate
+            * 0.5
+            * (
+                1
+                + math.cos(
+                    math.pi * (self._done - self._warmup_steps) / max(self._steps - self._warmup_steps, 1)
+                )
+            )
         )
 
     def share(self, items: Sequence[Item]) -> list[Item]:
@@ -99,7 +112,9 @@ class Learner:
         """
         size, rest = divmod(len(items), self.processes)
         if rest:
-            raise ValueError(f"{len(items)} items of a step cannot be shared out among resources.processes={self.processes}")
+            raise ValueError(
+                f"{len(items)} items of a step cannot be shared out among resources.processes={self.processes}"
+            )
         return list(items[self.rank * size : (self.rank + 1) * size])
 
     def total(self, value: Number) -> Number:
@@ -109,7 +124,11 @@ class Learner:
         if isinstance(value, Tensor):
             return self._accelerator.reduce(value, "sum")
         dtype = torch.int64 if isinstance(value, int) else torch.float64
-        return type(value)(self._accelerator.reduce(torch.tensor(value, dtype=dtype, device=self._accelerator.device), "sum").item())
+        return type(value)(
+            self._accelerator.reduce(
+                torch.tensor(value, dtype=dtype, device=self._accelerator.device), "sum"
+            ).item()
+        )
 
     def collect(self, items: Sequence[Item]) -> list[Item]:
         """The items of all processes, by rank; small plain values."""
@@ -129,7 +148,9 @@ class Learner:
             self._add_up()
         norm = float(self._accelerator.clip_grad_norm_(list(self._named.values()), self._max_grad_norm))
         if not math.isfinite(norm):
-            raise ValueError(f"the gradient norm is {norm}: training has diverged; lower learning_rate or max_grad_norm")
+            raise ValueError(
+                f"the gradient norm is {norm}: training has diverged; lower learning_rate or max_grad_norm"
+            )
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._optimizer.step()
@@ -143,10 +164,18 @@ class Learner:
         A weight that no process has a gradient for keeps none, as in one process; one that only others have a
         gradient for takes part with zeros.
         """
-        used = self.total(torch.tensor([parameter.grad is not None for parameter in self._whole], device=self._accelerator.device).int())
-        taking_part = [parameter for parameter, count in zip(self._whole, used.tolist(), strict=True) if count]
+        used = self.total(
+            torch.tensor(
+                [parameter.grad is not None for parameter in self._whole], device=self._accelerator.device
+            ).int()
+        )
+        taking_part = [
+            parameter for parameter, count in zip(self._whole, used.tolist(), strict=True) if count
+        ]
         for bucket in _buckets(taking_part):
-            flat = torch.cat([(torch.zeros_like(one) if one.grad is None else one.grad).flatten() for one in bucket])
+            flat = torch.cat(
+                [(torch.zeros_like(one) if one.grad is None else one.grad).flatten() for one in bucket]
+            )
             parts = self._accelerator.reduce(flat, "sum").split([one.numel() for one in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
@@ -174,7 +203,8 @@ class Learner:
             "updates": self._done,
             "weights": shards.whole(self._named, keep=self.rank == 0),
             "optimizer": {
-                name: shards.whole(self._optimizer.state[parameter], keep=self.rank == 0) for name, parameter in self._named.items()
+                name: shards.whole(self._optimizer.state[parameter], keep=self.rank == 0)
+                for name, parameter in self._named.items()
             },
             "random": self.collect([torch.get_rng_state()]),
         }
@@ -223,7 +253,11 @@ class Learner:
         Raises:
             ValueError: they differ.
         """
-        sums = torch.stack([_checksum(parameter) for parameter in self._whole]) if self._whole else torch.zeros(0, dtype=torch.int64)
+        sums = (
+            torch.stack([_checksum(parameter) for parameter in self._whole])
+            if self._whole
+            else torch.zeros(0, dtype=torch.int64)
+        )
         highest = self._accelerator.reduce(sums, "max")
         lowest = -self._accelerator.reduce(-sums, "max")
         if (highest != lowest).any():

@@ -22,7 +22,11 @@ def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None
     Raises:
         ValueError: the expression matches none of them.
     """
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad]
+    layers = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer.weight.requires_grad
+    ]
     chosen = [name for name in layers if re.fullmatch(targets, name)]
     if not chosen:
         raise ValueError(
@@ -30,7 +34,9 @@ def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None
             f" such as {layers[len(layers) // 2]} or {layers[-1]}"
         )
     module.requires_grad_(False)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, chosen))), module)
+    inject_adapter_in_model(
+        LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, chosen))), module
+    )
     for adapter in (parameter for parameter in module.parameters() if parameter.requires_grad):
         adapter.data = adapter.data.float()
 
@@ -59,8 +65,12 @@ def write(module: torch.nn.Module, folder: Path) -> None:
     config: LoraConfig = vars(module)["peft_config"]["default"]
     folder.mkdir(parents=True, exist_ok=True)
     replace(config, inference_mode=True).save_pretrained(str(folder))
-    adapters = get_peft_model_state_dict(module, save_embedding_layers=False)  # lm_head's name alone would make peft add its weights
-    named = {f"base_model.model.{name}": value.contiguous() for name, value in adapters.items()}  # as they are inside a PeftModel
+    adapters = get_peft_model_state_dict(
+        module, save_embedding_layers=False
+    )  # lm_head's name alone would make peft add its weights
+    named = {
+        f"base_model.model.{name}": value.contiguous() for name, value in adapters.items()
+    }  # as they are inside a PeftModel
     save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 

@@ -27,7 +27,9 @@ def batch(items: Items[Item], size: int, step: int, seed: int) -> list[Item]:
     place = step * size
     while len(chosen) < size:
         epoch, offset = divmod(place + len(chosen), len(items))
-        chosen += [items[index] for index in _order(len(items), epoch, seed)[offset : offset + size - len(chosen)]]
+        chosen += [
+            items[index] for index in _order(len(items), epoch, seed)[offset : offset + size - len(chosen)]
+        ]
     return chosen
 
 

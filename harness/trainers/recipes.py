@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from harness.components import make
+from harness.composition.components import make
 from harness.protocols import Config, Sampling, TrainingData
-from harness.reward import used_components
+from harness.reward.function import used_components
 from harness.types import Stage
 
 IMAGE_LOGPROBS = ("guided", "conditional")
@@ -19,7 +19,12 @@ LORA = ("rank", "alpha", "targets")
 
 
 def _numbers(
-    section: str, settings: Mapping[str, Any], names: Sequence[str], *, above: float = -math.inf, least: float = -math.inf
+    section: str,
+    settings: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
 ) -> None:
     """Refuses a setting that is no finite number, or is not above `above` or at least `least`."""
     for name in names:
@@ -60,10 +65,14 @@ class Sft:
             if sft[name] is not None:
                 _counts("sft", sft, (name,))
         if sft["records"] is not None and sft["batch_size"] > sft["records"]:
-            raise ValueError(f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more records")
+            raise ValueError(
+                f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more records"
+            )
         _numbers("sft", sft, ("condition_dropout",), least=0)
         if sft["condition_dropout"] >= 1:
-            raise ValueError(f"sft.condition_dropout={sft['condition_dropout']}: give a share from 0 to below 1")
+            raise ValueError(
+                f"sft.condition_dropout={sft['condition_dropout']}: give a share from 0 to below 1"
+            )
         if not isinstance(sft["fsdp"], bool):
             raise ValueError(f"sft.fsdp={sft['fsdp']!r}: give true or false")
         self._sft, self._data = dict(sft), dict(data)
@@ -75,12 +84,23 @@ class Sft:
         tokens = self._tokens(policy, seed, start)
         settings = {"sft": self._sft, "policy": policy, "seed": seed}
         inputs, parallel = {"start": start, "tokens": tokens}, self._sft["batch_size"]
-        return [tokens, Stage(name="sft", program="harness.trainers.sft.train", settings=settings, inputs=inputs, parallel=parallel)]
+        return [
+            tokens,
+            Stage(
+                name="sft",
+                program="harness.trainers.sft.train",
+                settings=settings,
+                inputs=inputs,
+                parallel=parallel,
+            ),
+        ]
 
     def _tokens(self, policy: Mapping[str, Any], seed: int, start: Stage) -> Stage:
         data: TrainingData = make(self._data)
         if data.endless and self._sft["records"] is None:
-            raise ValueError("sft.records=null means all records, and those of this data= have no end: give a whole number from 1")
+            raise ValueError(
+                "sft.records=null means all records, and those of this data= have no end: give a whole number from 1"
+            )
         settings = {
             "data": self._data,
             "listing": [list(file) for file in data.listing],
@@ -88,8 +108,10 @@ class Sft:
             "records": self._sft["records"],
             "seed": seed if data.endless else None,
         }
-        program, external = "harness.trainers.tokens.encode", tuple(data.external)
-        return Stage(name="tokens", program=program, settings=settings, inputs={"start": start}, external=external)
+        program, external = "harness.data.tokens.encode", tuple(data.external)
+        return Stage(
+            name="tokens", program=program, settings=settings, inputs={"start": start}, external=external
+        )
 
 
 class Frozen:
@@ -110,14 +132,20 @@ class Grpo:
         _numbers("grpo", grpo, ("clip", "gap_tolerance"), above=0)
         _numbers("grpo", grpo, ("kl_weight",), least=0)
         if grpo["samples"] < 2:
-            raise ValueError(f"grpo.samples={grpo['samples']}: a group needs at least 2 samples to have an advantage")
+            raise ValueError(
+                f"grpo.samples={grpo['samples']}: a group needs at least 2 samples to have an advantage"
+            )
         if grpo["image_logprobs"] not in IMAGE_LOGPROBS:
-            raise ValueError(f"grpo.image_logprobs={grpo['image_logprobs']!r}: allowed are {' and '.join(IMAGE_LOGPROBS)}")
+            raise ValueError(
+                f"grpo.image_logprobs={grpo['image_logprobs']!r}: allowed are {' and '.join(IMAGE_LOGPROBS)}"
+            )
         if grpo["rollout_batch"] is not None:
             _counts("grpo", grpo, ("rollout_batch",))
         _numbers("grpo", grpo, ("unscored_tolerance",), least=0)
         if grpo["unscored_tolerance"] > 1:
-            raise ValueError(f"grpo.unscored_tolerance={grpo['unscored_tolerance']}: give a share from 0 to 1")
+            raise ValueError(
+                f"grpo.unscored_tolerance={grpo['unscored_tolerance']}: give a share from 0 to 1"
+            )
         _lora(grpo["lora"])
         self._grpo = dict(grpo)
 
@@ -133,7 +161,9 @@ class Grpo:
             "seed": config["seed"],
         }
         program, parallel = "harness.trainers.grpo.train", self._grpo["prompts"]
-        return [Stage(name="grpo", program=program, settings=settings, inputs={"start": start}, parallel=parallel)]
+        return [
+            Stage(name="grpo", program=program, settings=settings, inputs={"start": start}, parallel=parallel)
+        ]
 
 
 class SftGrpo:
@@ -171,4 +201,6 @@ def _lora(adapters: Any) -> None:
     try:
         re.compile(adapters["targets"])
     except (re.error, TypeError) as error:
-        raise ValueError(f"grpo.lora.targets={adapters['targets']!r}: give a regular expression for names of layers ({error})") from None
+        raise ValueError(
+            f"grpo.lora.targets={adapters['targets']!r}: give a regular expression for names of layers ({error})"
+        ) from None

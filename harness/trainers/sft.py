@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.components import make
+from harness.composition.components import make
+from harness.data.tokens import TokenCache
 from harness.protocols import Policy, Sampling, Workspace
 from harness.seeds import derive
 from harness.trainers.learner import Learner
 from harness.trainers.order import batch
-from harness.trainers.tokens import TokenCache
 from harness.types import Tokens
 
 Example = tuple[Tokens, bool]  # whether prompt and chain are erased
@@ -29,8 +29,15 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     sft, seed = settings["sft"], settings["seed"]
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
     records = TokenCache(inputs["tokens"])
-    optimisation = {name: sft[name] for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")}
-    learner = Learner(policy.module, **optimisation, blocks=policy.blocks() if sft["fsdp"] and hasattr(policy, "blocks") else ())
+    optimisation = {
+        name: sft[name]
+        for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")
+    }
+    learner = Learner(
+        policy.module,
+        **optimisation,
+        blocks=policy.blocks() if sft["fsdp"] and hasattr(policy, "blocks") else (),
+    )
     saved = work.folder / "training.pt"
     for step in range(learner.restore(saved), sft["steps"]):
         started = time.perf_counter()
@@ -40,7 +47,11 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         losses = _backward(policy, learner, list(zip(tokens, erased, strict=True)), sft["micro_batch"])
         rate = learner.learning_rate
         norm = learner.step()
-        work.progress(step + 1, sft["steps"], {**losses, "grad_norm": norm, "lr": rate, "seconds": time.perf_counter() - started})
+        work.progress(
+            step + 1,
+            sft["steps"],
+            {**losses, "grad_norm": norm, "lr": rate, "seconds": time.perf_counter() - started},
+        )
         if (step + 1) % sft["checkpoint_every"] == 0:
             learner.save(saved, step + 1)
     learner.finish()
@@ -60,8 +71,12 @@ def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_b
     sums = {"chain": 0.0, "image": 0.0}
     for start in range(0, len(share), size):
         chunk = share[start : start + size]
-        scored = policy.logprobs([tokens for tokens, _ in chunk], Sampling(), unconditional=[erased for _, erased in chunk])
-        assert int(scored.action_BT.sum()) == sum(_actions(chunk).values()), "a policy scores the ids that are actions, and no others"
+        scored = policy.logprobs(
+            [tokens for tokens, _ in chunk], Sampling(), unconditional=[erased for _, erased in chunk]
+        )
+        assert int(scored.action_BT.sum()) == sum(_actions(chunk).values()), (
+            "a policy scores the ids that are actions, and no others"
+        )
         learner.backward(-scored.values_BT[scored.action_BT].sum() / sum(counts.values()))
         sums["chain"] -= scored.values_BT[scored.action_BT & ~scored.image_BT].sum().item()
         sums["image"] -= scored.values_BT[scored.image_BT].sum().item()

@@ -34,12 +34,17 @@ def cut(blocks: Iterable[torch.nn.Module], device: torch.device) -> None:
 def apart(parameters: Iterable[Parameter]) -> tuple[list[Parameter], list[Parameter]]:
     """Cut and whole ones: one optimizer call cannot take both."""
     every = list(parameters)
-    return [one for one in every if isinstance(one, DTensor)], [one for one in every if not isinstance(one, DTensor)]
+    return [one for one in every if isinstance(one, DTensor)], [
+        one for one in every if not isinstance(one, DTensor)
+    ]
 
 
 def whole(tensors: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
     """The same with every cut tensor put together, by all processes, and held in main memory by those that `keep` it."""
-    return {name: _together(value, keep) if isinstance(value, DTensor) else value for name, value in tensors.items()}
+    return {
+        name: _together(value, keep) if isinstance(value, DTensor) else value
+        for name, value in tensors.items()
+    }
 
 
 def like(parameter: Tensor, value: Tensor) -> Tensor:
@@ -55,7 +60,9 @@ def put_together(module: torch.nn.Module, *, keep: bool) -> None:
     for layer in module.modules():
         for name, parameter in list(layer.named_parameters(recurse=False)):
             if isinstance(parameter, DTensor):
-                setattr(layer, name, Parameter(_together(parameter, keep), requires_grad=parameter.requires_grad))
+                setattr(
+                    layer, name, Parameter(_together(parameter, keep), requires_grad=parameter.requires_grad)
+                )
 
 
 def _together(tensor: DTensor, keep: bool) -> Tensor:

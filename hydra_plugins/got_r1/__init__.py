@@ -13,12 +13,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from harness.groups import GroupSearchPath, GroupSource
+from harness.composition.groups import GroupSearchPath, GroupSource
 
 __all__ = ["GroupSearchPath", "GroupSource", "StudyLauncher", "StudySweeper"]
 
-ConfigStore.instance().store(group="hydra/sweeper", name="study", node={"_target_": f"{__name__}.StudySweeper"}, provider="got-r1")
-ConfigStore.instance().store(group="hydra/launcher", name="study", node={"_target_": f"{__name__}.StudyLauncher"}, provider="got-r1")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="study", node={"_target_": f"{__name__}.StudySweeper"}, provider="got-r1"
+)
+ConfigStore.instance().store(
+    group="hydra/launcher", name="study", node={"_target_": f"{__name__}.StudyLauncher"}, provider="got-r1"
+)
 
 
 class StudySweeper(Sweeper):
@@ -26,10 +30,12 @@ class StudySweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from harness.study import expand
+        from harness.study.planning import expand
 
         assert self.config is not None and self.launcher is not None
         return self.launcher.launch(expand(self.config, arguments), initial_job_idx=0)

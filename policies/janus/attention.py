@@ -45,23 +45,42 @@ def mask(language_model: torch.nn.Module, layout: Layout, like: Tensor) -> Tenso
 
 
 def _products(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, *, scaling: float, **_: Any
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    *,
+    scaling: float,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     batch, heads, length, width = query.shape
     rows = batch * key.shape[1]
     query = (query * scaling).reshape(rows, -1, width)
-    scores = torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2)).view(batch, heads, length, -1) + attention_mask
+    scores = (
+        torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2)).view(batch, heads, length, -1)
+        + attention_mask
+    )
     weights = torch.softmax(scores, dim=-1).view(rows, -1, scores.shape[-1])
     out = torch.bmm(weights, value.reshape(rows, -1, width)).view(batch, heads, length, width)
     return out.transpose(1, 2).contiguous(), None
 
 
 def _fused(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *, scaling: float, **_: Any
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # not every kernel that takes a mask repeats heads itself
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     causal = attention_mask is None
-    out = scaled_dot_product_attention(query * scaling, key, value, attn_mask=attention_mask, is_causal=causal, scale=1.0)
+    out = scaled_dot_product_attention(
+        query * scaling, key, value, attn_mask=attention_mask, is_causal=causal, scale=1.0
+    )
     return out.transpose(1, 2).contiguous(), None

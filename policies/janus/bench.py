@@ -14,7 +14,14 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import (
+    GenerationConfig,
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+)
 from transformers.utils import logging
 
 from harness.protocols import Race, Sampling
@@ -35,7 +42,9 @@ def races(device: str) -> Iterator[Race]:
     settings = [(8, torch.float32), (32, torch.float32)] + [(8, torch.bfloat16)] * native_bfloat16(device)
     for samples, dtype in settings:
         model = _model().to(device, dtype)
-        distinct_PT = torch.randint(BOI + 1, VOCABULARY, (samples // GROUP, PROMPT), generator=torch.Generator().manual_seed(samples))
+        distinct_PT = torch.randint(
+            BOI + 1, VOCABULARY, (samples // GROUP, PROMPT), generator=torch.Generator().manual_seed(samples)
+        )
         distinct_PT[:, 0] = BOS
         prompts_BT = distinct_PT.repeat_interleave(GROUP, 0).to(device)
         yield Race(
@@ -45,7 +54,10 @@ def races(device: str) -> Iterator[Race]:
             unit="samples",
             counts={"chain": samples * CHAIN, "image": samples * IMAGE},
             count_unit="tokens",
-            systems={"generate": partial(_generate, model, prompts_BT), "engine": partial(_engine, model, prompts_BT)},
+            systems={
+                "generate": partial(_generate, model, prompts_BT),
+                "engine": partial(_engine, model, prompts_BT),
+            },
             floor_s=partial(_floor_s, samples, dtype, device),
         )
 
@@ -85,7 +97,9 @@ def _model() -> JanusForConditionalGeneration:
         tie_word_embeddings=False,
     )
     model = JanusForConditionalGeneration(config).eval()
-    with torch.no_grad():  # logits as wide as a trained model's, and 0 for begin-of-image: e^-18 of an average token
+    with (
+        torch.no_grad()
+    ):  # logits as wide as a trained model's, and 0 for begin-of-image: e^-18 of an average token
         model.lm_head.weight.normal_(std=6 / WIDTH**0.5)
         model.lm_head.weight[BOI] = 0
     model.set_attn_implementation("sdpa")
@@ -96,15 +110,21 @@ def _model() -> JanusForConditionalGeneration:
 def _generate(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[str, float]:
     sampled = {"do_sample": True, "top_k": 0, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": BOI}
     logging.set_verbosity_error()  # it warns of lengths that its own defaults set
-    text = GenerationConfig(max_new_tokens=CHAIN, min_new_tokens=CHAIN, cache_implementation="static", **sampled)
+    text = GenerationConfig(
+        max_new_tokens=CHAIN, min_new_tokens=CHAIN, cache_implementation="static", **sampled
+    )
     drawn = GenerationConfig(guidance_scale=GUIDANCE, max_length=PROMPT + CHAIN + 1 + IMAGE, **sampled)
     drawn.generation_kwargs = {"boi_token_id": BOI}
     begun = _now(prompts_BT)
-    ids_BT = model.generate(prompts_BT, attention_mask=torch.ones_like(prompts_BT), generation_mode="text", generation_config=text)
+    ids_BT = model.generate(
+        prompts_BT, attention_mask=torch.ones_like(prompts_BT), generation_mode="text", generation_config=text
+    )
     written = _now(prompts_BT)
     assert ids_BT.shape[1] == PROMPT + CHAIN
     ids_BT = torch.nn.functional.pad(ids_BT, (0, 1), value=BOI)
-    images_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_mode="image", generation_config=drawn)
+    images_BT = model.generate(
+        ids_BT, attention_mask=torch.ones_like(ids_BT), generation_mode="image", generation_config=drawn
+    )
     assert images_BT.shape[1] == IMAGE
     return {"chain": written - begun, "image": _now(prompts_BT) - written}
 
@@ -150,18 +170,26 @@ def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
 
     prefix = PROMPT + CHAIN
     prefill_s = 2 * core * (prompts * PROMPT + prefix) / flops_s
-    chain_s = sum(step_s(samples, text, prompts * PROMPT + samples * step, samples * (PROMPT + step)) for step in range(CHAIN))
+    chain_s = sum(
+        step_s(samples, text, prompts * PROMPT + samples * step, samples * (PROMPT + step))
+        for step in range(CHAIN)
+    )
     image_s = 0.0
     for step in range(IMAGE):
         own = 2 * samples * step
-        image_s += step_s(2 * samples, image, own + samples * CHAIN + prompts * PROMPT + prefix, own + 2 * samples * prefix)
+        image_s += step_s(
+            2 * samples, image, own + samples * CHAIN + prompts * PROMPT + prefix, own + 2 * samples * prefix
+        )
     return prefill_s + chain_s + image_s
 
 
 def _rates(dtype: torch.dtype, device: str) -> tuple[float, float]:
     """Bytes read and floating-point operations a second: of a long sum, and of a large matrix product."""
     side = 8192 if device == "cuda" else 2048
-    many, square = torch.ones(2**26, dtype=torch.float32, device=device), torch.ones(side, side, dtype=dtype, device=device)
+    many, square = (
+        torch.ones(2**26, dtype=torch.float32, device=device),
+        torch.ones(side, side, dtype=dtype, device=device),
+    )
     return many.nbytes / _best_s(many.sum, many), 2 * side**3 / _best_s(lambda: square @ square, many)
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 def mask(hidden_RS: Tensor) -> Tensor:
     """[R, 1, S] to be added to scores: very low where True; finite, so that a row that sees nothing does not become NaN."""
-    return torch.zeros(hidden_RS.shape, device=hidden_RS.device).masked_fill_(hidden_RS, torch.finfo(torch.float32).min / 4)[:, None]
+    return torch.zeros(hidden_RS.shape, device=hidden_RS.device).masked_fill_(
+        hidden_RS, torch.finfo(torch.float32).min / 4
+    )[:, None]
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,17 @@ class Slot:
 class Part:
     """Keys and values [G * P, S, D] of every layer; `mask_R1S` hides slots from rows (None: all are seen)."""
 
-    def __init__(self, keys: Sequence[Tensor], values: Sequence[Tensor], mask_R1S: Tensor | None = None) -> None:
+    def __init__(
+        self, keys: Sequence[Tensor], values: Sequence[Tensor], mask_R1S: Tensor | None = None
+    ) -> None:
         self.keys, self.values, self.mask_R1S = keys, values, mask_R1S
 
     @classmethod
     def empty(cls, layers: int, shape: tuple[int, int, int], like: Tensor) -> Part:
         """Zeros, since a hidden slot's value still meets a weight of 0."""
-        return cls([like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)])
+        return cls(
+            [like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)]
+        )
 
     @property
     def slots(self) -> int:
@@ -51,7 +57,9 @@ class Part:
 
     def until(self, end: int) -> Part:
         """Its first slots, not copied."""
-        return Part([keys[:, :end] for keys in self.keys], [values[:, :end] for values in self.values], self.mask_R1S)
+        return Part(
+            [keys[:, :end] for keys in self.keys], [values[:, :end] for values in self.values], self.mask_R1S
+        )
 
     def write(self, layer: int, slot: Slot, k: Tensor, v: Tensor) -> None:
         """Stores [G * P, 1, D] at the slot."""
@@ -79,7 +87,13 @@ class Stream:
         return attend(q, pairs, masks, self.rows, dtype)
 
 
-def attend(q: Tensor, pairs: Sequence[tuple[Tensor, Tensor]], masks: Sequence[Tensor | None], rows: int, dtype: torch.dtype) -> Tensor:
+def attend(
+    q: Tensor,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    masks: Sequence[Tensor | None],
+    rows: int,
+    dtype: torch.dtype,
+) -> Tensor:
     """Attention of scaled queries [G * R, Q, D] over all slots of several keys and values [G * P, S, D].
 
     Scores and weights are rounded to `dtype`, as training's products in that format round them
@@ -106,7 +120,9 @@ def _scores(q: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
     """[G * R, Q, S] in float32."""
     together = q.view(len(keys), -1, q.shape[-1])
     if q.is_cuda and dtype != torch.float32:
-        scores = torch.bmm(together, keys.transpose(1, 2), out_dtype=torch.float32)  # fused kernels do not round them
+        scores = torch.bmm(
+            together, keys.transpose(1, 2), out_dtype=torch.float32
+        )  # fused kernels do not round them
     else:
         scores = torch.bmm(together, keys.transpose(1, 2)).to(dtype).float()
     return scores.view(*q.shape[:2], -1)

@@ -22,7 +22,9 @@ FLOAT32 = "model.vqmodel."  # small, and its pixels are to be exact
 
 
 @torch.no_grad()
-def load(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> JanusForConditionalGeneration:
+def load(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> JanusForConditionalGeneration:
     """The model of a checkpoint folder in evaluation mode; weights in `dtype`, those of the image tokenizer in float32.
 
     Each weight goes to `device` as it is read, so that the model is there once and no second time on the way.
@@ -32,10 +34,15 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") 
     """
     found = folders.read(Path(folder))
     model = _empty(found)
-    _check(found.path, model, {name: value.shape for file in found.weights for name, value in _native(found, file)})
+    _check(
+        found.path,
+        model,
+        {name: value.shape for file in found.weights for name, value in _native(found, file)},
+    )
     for file in found.weights:
         placed = {
-            name: value.to(device, torch.float32 if name.startswith(FLOAT32) else dtype, copy=True) for name, value in _native(found, file)
+            name: value.to(device, torch.float32 if name.startswith(FLOAT32) else dtype, copy=True)
+            for name, value in _native(found, file)
         }
         model.load_state_dict(placed, strict=False, assign=True)
     return model.to(device).eval()
@@ -54,7 +61,9 @@ def _empty(found: CheckpointFolder) -> JanusForConditionalGeneration:
         with init_empty_weights():
             return JanusForConditionalGeneration(config)
     except Exception as error:  # a wrong value may trip anything
-        raise ValueError(f"{found.path / folders.CONFIG} does not describe a Janus ({error}): {REMEDY}") from error
+        raise ValueError(
+            f"{found.path / folders.CONFIG} does not describe a Janus ({error}): {REMEDY}"
+        ) from error
 
 
 def _native(found: CheckpointFolder, file: Path) -> Iterator[tuple[str, Tensor]]:
@@ -66,10 +75,16 @@ def _native(found: CheckpointFolder, file: Path) -> Iterator[tuple[str, Tensor]]
 def _check(path: Path, model: JanusForConditionalGeneration, given: dict[str, torch.Size]) -> None:
     """Refuses weights that are not those of the model, name by name and shape by shape."""
     wanted = {name: value.shape for name, value in model.state_dict().items()}
-    shapes = {name: (list(given[name]), list(shape)) for name, shape in wanted.items() if given.get(name, shape) != shape}
+    shapes = {
+        name: (list(given[name]), list(shape))
+        for name, shape in wanted.items()
+        if given.get(name, shape) != shape
+    }
     faults = {
         "missing": [name for name in wanted if name not in given],
-        "of another shape": [f"{name} ({ours}, allowed is {theirs})" for name, (ours, theirs) in shapes.items()],
+        "of another shape": [
+            f"{name} ({ours}, allowed is {theirs})" for name, (ours, theirs) in shapes.items()
+        ],
         "unknown to Janus": [name for name in given if name not in wanted],
     }
     said = [f"{len(names)} weights are {fault}, first {names[0]}" for fault, names in faults.items() if names]

@@ -83,15 +83,23 @@ class Decoder:
 
         return self._run(embeds_RH, positions_R, [stream.rows for stream in streams], stepping)
 
-    def _run(self, hidden_NH: Tensor, positions_N: Tensor, rows: Sequence[int], attention: Attention) -> Tensor:
+    def _run(
+        self, hidden_NH: Tensor, positions_N: Tensor, rows: Sequence[int], attention: Attention
+    ) -> Tensor:
         """All layers and the final norm over N tokens, equally many of every row, for groups of so many `rows`."""
         cos_N1D, sin_N1D = self._cos_SD[positions_N, None], self._sin_SD[positions_N, None]
         sizes = [count * len(hidden_NH) // sum(rows) for count in rows]
         heads = self._kv_heads * self._queries
         for index, layer in enumerate(self._layers):
             qkv = layer.qkv(layer.norm(hidden_NH)).unflatten(-1, (-1, self._head_dim))
-            q, k = _rotate(qkv[:, : heads + self._kv_heads], cos_N1D, sin_N1D).split([heads, self._kv_heads], 1)
-            ready = ((q * self._head_dim**-0.5).to(self.dtype), k.to(self.dtype), qkv[:, heads + self._kv_heads :])
+            q, k = _rotate(qkv[:, : heads + self._kv_heads], cos_N1D, sin_N1D).split(
+                [heads, self._kv_heads], 1
+            )
+            ready = (
+                (q * self._head_dim**-0.5).to(self.dtype),
+                k.to(self.dtype),
+                qkv[:, heads + self._kv_heads :],
+            )
             groups = zip(rows, *(one.split(sizes) for one in ready), strict=True)
             mixed = [
                 self._by_row(attention(index, group, *(self._by_head(one, count) for one in tensors)), count)
@@ -105,7 +113,11 @@ class Decoder:
     def _by_head(self, x: Tensor, rows: int) -> Tensor:
         """[R * T, heads, D] to [G * R, heads / G * T, D], as the cache keeps it."""
         apart = x.view(rows, -1, self._kv_heads, x.shape[1] // self._kv_heads, self._head_dim)
-        return apart.permute(2, 0, 3, 1, 4).reshape(self._kv_heads * rows, -1, self._head_dim).to(self._kept.dtype)
+        return (
+            apart.permute(2, 0, 3, 1, 4)
+            .reshape(self._kv_heads * rows, -1, self._head_dim)
+            .to(self._kept.dtype)
+        )
 
     def _by_row(self, mixed: Tensor, rows: int) -> Tensor:
         """[G * R, Q * T, D] back to [R * T, G * Q * D]."""

@@ -30,9 +30,14 @@ class Draw(Protocol):
 class PerSample:
     """Inverse-CDF draws; uniform t of a sample belongs to chain step t, then to the image steps."""
 
-    def __init__(self, seeds: Sequence[int], sampling: Sampling, image_tokens: int, device: torch.device) -> None:
+    def __init__(
+        self, seeds: Sequence[int], sampling: Sampling, image_tokens: int, device: torch.device
+    ) -> None:
         count = sampling.max_chain_tokens + image_tokens
-        rows = [torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+        rows = [
+            torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            for seed in seeds
+        ]
         self._uniforms_BT = torch.stack(rows).to(device)
         self._sampling = sampling
 
@@ -71,7 +76,9 @@ class Upstream:
     def _pick(self, logits_BV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         if temperature == 0:
             return _greedy(logits_BV)
-        ids_B = torch.multinomial(torch.softmax(logits_BV / temperature, -1), 1, generator=self._generator).squeeze(-1)
+        ids_B = torch.multinomial(
+            torch.softmax(logits_BV / temperature, -1), 1, generator=self._generator
+        ).squeeze(-1)
         return ids_B, chosen_logprob(logits_BV, ids_B, temperature)
 
 

@@ -85,7 +85,9 @@ class Engine:
         """One sample per (prompt ids, seed) pair, in order; see `Sampling` for what `random` makes of them."""
         weights = self._weights(max(map(len, prompts)) + sampling.max_chain_tokens + self.image_tokens)
         drawn = Rollouts(tokens=[], logprobs=[])
-        with torch.autocast(self._device.type, enabled=False):  # the weights are in the products' format already
+        with torch.autocast(
+            self._device.type, enabled=False
+        ):  # the weights are in the products' format already
             if sampling.random == "per_sample":
                 draws: Draw = PerSample(seeds, sampling, self.image_tokens, self._device)
                 self._draw(prompts, draws, 1, sampling, weights, drawn)
@@ -108,7 +110,15 @@ class Engine:
             images_CH=model.prepare_embeddings_for_image_generation(codes).to(like.dtype),
         )
 
-    def _draw(self, prompts: Sequence[Prompt], draws: Draw, images: int, sampling: Sampling, weights: _Weights, drawn: Rollouts) -> None:
+    def _draw(
+        self,
+        prompts: Sequence[Prompt],
+        draws: Draw,
+        images: int,
+        sampling: Sampling,
+        weights: _Weights,
+        drawn: Rollouts,
+    ) -> None:
         """A chain for every prompt and `images` images for every chain, added to `drawn`."""
         lengths_B = torch.tensor([len(ids) for ids in prompts], device=self._device)
         logits_BV, prompt = self._read(prompts, weights)
@@ -127,7 +137,9 @@ class Engine:
         runs = [len(list(run)) for _, run in groupby(prompts)]
         distinct = list(prompts)[:: math.gcd(*runs)]
         width = max(map(len, distinct))
-        ids_PT = torch.tensor([ids + (self._pad,) * (width - len(ids)) for ids in distinct], device=self._device)
+        ids_PT = torch.tensor(
+            [ids + (self._pad,) * (width - len(ids)) for ids in distinct], device=self._device
+        )
         hidden_PTH, part = weights.decoder.prefill(self._embed(ids_PT))
         last_P = torch.tensor([len(ids) - 1 for ids in distinct], device=self._device)
         logits_PV = weights.text_head(hidden_PTH[torch.arange(len(distinct), device=self._device), last_P])
@@ -140,7 +152,15 @@ class Engine:
         hidden_RS = torch.arange(slots, device=filled_R.device) >= filled_R[:, None]
         return mask(hidden_RS).to(self._device) if hidden_RS.any() else None
 
-    def _chains(self, logits_BV: Tensor, prompt: Part, lengths_B: Tensor, draws: Draw, sampling: Sampling, weights: _Weights) -> _Chains:
+    def _chains(
+        self,
+        logits_BV: Tensor,
+        prompt: Part,
+        lengths_B: Tensor,
+        draws: Draw,
+        sampling: Sampling,
+        weights: _Weights,
+    ) -> _Chains:
         """Every row until its begin-of-image; rows that have ended are carried along and their slots hidden afterwards."""
         batch, limit = len(lengths_B), sampling.max_chain_tokens
         tail = weights.decoder.tail(batch, limit)
@@ -163,7 +183,9 @@ class Engine:
         used = int(filled_B.max()) if limit else 0
         part = tail.until(used)
         part.mask_R1S = self._beyond(filled_B, used)
-        return _Chains(ids_BT=ids_BT, logprobs_BT=logprobs_BT, sampled_B=sampled_B, forced_B=~ended_B, part=part)
+        return _Chains(
+            ids_BT=ids_BT, logprobs_BT=logprobs_BT, sampled_B=sampled_B, forced_B=~ended_B, part=part
+        )
 
     def _unconditional(self, lengths_R: Tensor, decoder: Decoder) -> Stream:
         """Rows of [BOS, pad, pad, ...], as long as the conditional ones without begin-of-image: one copy for all."""
@@ -174,9 +196,13 @@ class Engine:
         part = Part(prefix.keys, prefix.values, self._beyond(lengths_R - 1, longest))
         return Stream(len(lengths_R), [part], decoder.tail(len(lengths_R), self.image_tokens))
 
-    def _images(self, streams: Sequence[Stream], lengths_R: Tensor, draws: Draw, weights: _Weights) -> tuple[Tensor, Tensor]:
+    def _images(
+        self, streams: Sequence[Stream], lengths_R: Tensor, draws: Draw, weights: _Weights
+    ) -> tuple[Tensor, Tensor]:
         """Image ids and their log-probs; `lengths_R` counts prompt and chain with begin-of-image."""
-        advance = self.steps(weights.decoder, weights.image_head, streams, (lengths_R - 1).repeat(len(streams)))
+        advance = self.steps(
+            weights.decoder, weights.image_head, streams, (lengths_R - 1).repeat(len(streams))
+        )
         ids_RT = torch.empty((len(lengths_R), self.image_tokens), dtype=torch.long, device=self._device)
         logprobs_RT = torch.empty(ids_RT.shape, device=self._device)
         embeds_RH = self._embed(torch.full_like(lengths_R, self._boi))
@@ -212,12 +238,19 @@ class _Ends:
 
 def _repeated(part: Part, images: int) -> Part:
     """A part as the images of its rows see it."""
-    return Part(part.keys, part.values, None if part.mask_R1S is None else part.mask_R1S.repeat_interleave(images, 0))
+    return Part(
+        part.keys, part.values, None if part.mask_R1S is None else part.mask_R1S.repeat_interleave(images, 0)
+    )
 
 
-def _collect(prompts: Sequence[Prompt], chains: _Chains, ids_RT: Tensor, logprobs_RT: Tensor, boi: int, drawn: Rollouts) -> None:
+def _collect(
+    prompts: Sequence[Prompt], chains: _Chains, ids_RT: Tensor, logprobs_RT: Tensor, boi: int, drawn: Rollouts
+) -> None:
     images = len(ids_RT) // len(prompts)
-    columns = [column.repeat_interleave(images, 0) for column in (chains.ids_BT, chains.logprobs_BT, chains.sampled_B, chains.forced_B)]
+    columns = [
+        column.repeat_interleave(images, 0)
+        for column in (chains.ids_BT, chains.logprobs_BT, chains.sampled_B, chains.forced_B)
+    ]
     rows = zip(*(column.tolist() for column in (*columns, ids_RT, logprobs_RT)), strict=True)
     for index, (ids, chain_logprobs, sampled, forced, image, image_logprobs) in enumerate(rows):
         prompt = tuple(prompts[index // images])

@@ -59,16 +59,24 @@ def _link(work: Workspace, files: dict[str, Path]) -> None:
 def _fetch(repository: str, revision: str, work: Workspace) -> Path:
     """The folder of the revision in the cache of huggingface_hub, with every file that is needed."""
     try:
-        listed = {file.filename: file for file in snapshot_download(repository, revision=revision, dry_run=True)}
+        listed = {
+            file.filename: file for file in snapshot_download(repository, revision=revision, dry_run=True)
+        }
     except DryRunError:  # the hub cannot be asked: what was fetched earlier will do
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[folders.CONFIG, folders.TOKENIZER]))
+        return Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=[folders.CONFIG, folders.TOKENIZER]
+            )
+        )
     names = folders.needed(listed)
     if folders.CONFIG not in names:
         raise ValueError(f"{repository} has no {folders.CONFIG}: {folders.REMEDY}")
     sizes = {name: listed[name].file_size or 0 for name in names}
     done = 0
     for name in names:
-        bar = _bar(lambda count, before=done: work.progress((before + count) // MB, sum(sizes.values()) // MB))
+        bar = _bar(
+            lambda count, before=done: work.progress((before + count) // MB, sum(sizes.values()) // MB)
+        )
         file = hf_hub_download(repository, name, revision=revision, tqdm_class=bar)
         done += sizes[name]
         work.progress(done // MB, sum(sizes.values()) // MB)
@@ -97,18 +105,24 @@ def _advice(repository: str, revision: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise ValueError(f"{setting} is gated: accept its terms on its page, and set HF_TOKEN to a token of that account") from error
+        raise ValueError(
+            f"{setting} is gated: accept its terms on its page, and set HF_TOKEN to a token of that account"
+        ) from error
     except RepositoryNotFoundError as error:
         raise ValueError(
             f"{setting}: there is no such folder here, and the hub has no such model that may be read:"
             " check the name, or set HF_TOKEN where it is private"
         ) from error
     except RevisionNotFoundError as error:
-        raise ValueError(f"policies.revision={revision}: {repository} has no such branch, tag or commit") from error
+        raise ValueError(
+            f"policies.revision={revision}: {repository} has no such branch, tag or commit"
+        ) from error
     except LocalEntryNotFoundError as error:
         raise ValueError(
             f"{setting}: the hub cannot be reached (or HF_HUB_OFFLINE is set) and the model was not fetched before: fetch it where there"
             f" is a network with `hf download {repository}`, into the same HF_HOME or with --local-dir, and give that folder"
         ) from error
     except HfHubHTTPError as error:
-        raise ValueError(f"{setting} cannot be fetched ({error}): run the same command again, it goes on where it stopped") from error
+        raise ValueError(
+            f"{setting} cannot be fetched ({error}): run the same command again, it goes on where it stopped"
+        ) from error

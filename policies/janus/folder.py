@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")  # beside tokenizer.json, in both layouts
-PROCESSOR_FILES = ("generation_config.json", "preprocessor_config.json", "processor_config.json", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)  # beside tokenizer.json, in both layouts
+PROCESSOR_FILES = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.jinja",
+)
 OTHER_TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
-WEIGHTS = {"model.safetensors": r"model-[^/]*\.safetensors", "pytorch_model.bin": r"pytorch_model-[^/]*\.bin"}  # whole: shards
+WEIGHTS = {
+    "model.safetensors": r"model-[^/]*\.safetensors",
+    "pytorch_model.bin": r"pytorch_model-[^/]*\.bin",
+}  # whole: shards
 LAYOUTS = ("multi_modality", "janus")  # model_type in config.json
 LFS = b"version https://git-lfs"
 REMEDY = "give the whole folder of a Janus-Pro or GoT-R1 model; a damaged one must be made or fetched again"
@@ -59,7 +70,11 @@ def read(path: Path) -> CheckpointFolder:
     config = _config(path)
     if not (path / TOKENIZER).is_file():
         others = [name for name in OTHER_TOKENIZERS if (path / name).is_file()]
-        found = f" (only {', '.join(others)}, from which transformers' AutoTokenizer can write one)" if others else ""
+        found = (
+            f" (only {', '.join(others)}, from which transformers' AutoTokenizer can write one)"
+            if others
+            else ""
+        )
         raise ValueError(f"{path} has no {TOKENIZER}{found}: {REMEDY}")
     index, weights = _weights(path)
     for file in (path / TOKENIZER, *weights):
@@ -75,7 +90,11 @@ def needed(names: Iterable[str]) -> list[str]:
         if whole in there:
             return [*chosen, whole]
         if f"{whole}.index.json" in there:
-            return [*chosen, f"{whole}.index.json", *sorted(name for name in there if re.fullmatch(shards, name))]
+            return [
+                *chosen,
+                f"{whole}.index.json",
+                *sorted(name for name in there if re.fullmatch(shards, name)),
+            ]
     return chosen
 
 
@@ -86,7 +105,9 @@ def _config(path: Path) -> dict[str, Any]:
     _refuse_pointer(file)
     config = _json(file, "model configuration")
     if config.get("model_type") not in LAYOUTS:
-        raise ValueError(f"{file} is of model_type {config.get('model_type')!r}, allowed are {' and '.join(map(repr, LAYOUTS))}: {REMEDY}")
+        raise ValueError(
+            f"{file} is of model_type {config.get('model_type')!r}, allowed are {' and '.join(map(repr, LAYOUTS))}: {REMEDY}"
+        )
     return config
 
 
@@ -103,12 +124,18 @@ def _weights(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
 
 def _shards(index: Path) -> tuple[Path, ...]:
     places = _json(index, "index of shards").get("weight_map")
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) and "/" not in name for name in places.values()):
+    if (
+        not isinstance(places, dict)
+        or not places
+        or not all(isinstance(name, str) and "/" not in name for name in places.values())
+    ):
         raise ValueError(f"{index} is no index of shards (its weight_map names no files beside it): {REMEDY}")
     shards = [index.parent / name for name in sorted(set(places.values()))]
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
-        raise ValueError(f"{index.parent} lacks {len(missing)} of the {len(shards)} shards its index names, first {missing[0]}: {REMEDY}")
+        raise ValueError(
+            f"{index.parent} lacks {len(missing)} of the {len(shards)} shards its index names, first {missing[0]}: {REMEDY}"
+        )
     return tuple(shards)
 
 
@@ -125,4 +152,6 @@ def _json(file: Path, what: str) -> dict[str, Any]:
 def _refuse_pointer(file: Path) -> None:
     with file.open("rb") as stream:
         if stream.read(len(LFS)) == LFS:
-            raise ValueError(f"{file} is a git-lfs pointer and not the file itself: run `git lfs pull` there, or fetch the file again")
+            raise ValueError(
+                f"{file} is a git-lfs pointer and not the file itself: run `git lfs pull` there, or fetch the file again"
+            )

@@ -21,7 +21,13 @@ LOGITS = 2**25  # logits at a time: 128 MiB in float32, of which the backward pa
 
 
 def logprobs(
-    head: Callable[[Tensor], Tensor], vocabulary: int, states_KNH: Tensor, ids_N: Tensor, *, guidance: float, temperature: float
+    head: Callable[[Tensor], Tensor],
+    vocabulary: int,
+    states_KNH: Tensor,
+    ids_N: Tensor,
+    *,
+    guidance: float,
+    temperature: float,
 ) -> Tensor:
     """[N] log-probs in float32 of `ids_N` under softmax(logits / temperature), guided where K is 2.
 
@@ -39,8 +45,12 @@ def logprobs(
     parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
     # nothing here is random, and a non-reentrant checkpoint also works where only the head's weights want a gradient
     again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat([checkpoint(_score, head, states, ids, guidance, temperature, **again) for states, ids in parts])
+    return torch.cat(
+        [checkpoint(_score, head, states, ids, guidance, temperature, **again) for states, ids in parts]
+    )
 
 
-def _score(head: Callable[[Tensor], Tensor], states_KNH: Tensor, ids_N: Tensor, guidance: float, temperature: float) -> Tensor:
+def _score(
+    head: Callable[[Tensor], Tensor], states_KNH: Tensor, ids_N: Tensor, guidance: float, temperature: float
+) -> Tensor:
     return chosen_logprob(guide(head(states_KNH.flatten(0, 1)), guidance), ids_N, temperature)

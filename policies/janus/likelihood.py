@@ -32,7 +32,9 @@ class Likelihood:
         pack: tokens in a row of the decoder's input, which several sequences then share; None = one to a row.
     """
 
-    def __init__(self, model: torch.nn.Module, *, bos: int, pad: int, recompute: bool = False, pack: int | None = None) -> None:
+    def __init__(
+        self, model: torch.nn.Module, *, bos: int, pad: int, recompute: bool = False, pack: int | None = None
+    ) -> None:
         self._model = model
         self._decoder = model.model.language_model
         attention.use(self._decoder, self._device)
@@ -43,7 +45,9 @@ class Likelihood:
     def _device(self) -> torch.device:
         return self._decoder.embed_tokens.weight.device
 
-    def logprobs(self, tokens: Sequence[Tokens], sampling: Sampling, unconditional: Sequence[bool]) -> TokenLogprobs:
+    def logprobs(
+        self, tokens: Sequence[Tokens], sampling: Sampling, unconditional: Sequence[bool]
+    ) -> TokenLogprobs:
         """Log-probs under `sampling`; rows marked `unconditional` are erased and score their image ids only.
 
         Raises:
@@ -53,15 +57,27 @@ class Likelihood:
         rows = [self._erase(row) if gone else row for row, gone in zip(tokens, erased, strict=True)]
         if sampling.guidance > 1:
             rows = [*rows, *(self._erase(row) for row in tokens)]
-        lengths = [len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows]  # the last id is never an input
-        layout = packing.one_to_a_row(lengths) if self._pack is None else packing.first_fit(lengths, self._pack)
+        lengths = [
+            len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows
+        ]  # the last id is never an input
+        layout = (
+            packing.one_to_a_row(lengths) if self._pack is None else packing.first_fit(lengths, self._pack)
+        )
         states_SH = self._states(self._inputs(rows, layout), layout)
-        actions = [0 if gone else len(row.chain) - row.forced_end for row, gone in zip(tokens, erased, strict=True)]
+        actions = [
+            0 if gone else len(row.chain) - row.forced_end for row, gone in zip(tokens, erased, strict=True)
+        ]
         action_BT, image_BT = _masks(tokens, actions, self._device)
         values_BT = torch.zeros(action_BT.shape, device=self._device)
         if any(actions):
-            values_BT = values_BT.masked_scatter(action_BT & ~image_BT, self._text(states_SH, tokens, actions, layout, sampling))
-        return TokenLogprobs(values_BT.masked_scatter(image_BT, self._image(states_SH, rows, layout, sampling)), action_BT, image_BT)
+            values_BT = values_BT.masked_scatter(
+                action_BT & ~image_BT, self._text(states_SH, tokens, actions, layout, sampling)
+            )
+        return TokenLogprobs(
+            values_BT.masked_scatter(image_BT, self._image(states_SH, rows, layout, sampling)),
+            action_BT,
+            image_BT,
+        )
 
     def _erase(self, row: Tokens) -> Tokens:
         """The unconditional row: every id but BOS and the final begin-of-image is padding."""
@@ -71,11 +87,15 @@ class Likelihood:
     def _inputs(self, rows: Sequence[Tokens], layout: Layout) -> Tensor:
         """[S, H] embeddings at their slots, 0 at padding."""
         texts = [row.prompt + row.chain for row in rows]
-        text_NH = self._decoder.embed_tokens(torch.tensor([id for text in texts for id in text], device=self._device))
+        text_NH = self._decoder.embed_tokens(
+            torch.tensor([id for text in texts for id in text], device=self._device)
+        )
         drawn = torch.tensor([row.image[:-1] for row in rows], device=self._device)
         image_NH = self._model.prepare_embeddings_for_image_generation(drawn).flatten(0, 1)
         text_slots = torch.cat([layout.slots(index, 0, len(text)) for index, text in enumerate(texts)])
-        image_slots = torch.cat([layout.slots(index, len(text), drawn.shape[1]) for index, text in enumerate(texts)])
+        image_slots = torch.cat(
+            [layout.slots(index, len(text), drawn.shape[1]) for index, text in enumerate(texts)]
+        )
         inputs_SH = text_NH.new_zeros(layout.rows * layout.width, text_NH.shape[-1])
         inputs_SH.index_copy_(0, text_slots.to(self._device), text_NH)
         # under autocast too: the residual stream keeps its dtype
@@ -96,9 +116,19 @@ class Likelihood:
                 hidden = layer(hidden, **given)
         return self._decoder.norm(hidden).flatten(0, 1)
 
-    def _text(self, states_SH: Tensor, tokens: Sequence[Tokens], actions: Sequence[int], layout: Layout, sampling: Sampling) -> Tensor:
+    def _text(
+        self,
+        states_SH: Tensor,
+        tokens: Sequence[Tokens],
+        actions: Sequence[int],
+        layout: Layout,
+        sampling: Sampling,
+    ) -> Tensor:
         """[N] log-probs of the first `actions` chain ids of every row."""
-        slots = [layout.slots(index, len(row.prompt) - 1, count) for index, (row, count) in enumerate(zip(tokens, actions, strict=True))]
+        slots = [
+            layout.slots(index, len(row.prompt) - 1, count)
+            for index, (row, count) in enumerate(zip(tokens, actions, strict=True))
+        ]
         ids = [id for row, count in zip(tokens, actions, strict=True) for id in row.chain[:count]]
         states_KNH = states_SH[torch.cat(slots).to(self._device)][None]
         head = self._model.lm_head
@@ -114,7 +144,12 @@ class Likelihood:
     def _image(self, states_SH: Tensor, rows: Sequence[Tokens], layout: Layout, sampling: Sampling) -> Tensor:
         """[N] log-probs of all image ids; the states that predict them stand at begin-of-image and every image id but the last."""
         copies = 2 if sampling.guidance > 1 else 1
-        slots = torch.cat([layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image)) for index, row in enumerate(rows)])
+        slots = torch.cat(
+            [
+                layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image))
+                for index, row in enumerate(rows)
+            ]
+        )
         states_KNH = states_SH[slots.to(self._device)].view(copies, -1, states_SH.shape[-1])
         ids = [id for row in rows[: len(rows) // copies] for id in row.image]
         head = self._model.model.generation_head

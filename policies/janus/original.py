@@ -19,9 +19,18 @@ SIGLIP = {"width": 1024, "layers": 24, "heads": 16, "patch_size": 16, "mlp_ratio
 VQ = {"ch": 128, "ch_mult": [1, 1, 2, 2, 4], "z_channels": 256, "num_res_blocks": 2}
 IMAGE_SIZE = 384
 # of language_config: how it was run, and what is the same in every Janus
-NOT_SIZES = {"architectures", "torch_dtype", "dtype", "_attn_implementation", "attn_implementation", "tie_word_embeddings"}
+NOT_SIZES = {
+    "architectures",
+    "torch_dtype",
+    "dtype",
+    "_attn_implementation",
+    "attn_implementation",
+    "tie_word_embeddings",
+}
 
-UNUSED = re.compile(r"vision_model\.vision_tower\.attn_pool\..+|gen_vision_model\.quantize\.codebook_used|.+\.rotary_emb\.inv_freq")
+UNUSED = re.compile(
+    r"vision_model\.vision_tower\.attn_pool\..+|gen_vision_model\.quantize\.codebook_used|.+\.rotary_emb\.inv_freq"
+)
 QKV = re.compile(r"(vision_model\.vision_tower\.blocks\.\d+\.attn)\.qkv\.(weight|bias)")
 POSITIONS = "vision_model.vision_tower.pos_embed"
 RULES = tuple(
@@ -29,11 +38,26 @@ RULES = tuple(
     for pattern, replacement in (
         (r"language_model\.model\.", "model.language_model."),
         (r"language_model\.lm_head\.", "lm_head."),
-        (r"vision_model\.vision_tower\.pos_embed$", "model.vision_model.embeddings.position_embedding.weight"),
-        (r"vision_model\.vision_tower\.patch_embed\.proj\.", "model.vision_model.embeddings.patch_embedding."),
-        (r"vision_model\.vision_tower\.blocks\.(\d+)\.attn\.proj\.", r"model.vision_model.encoder.layers.\1.self_attn.projection_layer."),
-        (r"vision_model\.vision_tower\.blocks\.(\d+)\.attn\.([qkv])\.", r"model.vision_model.encoder.layers.\1.self_attn.\2_proj."),
-        (r"vision_model\.vision_tower\.blocks\.(\d+)\.norm([12])\.", r"model.vision_model.encoder.layers.\1.layer_norm\2."),
+        (
+            r"vision_model\.vision_tower\.pos_embed$",
+            "model.vision_model.embeddings.position_embedding.weight",
+        ),
+        (
+            r"vision_model\.vision_tower\.patch_embed\.proj\.",
+            "model.vision_model.embeddings.patch_embedding.",
+        ),
+        (
+            r"vision_model\.vision_tower\.blocks\.(\d+)\.attn\.proj\.",
+            r"model.vision_model.encoder.layers.\1.self_attn.projection_layer.",
+        ),
+        (
+            r"vision_model\.vision_tower\.blocks\.(\d+)\.attn\.([qkv])\.",
+            r"model.vision_model.encoder.layers.\1.self_attn.\2_proj.",
+        ),
+        (
+            r"vision_model\.vision_tower\.blocks\.(\d+)\.norm([12])\.",
+            r"model.vision_model.encoder.layers.\1.layer_norm\2.",
+        ),
         (r"vision_model\.vision_tower\.blocks\.(\d+)\.mlp\.", r"model.vision_model.encoder.layers.\1.mlp."),
         (r"vision_model\.vision_tower\.norm\.", "model.vision_model.post_layernorm."),
         (r"aligner\.layers\.", "model.aligner.layers."),
@@ -61,7 +85,10 @@ def native(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if UNUSED.fullmatch(name):
         return {}
     if fused := QKV.fullmatch(name):
-        return {_rename(f"{fused[1]}.{part}.{fused[2]}"): rows for part, rows in zip("qkv", tensor.chunk(3), strict=False)}
+        return {
+            _rename(f"{fused[1]}.{part}.{fused[2]}"): rows
+            for part, rows in zip("qkv", tensor.chunk(3), strict=False)
+        }
     return {_rename(name): tensor.squeeze(0) if name == POSITIONS else tensor}
 
 
@@ -90,7 +117,10 @@ def config(values: Mapping[str, Any]) -> JanusConfig:
     language = _at(values, "language_config")
     if language.get("model_type", "llama") != "llama":
         raise ValueError(f"language_config.model_type is {language['model_type']!r}, allowed is 'llama'")
-    text = LlamaConfig(**{name: value for name, value in language.items() if name not in NOT_SIZES}, tie_word_embeddings=False)
+    text = LlamaConfig(
+        **{name: value for name, value in language.items() if name not in NOT_SIZES},
+        tie_word_embeddings=False,
+    )
     width = _width(values, text.hidden_size)
     vision = _siglip(values)
     blocks = {**VQ, **_at(values, "gen_vision_config.params.x_vq", {})}
@@ -124,10 +154,16 @@ def config(values: Mapping[str, Any]) -> JanusConfig:
 
 def _width(values: Mapping[str, Any], hidden: int) -> int:
     """The one width of all that meets the decoder: transformers' Janus can hold no other."""
-    names = ("aligner_config.params.n_embed", "gen_aligner_config.params.n_embed", "gen_head_config.params.n_embed")
+    names = (
+        "aligner_config.params.n_embed",
+        "gen_aligner_config.params.n_embed",
+        "gen_head_config.params.n_embed",
+    )
     for name in (*names, "gen_head_config.params.image_token_embed"):
         if _at(values, name) != hidden:
-            raise ValueError(f"{name} is {_at(values, name)!r}, allowed is the width of the decoder, {hidden}")
+            raise ValueError(
+                f"{name} is {_at(values, name)!r}, allowed is the width of the decoder, {hidden}"
+            )
     return hidden
 
 

@@ -44,7 +44,9 @@ class Layout:
         causal = torch.ones(self.width, self.width, dtype=torch.bool, device=device).tril()
         if not self.packed:
             return causal[None, None]
-        owner = torch.full((self.rows * self.width,), PADDING)  # padding sees padding, so that no query sees nothing
+        owner = torch.full(
+            (self.rows * self.width,), PADDING
+        )  # padding sees padding, so that no query sees nothing
         for sequence, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
             owner[start : start + length] = sequence
         owner_RN = owner.view(self.rows, -1).to(device)
@@ -78,5 +80,7 @@ def first_fit(lengths: Sequence[int], size: int) -> Layout:
         places[sequence] = row, filled[row]
         filled[row] += lengths[sequence]
     width = max(filled)
-    starts = tuple(row * width + column for row, column in (places[sequence] for sequence in range(len(lengths))))
+    starts = tuple(
+        row * width + column for row, column in (places[sequence] for sequence in range(len(lengths)))
+    )
     return Layout(rows=len(filled), width=width, starts=starts, lengths=tuple(lengths), packed=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig
 
-from harness import plan
+from harness.chain import END, parse
 from harness.protocols import Sampling, TokenLogprobs
-from harness.types import Plan, Prompt, Record, Sample, Tokens
+from harness.types import Chain, Prompt, Record, Sample, Tokens
 from policies.janus import checkpoint, vq
 from policies.janus import folder as folders
 from policies.janus.engine import Engine
@@ -21,8 +21,14 @@ from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
 
-TRAINED = ("model.language_model.", "lm_head.", "model.generation_embeddings.", "model.generation_aligner.", "model.generation_head.")
-NO_PLAN = Plan(text="", objects=(), bare_text="")
+TRAINED = (
+    "model.language_model.",
+    "lm_head.",
+    "model.generation_embeddings.",
+    "model.generation_aligner.",
+    "model.generation_head.",
+)
+NO_CHAIN = Chain(text="", objects=(), bare_text="")
 
 
 class JanusPolicy:
@@ -58,7 +64,9 @@ class JanusPolicy:
         device: str = "cpu",
     ) -> None:
         self._folder, self._plans = folders.read(folder), plans
-        self._products = functools.partial(products, "bfloat16" if weights == "bfloat16" else precision, device)
+        self._products = functools.partial(
+            products, "bfloat16" if weights == "bfloat16" else precision, device
+        )
         self._text = ChainTokenizer.load(folder, template)
         self.module = checkpoint.load(folder, getattr(torch, weights), device)
         if self._text.rows > self.module.lm_head.out_features:
@@ -85,18 +93,22 @@ class JanusPolicy:
         if not self._plans:
             sampling = replace(sampling, max_chain_tokens=0)
         with self._products():
-            drawn = self.engine.rollout([self._text.prompt_ids(prompt.text) for prompt in prompts], seeds, sampling)
+            drawn = self.engine.rollout(
+                [self._text.prompt_ids(prompt.text) for prompt in prompts], seeds, sampling
+            )
         images = vq.decode(self.module.model.vqmodel, [tokens.image for tokens in drawn.tokens])
         return [
             Sample(
                 prompt=prompt,
-                plan=plan.parse(self._text.chain_text(tokens.chain)) if self._plans else NO_PLAN,
+                chain=parse(self._text.chain_text(tokens.chain)) if self._plans else NO_CHAIN,
                 image=image,
                 tokens=tokens,
                 logprobs=logprobs,
                 seed=seed,
             )
-            for prompt, seed, tokens, logprobs, image in zip(prompts, seeds, drawn.tokens, drawn.logprobs, images, strict=True)
+            for prompt, seed, tokens, logprobs, image in zip(
+                prompts, seeds, drawn.tokens, drawn.logprobs, images, strict=True
+            )
         ]
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
@@ -121,11 +133,17 @@ class JanusPolicy:
     def _check(self, record: Record) -> None:
         if record.image.size != self.image_size:
             wrong, right = ("x".join(map(str, size)) for size in (record.image.size, self.image_size))
-            raise ValueError(f"the image of record {record.prompt.id} is {wrong}, this checkpoint draws {right}: give it that size")
-        if self._plans and not record.chain.endswith(plan.END):
-            raise ValueError(f"the chain of record {record.prompt.id} must end with {plan.END}, got {record.chain[-40:]!r}")
+            raise ValueError(
+                f"the image of record {record.prompt.id} is {wrong}, this checkpoint draws {right}: give it that size"
+            )
+        if self._plans and not record.chain.endswith(END):
+            raise ValueError(
+                f"the chain of record {record.prompt.id} must end with {END}, got {record.chain[-40:]!r}"
+            )
 
-    def logprobs(self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()) -> TokenLogprobs:
+    def logprobs(
+        self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+    ) -> TokenLogprobs:
         with self._products():
             return self._likelihood.logprobs(tokens, sampling, unconditional)
 

@@ -39,7 +39,9 @@ class Projection:
         x_NI = x_NI.to(self._dtype)
         if self._packed is not None:
             x_NI = x_NI.to(self._packed.dtype)
-            return torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, "none", [], "").to(self._dtype)
+            return torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, "none", [], "").to(
+                self._dtype
+            )
         outputs = [linear(x_NI, weight_OI) for weight_OI in self._weights]
         joined = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
         return joined if self._bias is None else joined + self._bias
@@ -64,7 +66,9 @@ def _bias(layers: Sequence[nn.Module], dtype: torch.dtype) -> Tensor | None:
         return None
     widths = [merged_weight(layer).shape[0] for layer in layers]
     like = next(bias for bias in biases if bias is not None)
-    rows = [like.new_zeros(width) if bias is None else bias for bias, width in zip(biases, widths, strict=True)]
+    rows = [
+        like.new_zeros(width) if bias is None else bias for bias, width in zip(biases, widths, strict=True)
+    ]
     return torch.cat(rows).to(dtype)
 
 

@@ -36,7 +36,12 @@ class Janus:
     """
 
     trainable = True
-    encoding: ClassVar = {"precision": "auto", "weights": "bfloat16", "recompute": False, "pack": None}  # its image tokenizer is float32
+    encoding: ClassVar = {
+        "precision": "auto",
+        "weights": "bfloat16",
+        "recompute": False,
+        "pack": None,
+    }  # its image tokenizer is float32
 
     def __init__(
         self,
@@ -55,7 +60,9 @@ class Janus:
         if weights not in WEIGHTS:
             raise ValueError(f"policies.weights={weights!r}: allowed are {' and '.join(WEIGHTS)}")
         if weights == "bfloat16" and precision == "float32":
-            raise ValueError("policies.precision=float32 cannot be had with policies.weights=bfloat16: set one of them as the other")
+            raise ValueError(
+                "policies.precision=float32 cannot be had with policies.weights=bfloat16: set one of them as the other"
+            )
         for name, value in (("plans", plans), ("recompute", recompute)):
             if not isinstance(value, bool):
                 raise ValueError(f"policies.{name}={value!r}: give true or false")
@@ -84,9 +91,16 @@ class Janus:
         if path.is_dir():
             files = {file.name: str(file) for file in folders.read(path).files}
             external = tuple(files.values())
-            return Stage(name="checkpoint", program="policies.janus.fetch.link", settings={"files": files}, external=external)
+            return Stage(
+                name="checkpoint",
+                program="policies.janus.fetch.link",
+                settings={"files": files},
+                external=external,
+            )
         if not HUB_ID.fullmatch(self._checkpoint):
-            raise ValueError(f"policies.checkpoint={self._checkpoint}: there is no such folder, and it is no hub id (owner/name)")
+            raise ValueError(
+                f"policies.checkpoint={self._checkpoint}: there is no such folder, and it is no hub id (owner/name)"
+            )
         settings = {"repository": self._checkpoint, "revision": self._revision}
         return Stage(name="checkpoint", program="policies.janus.fetch.download", settings=settings)
 
@@ -115,15 +129,27 @@ class TinyJanus:
 
     trainable = True
 
-    def __init__(self, *, template: str, precision: str, decoder: dict[str, Any], text: dict[str, Any], vq: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        template: str,
+        precision: str,
+        decoder: dict[str, Any],
+        text: dict[str, Any],
+        vq: dict[str, Any],
+    ) -> None:
         _check_template(template)
         _check_precision(precision)
         patch = 2 ** (len(vq["channel_multiplier"]) - 1)
         if vq["patch_size"] != patch:
             levels = len(vq["channel_multiplier"])
-            raise ValueError(f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must be {patch}")
+            raise ValueError(
+                f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must be {patch}"
+            )
         if vq["image_size"] % patch:
-            raise ValueError(f"policies.vq.image_size={vq['image_size']}: give a multiple of patch_size={patch}")
+            raise ValueError(
+                f"policies.vq.image_size={vq['image_size']}: give a multiple of patch_size={patch}"
+            )
         self.template, self.precision = template, precision
         self.settings = {"template": template, "decoder": dict(decoder), "text": dict(text), "vq": dict(vq)}
 
@@ -135,7 +161,9 @@ class TinyJanus:
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(folder, template=self.template, precision=self.precision, trainable=trainable, device=device())
+        return JanusPolicy(
+            folder, template=self.template, precision=self.precision, trainable=trainable, device=device()
+        )
 
     def sizes(self, folder: Path | None) -> ModelSizes | None:
         return sizes.of_tiny(self.settings, self.precision)
@@ -147,13 +175,17 @@ class TinyJanus:
 def _races() -> Iterator[Race]:
     from policies.janus.policy import device
 
-    bench = importlib.import_module("policies.janus.bench")  # by name, so that it is no source of the stages' keys: it decides no numbers
+    bench = importlib.import_module(
+        "policies.janus.bench"
+    )  # by name, so that it is no source of the stages' keys: it decides no numbers
     return bench.races(device())
 
 
 def _check_template(template: str) -> None:
     if template.count("{caption}") != 1:
-        raise ValueError(f"policies.template={template!r}: it must hold {{caption}} once, where the prompt goes")
+        raise ValueError(
+            f"policies.template={template!r}: it must hold {{caption}} once, where the prompt goes"
+        )
 
 
 def _check_precision(precision: str) -> None:

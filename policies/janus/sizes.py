@@ -17,7 +17,13 @@ from typing import Any
 from harness.protocols import ModelSizes
 
 PUBLISHED = {  # Janus-Pro and GoT-R1, by the billions in their name
-    "1": {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 102400},
+    "1": {
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "vocab_size": 102400,
+    },
     "7": {"num_hidden_layers": 30, "vocab_size": 102400},
 }
 SIZE_IN_NAME = re.compile(r"(?<![\d.])([17])b(?![a-z])", re.IGNORECASE)
@@ -56,8 +62,16 @@ class Drawing:
             self._level(self.base * before, self.base * after, self.blocks + 1, level == 0)
             for level, (before, after) in enumerate(zip((reverse[0], *reverse), reverse, strict=False))
         ) + sum(_conv(self.base * one, self.base * one) for one in reverse[:-1])
-        decoder = _conv(self.latent, last) + self._middle(last) + up + _norm(first * reverse[-1]) + _conv(first * reverse[-1], 3)
-        around = self.codes * self.embed + _conv(self.latent, self.embed, 1) + _conv(self.embed, self.latent, 1)
+        decoder = (
+            _conv(self.latent, last)
+            + self._middle(last)
+            + up
+            + _norm(first * reverse[-1])
+            + _conv(first * reverse[-1], 3)
+        )
+        around = (
+            self.codes * self.embed + _conv(self.latent, self.embed, 1) + _conv(self.embed, self.latent, 1)
+        )
         return encoder + decoder + around
 
     def _level(self, before: int, after: int, count: int, attends: bool) -> int:
@@ -103,7 +117,12 @@ class Reading:
 
     def parameters(self) -> int:
         inner = int(self.width * self.mlp_ratio)
-        block = 2 * _norm(self.width) + 4 * _linear(self.width, self.width) + _linear(self.width, inner) + _linear(inner, self.width)
+        block = (
+            2 * _norm(self.width)
+            + 4 * _linear(self.width, self.width)
+            + _linear(self.width, inner)
+            + _linear(inner, self.width)
+        )
         positions = (self.image_size // self.patch_size) ** 2 * self.width
         return _conv(3, self.width, self.patch_size) + positions + self.layers * block + _norm(self.width)
 
@@ -124,7 +143,11 @@ def of(folder: Path | None, checkpoint: str, settings: Mapping[str, Any]) -> Mod
         if place is not None and (place / "config.json").is_file():
             return of_config(json.loads((place / "config.json").read_text(encoding="utf-8")), settings)
     name = SIZE_IN_NAME.search(checkpoint.rpartition("/")[2])
-    return of_config({"model_type": "multi_modality", "language_config": PUBLISHED[name[1]]}, settings) if name else None
+    return (
+        of_config({"model_type": "multi_modality", "language_config": PUBLISHED[name[1]]}, settings)
+        if name
+        else None
+    )
 
 
 def of_config(config: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSizes:
@@ -142,7 +165,10 @@ def of_config(config: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSi
         )
         renamed = {"z_channels": "latent_channels", "ch": "base_channels", "ch_mult": "channel_multiplier"}
         drawing = {renamed.get(name, name): value for name, value in vq.items()}
-        drawing |= {"num_embeddings": image.get("image_token_size", 16384), "embed_dim": image.get("n_embed", 8)}
+        drawing |= {
+            "num_embeddings": image.get("image_token_size", 16384),
+            "embed_dim": image.get("n_embed", 8),
+        }
         text = config["language_config"]
     else:
         text, drawing, vision = config["text_config"], config["vq_config"], config["vision_config"]
@@ -181,7 +207,9 @@ def _drawing(vq: Mapping[str, Any], side: int) -> Drawing:
     )
 
 
-def _sizes(text: Mapping[str, Any], reading: Reading, drawing: Drawing, settings: Mapping[str, Any]) -> ModelSizes:
+def _sizes(
+    text: Mapping[str, Any], reading: Reading, drawing: Drawing, settings: Mapping[str, Any]
+) -> ModelSizes:
     hidden, inner = text.get("hidden_size", 4096), text.get("intermediate_size", 11008)
     layers, heads = text.get("num_hidden_layers", 32), text.get("num_attention_heads", 32)
     kv_heads = text.get("num_key_value_heads") or heads
@@ -206,9 +234,15 @@ def _sizes(text: Mapping[str, Any], reading: Reading, drawing: Drawing, settings
         "image head": sum(_linear(*shape) for shape in head.values()),
         "image input": drawing.codes * drawing.embed + sum(_linear(*shape) for shape in aligner.values()),
         "image tokenizer": drawing.parameters(),
-        "reading": reading.parameters() + _linear(reading.width, hidden) + (reading.depth - 1) * _linear(hidden, hidden),
+        "reading": reading.parameters()
+        + _linear(reading.width, hidden)
+        + (reading.depth - 1) * _linear(hidden, hidden),
     }
-    linears = {f"model.language_model.layers.{layer}.{name}": shape for layer in range(layers) for name, shape in of_layer.items()}
+    linears = {
+        f"model.language_model.layers.{layer}.{name}": shape
+        for layer in range(layers)
+        for name, shape in of_layer.items()
+    }
     linears |= {"lm_head": (hidden, vocabulary)}
     linears |= {f"model.generation_head.{name}": shape for name, shape in head.items()}
     linears |= {f"model.generation_aligner.{name}": shape for name, shape in aligner.items()}

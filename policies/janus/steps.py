@@ -27,7 +27,9 @@ class Sliced:
 
     def __call__(self, embeds_RH: Tensor, step: int) -> Tensor:
         """Logits [R, V] after the tokens of a step, which are written to slot `step`."""
-        return self._head(self._decoder.step(embeds_RH, self._first_R + step, self._streams, Slot(step, step + 1)))
+        return self._head(
+            self._decoder.step(embeds_RH, self._first_R + step, self._streams, Slot(step, step + 1))
+        )
 
 
 class Replayed:
@@ -66,7 +68,9 @@ class Replayed:
         assert self._embeds_RH is not None
         later = torch.arange(seen, device=self._place.device) > self._place
         slot = Slot(self._place, seen, mask(later[None]))
-        return self._head(self._decoder.step(self._embeds_RH, self._first_R + self._place, self._streams, slot))
+        return self._head(
+            self._decoder.step(self._embeds_RH, self._first_R + self._place, self._streams, slot)
+        )
 
     def _record(self, seen: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         graph = torch.cuda.CUDAGraph()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from harness.plan import BOX_END, BOX_START, END, OBJ_END, OBJ_START
+from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START
 from policies.janus.folder import TOKENIZER
 
 BOS = "<｜begin▁of▁sentence｜>"
@@ -21,7 +21,9 @@ EOS = "<｜end▁of▁sentence｜>"
 PAD = "<｜▁pad▁｜>"
 IMAGE_PLACEHOLDER = "<image_placeholder>"
 SPECIAL = (BOS, EOS, PAD, "<|User|>", "<|Assistant|>", IMAGE_PLACEHOLDER, END, "<end_of_image>")
-OPENING = re.compile(r"(^|User|<\|User\|>):? ?$")  # what stands before a caption that opens the user's message
+OPENING = re.compile(
+    r"(^|User|<\|User\|>):? ?$"
+)  # what stands before a caption that opens the user's message
 GOT = (BOX_START, BOX_END, OBJ_START, OBJ_END)  # in the order in which GoT-R1 appends them
 
 
@@ -33,9 +35,13 @@ class ChainTokenizer:
             raise ValueError(f"the prompt template must contain {{caption}}, got {template!r}")
         self._tokenizer = tokenizer
         self._before, _, self._after = template.partition("{caption}")
-        tokenizer.add_tokens([AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None])
+        tokenizer.add_tokens(
+            [AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None]
+        )
         self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
-        self.placeholder: int | None = tokenizer.token_to_id(IMAGE_PLACEHOLDER)  # for reading images, which drawing does without
+        self.placeholder: int | None = tokenizer.token_to_id(
+            IMAGE_PLACEHOLDER
+        )  # for reading images, which drawing does without
 
     @classmethod
     def load(cls, folder: Path, template: str) -> ChainTokenizer:
@@ -45,7 +51,9 @@ class ChainTokenizer:
         try:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{file} cannot be read as a tokenizer ({error}): it must be made or fetched again") from error
+            raise ValueError(
+                f"{file} cannot be read as a tokenizer ({error}): it must be made or fetched again"
+            ) from error
         return cls(tokenizer, template)
 
     def save(self, folder: Path) -> None:
@@ -66,7 +74,9 @@ class ChainTokenizer:
     def prompt_ids(self, caption: str) -> tuple[int, ...]:
         """The prompt with BOS in front, ready for the chain."""
         spoken = caption.lstrip() if OPENING.search(self._before) else caption
-        text = ((self._before + spoken).rstrip() + self._after).strip()  # upstream strips the whole message, then the prompt
+        text = (
+            (self._before + spoken).rstrip() + self._after
+        ).strip()  # upstream strips the whole message, then the prompt
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
 
@@ -86,7 +96,9 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\(\d+,\d+\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(
+                Regex(r"\(\d+,\d+\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"), behavior="isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -105,5 +117,12 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 def save(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes `tokenizer.json`, and beside it what transformers' AutoTokenizer needs to open it."""
     tokenizer.save(str(folder / TOKENIZER))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "pad_token": PAD,
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8"
+    )

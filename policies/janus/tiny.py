@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from tokenizers import Tokenizer
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import (
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+)
 
 from harness.protocols import Workspace
 from harness.types import Record
@@ -34,7 +40,9 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 
 
 def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Tokenizer:
-    texts = (settings["template"].replace("{caption}", record.prompt.text) + record.chain for record in records)
+    texts = (
+        settings["template"].replace("{caption}", record.prompt.text) + record.chain for record in records
+    )
     return text.train(texts, settings["text"]["vocabulary"])
 
 
@@ -46,7 +54,9 @@ def _config(tokenizer: Tokenizer, settings: dict[str, Any]) -> JanusConfig:
         text_config=LlamaConfig(
             vocab_size=tokenizer.get_vocab_size(),
             bos_token_id=tokenizer.token_to_id(text.BOS),
-            eos_token_id=tokenizer.token_to_id(text.EOS),  # no pad id: it would keep the pad row of the embedding at zero
+            eos_token_id=tokenizer.token_to_id(
+                text.EOS
+            ),  # no pad id: it would keep the pad row of the embedding at zero
             tie_word_embeddings=False,
             **settings["decoder"],
         ).to_dict(),
@@ -74,7 +84,13 @@ def _config(tokenizer: Tokenizer, settings: dict[str, Any]) -> JanusConfig:
     )
 
 
-def _train_vq(model: JanusForConditionalGeneration, records: list[Record], sizes: dict[str, Any], seed: int, work: Workspace) -> None:
+def _train_vq(
+    model: JanusForConditionalGeneration,
+    records: list[Record],
+    sizes: dict[str, Any],
+    seed: int,
+    work: Workspace,
+) -> None:
     pixels = vq.pixels([record.image for record in records])
     optimisation = {name: sizes[name] for name in ("learning_rate", "steps", "batch_size")}
     training = vq.Training(model.model.vqmodel, pixels, seed=seed, **optimisation)

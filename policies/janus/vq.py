@@ -14,7 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-IMAGES, PIXELS = 64, 2**20  # at a time at most: of 384 x 384 it is 7, whose widest activations take half a GB each
+IMAGES, PIXELS = (
+    64,
+    2**20,
+)  # at a time at most: of 384 x 384 it is 7, whose widest activations take half a GB each
 TEMPERATURE = 0.1  # of the similarities when a code is looked for in training
 FINDING_WEIGHT = 0.1  # of finding the code beside drawing it
 
@@ -74,19 +77,34 @@ class Training:
     draw it. Rare patches weigh more than their share, or the background would drown them.
     """
 
-    def __init__(self, vq: torch.nn.Module, images: Tensor, *, learning_rate: float, steps: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        vq: torch.nn.Module,
+        images: Tensor,
+        *,
+        learning_rate: float,
+        steps: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
         self.vq, self.steps = vq, steps
         self._images, self._size, self._seed = images, batch_size, seed
         self._side = vq.quantize.quant_state_dims[0]
         entries = vq.quantize.embedding
         generator = torch.Generator().manual_seed(seed)
-        self._codes_NT = kmeans(patches(images, self._side), entries.num_embeddings, generator).view(len(images), -1)
+        self._codes_NT = kmeans(patches(images, self._side), entries.num_embeddings, generator).view(
+            len(images), -1
+        )
         counts = self._codes_NT.flatten().bincount(minlength=entries.num_embeddings).clamp(min=1)
         weights = counts.float().rsqrt()
         self._weights = weights / weights[self._codes_NT].mean()
         entries.weight.data.normal_(generator=generator)
-        self._optimizer = torch.optim.AdamW(vq.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+        self._optimizer = torch.optim.AdamW(
+            vq.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, learning_rate, total_steps=steps, pct_start=0.1
+        )
 
     def run(self) -> Iterator[dict[str, float]]:
         """Yields the losses of every step: of drawing, and of finding the code."""
@@ -106,7 +124,9 @@ class Training:
         finding = (missed * weights_BT.flatten()).mean()
         drawn = self.vq.decoder(self.vq.post_quant_conv(entries[codes_BT].transpose(1, 2).unflatten(2, grid)))
         error_BHW = (drawn - pixels_BCHW).square().mean(1)
-        weights_BHW = F.interpolate(weights_BT.unflatten(1, grid)[:, None], size=error_BHW.shape[1:]).squeeze(1)
+        weights_BHW = F.interpolate(weights_BT.unflatten(1, grid)[:, None], size=error_BHW.shape[1:]).squeeze(
+            1
+        )
         drawing = (error_BHW * weights_BHW).mean()
         self._optimizer.zero_grad()
         (drawing + FINDING_WEIGHT * finding).backward()

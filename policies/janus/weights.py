@@ -38,7 +38,9 @@ def _pickled(file: Path) -> Iterator[tuple[str, Tensor]]:
         raise
     except Exception as error:  # a damaged pickle may raise anything
         if "GLOBAL" in str(error):
-            raise ValueError(f"{file} would run code when opened and is refused: give the same model as safetensors") from error
+            raise ValueError(
+                f"{file} would run code when opened and is refused: give the same model as safetensors"
+            ) from error
         raise ValueError(f"{file} cannot be read as weights ({type(error).__name__}): {AGAIN}") from error
     if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
         raise ValueError(f"{file} is no plain mapping of names to weights: give what save_pretrained wrote")

@@ -22,7 +22,9 @@ def fetch(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     pipeline, revision, folder = settings["pipeline"], None, settings["pipeline"]
     if not Path(pipeline).is_dir():
         try:
-            folder = library.DiffusionPipeline.download(pipeline, revision=settings["revision"], use_safetensors=True)
+            folder = library.DiffusionPipeline.download(
+                pipeline, revision=settings["revision"], use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"the pipeline {pipeline} cannot be fetched: {error}\nCheck its name, set HF_TOKEN for one whose licence must be accepted, "
@@ -31,7 +33,9 @@ def fetch(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         revision = Path(folder).name  # the hub's cache calls a snapshot by its commit
     checkpoint = work.folder / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
-    (checkpoint / POINTER).write_text(json.dumps({"pipeline": pipeline, "revision": revision, "folder": str(folder)}), encoding="utf-8")
+    (checkpoint / POINTER).write_text(
+        json.dumps({"pipeline": pipeline, "revision": revision, "folder": str(folder)}), encoding="utf-8"
+    )
 
 
 def diffusers() -> Any:

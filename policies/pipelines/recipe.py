@@ -53,18 +53,34 @@ class Pipeline:
         options: Mapping[str, Any],
     ) -> None:
         if not pipeline or not (Path(pipeline).is_dir() or HUB_ID.fullmatch(pipeline)):
-            raise ValueError(f"policies.pipeline={pipeline}: give a hub id, OWNER/NAME, or a folder that is there")
-        for name, value in (("steps", steps), ("batch_size", batch_size), ("height", height), ("width", width)):
+            raise ValueError(
+                f"policies.pipeline={pipeline}: give a hub id, OWNER/NAME, or a folder that is there"
+            )
+        for name, value in (
+            ("steps", steps),
+            ("batch_size", batch_size),
+            ("height", height),
+            ("width", width),
+        ):
             free = value is None and name in ("height", "width")
             if not free and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"policies.{name}={value!r}: give a whole number from 1")
-        if guidance is not None and (not isinstance(guidance, int | float) or isinstance(guidance, bool) or guidance < 0):
-            raise ValueError(f"policies.guidance={guidance!r}: give a number from 0, or null for the pipeline's own")
+        if guidance is not None and (
+            not isinstance(guidance, int | float) or isinstance(guidance, bool) or guidance < 0
+        ):
+            raise ValueError(
+                f"policies.guidance={guidance!r}: give a number from 0, or null for the pipeline's own"
+            )
         for name, value, allowed in (("dtype", dtype, DTYPES), ("placement", placement, PLACEMENTS)):
             if value not in allowed:
                 raise ValueError(f"policies.{name}={value!r}: allowed are {', '.join(allowed)}")
         self._pipeline, self._revision = pipeline, revision
-        self._loading = {"dtype": dtype, "placement": placement, "batch_size": batch_size, "safety_checker": bool(safety_checker)}
+        self._loading = {
+            "dtype": dtype,
+            "placement": placement,
+            "batch_size": batch_size,
+            "safety_checker": bool(safety_checker),
+        }
         given = {"num_inference_steps": steps, "guidance_scale": guidance, "height": height, "width": width}
         self._call = {**{name: value for name, value in given.items() if value is not None}, **options}
 
@@ -75,10 +91,14 @@ class Pipeline:
             ValueError: the samples of a batch are to share one seed, which would make equal pictures.
         """
         if config["evaluation"]["rollout"]["random"] != "per_sample":
-            raise ValueError("a diffusion pipeline draws equal pictures from equal seeds: use evaluation.rollout.random=per_sample")
+            raise ValueError(
+                "a diffusion pipeline draws equal pictures from equal seeds: use evaluation.rollout.random=per_sample"
+            )
         settings = {"pipeline": self._pipeline, "revision": self._revision}
         external = (self._pipeline,) if Path(self._pipeline).is_dir() else ()
-        return Stage(name="pipeline", program="policies.pipelines.fetch.fetch", settings=settings, external=external)
+        return Stage(
+            name="pipeline", program="policies.pipelines.fetch.fetch", settings=settings, external=external
+        )
 
     def load(self, folder: Path, *, trainable: bool = False) -> PipelinePolicy:
         from policies.pipelines.policy import PipelinePolicy

@@ -27,8 +27,24 @@ ROOT = Path(os.environ.get("CONFORMANCE_DIR", REPOSITORY.parent / "shared" / "co
 FOLDERS = sorted(folder for folder in ROOT.glob("janus_*") if (folder / "checkpoint").is_dir())
 CLOSE = {"atol": 1e-4, "rtol": 1e-5}
 # of native_config.json: how a model is run and printed, and ids that no part of it reads
-NOT_SIZES = {"initializer_range", "use_cache", "output_hidden_states", "output_attentions", "return_dict", "dtype", "id2label", "label2id"}
-NOT_SIZES |= {"image_token_id", "transformers_version", "architectures", "_name_or_path", "chunk_size_feed_forward", "pretraining_tp"}
+NOT_SIZES = {
+    "initializer_range",
+    "use_cache",
+    "output_hidden_states",
+    "output_attentions",
+    "return_dict",
+    "dtype",
+    "id2label",
+    "label2id",
+}
+NOT_SIZES |= {
+    "image_token_id",
+    "transformers_version",
+    "architectures",
+    "_name_or_path",
+    "chunk_size_feed_forward",
+    "pretraining_tp",
+}
 
 pytestmark = [
     pytest.mark.skipif(not FOLDERS, reason=f"no janus_* goldens under {ROOT}: set CONFORMANCE_DIR"),
@@ -54,13 +70,19 @@ def _json(file: Path) -> Any:
 
 
 def _template(policy: str) -> str:
-    return yaml.safe_load((REPOSITORY / "policies" / f"{policy}.yaml").read_text(encoding="utf-8"))["template"]
+    return yaml.safe_load((REPOSITORY / "policies" / f"{policy}.yaml").read_text(encoding="utf-8"))[
+        "template"
+    ]
 
 
 def test_every_weight_gets_its_name_and_value(golden: Path) -> None:
     state = _model(golden).state_dict()
     mapping = {entry["original"]: entry["native"] for entry in _json(golden / "key_mapping.json")}
-    read = {name: value for file in folders.read(golden / "checkpoint").weights for name, value in weights.read(file)}
+    read = {
+        name: value
+        for file in folders.read(golden / "checkpoint").weights
+        for name, value in weights.read(file)
+    }
     assert read.keys() == mapping.keys()
     for name, value in read.items():
         assert list(original.native(name, value)) == mapping[name], name
@@ -109,7 +131,9 @@ def test_text_logits_are_upstreams(golden: Path) -> None:
     model = _model(golden)
     for number, prompt in enumerate(_json(golden / "golden_got.json")["prompts"]):
         with torch.no_grad():
-            logits = model.lm_head(model.model.language_model(torch.tensor([prompt["prompt_ids"]])).last_hidden_state)[0]
+            logits = model.lm_head(
+                model.model.language_model(torch.tensor([prompt["prompt_ids"]])).last_hidden_state
+            )[0]
         torch.testing.assert_close(logits, _tensors(golden)[f"prompt{number}/text_logits"], **CLOSE)
 
 
@@ -117,7 +141,9 @@ def test_text_logits_are_upstreams(golden: Path) -> None:
 def test_image_embeddings_and_the_reading_tower_are_upstreams(golden: Path) -> None:
     model, tensors = _model(golden), _tensors(golden)
     codes = torch.arange(model.config.vq_config.num_embeddings)
-    torch.testing.assert_close(model.prepare_embeddings_for_image_generation(codes), tensors["gen_img_embeds"], **CLOSE)
+    torch.testing.assert_close(
+        model.prepare_embeddings_for_image_generation(codes), tensors["gen_img_embeds"], **CLOSE
+    )
     features = model.model.vision_model(tensors["pixel_values"]).last_hidden_state
     torch.testing.assert_close(features, tensors["vision_features"], **CLOSE)
     torch.testing.assert_close(model.model.aligner(features), tensors["vision_aligned"], **CLOSE)

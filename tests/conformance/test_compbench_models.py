@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.experts.blip import answers
-from harness.experts.blip_original import blip_model, read_checkpoint
-from harness.experts.open_clip import clip_model
+from benchmarks.t2i_compbench.models.blip import answers
+from benchmarks.t2i_compbench.models.blip_original import blip_model, read_checkpoint
+from harness.experts.similarity.open_clip import clip_model
 
 torch.set_num_threads(1)
 CLOSE = 2e-6  # float32 on another machine: here up to 6e-7
@@ -71,32 +71,53 @@ def blip(blip_vectors, tmp_path_factory):
     meta = blip_vectors["meta"]
     file = tmp_path_factory.mktemp("blip") / "tiny.pth"
     state = {key: blip_weight(key, shape) for key, shape in meta["original_keys"].items()}
-    state["text_encoder.embeddings.position_ids"] = torch.arange(meta["config"]["max_position_embeddings"])[None]
+    state["text_encoder.embeddings.position_ids"] = torch.arange(meta["config"]["max_position_embeddings"])[
+        None
+    ]
     torch.save({"model": state}, file)
     config = meta["config"]
     text_width = meta["original_keys"]["text_encoder.embeddings.LayerNorm.weight"][0]
-    heads = {"vision_head": config["width"] // config["vit_heads"], "text_head": text_width // config["text_heads"]}
+    heads = {
+        "vision_head": config["width"] // config["vit_heads"],
+        "text_head": text_width // config["text_heads"],
+    }
     return blip_model(read_checkpoint(file), image_size=config["image_size"], **heads).eval()
 
 
 def test_the_sizes_of_blip_are_read_from_the_tensors(blip, blip_vectors):
     stated, vision, text = blip_vectors["meta"]["config"], blip.config.vision_config, blip.config.text_config
-    assert (vision.image_size, vision.patch_size, vision.hidden_size) == (stated["image_size"], stated["patch_size"], stated["width"])
-    assert (vision.num_hidden_layers, vision.num_attention_heads) == (stated["vit_depth"], stated["vit_heads"])
+    assert (vision.image_size, vision.patch_size, vision.hidden_size) == (
+        stated["image_size"],
+        stated["patch_size"],
+        stated["width"],
+    )
+    assert (vision.num_hidden_layers, vision.num_attention_heads) == (
+        stated["vit_depth"],
+        stated["vit_heads"],
+    )
     assert (text.num_hidden_layers, text.num_attention_heads) == (stated["text_layers"], stated["text_heads"])
     assert (text.intermediate_size, text.vocab_size) == (stated["intermediate"], stated["vocab"])
     assert text.max_position_embeddings == stated["max_position_embeddings"]
-    assert (vision.layer_norm_eps, text.layer_norm_eps) == (stated["vit_layernorm_eps"], stated["text_layernorm_eps"])
+    assert (vision.layer_norm_eps, text.layer_norm_eps) == (
+        stated["vit_layernorm_eps"],
+        stated["text_layernorm_eps"],
+    )
     assert vision.hidden_act == text.hidden_act == "gelu"
 
 
 def test_blips_probabilities_are_the_official_ones(blip, blip_vectors):
     size, cases = blip_vectors["meta"]["config"]["image_size"], blip_vectors["cases"]
     with torch.inference_mode():
-        found = [answers(blip, pixels(case["image_seed"], size)[None], [[case["input_ids"]]])[0][0] for case in cases]
+        found = [
+            answers(blip, pixels(case["image_seed"], size)[None], [[case["input_ids"]]])[0][0]
+            for case in cases
+        ]
     assert cases and found == pytest.approx([case["prob"] for case in cases], abs=CLOSE)
     assert [f"{case['prob']:.4f}" for case in cases] == [case["formatted"] for case in cases]
-    assert all(abs(value - float(case["formatted"])) <= 0.5e-4 + CLOSE for value, case in zip(found, cases, strict=True))
+    assert all(
+        abs(value - float(case["formatted"])) <= 0.5e-4 + CLOSE
+        for value, case in zip(found, cases, strict=True)
+    )
 
 
 def test_several_questions_of_several_images_at_once_change_nothing(blip, blip_vectors):
@@ -104,7 +125,11 @@ def test_several_questions_of_several_images_at_once_change_nothing(blip, blip_v
     questions = [case["input_ids"] for case in cases]
     images = torch.stack([pixels(case["image_seed"], size) for case in cases])
     with torch.inference_mode():
-        found = answers(blip, images, [[questions[place - 1], questions[place], questions[place - 2]] for place in range(len(cases))])
+        found = answers(
+            blip,
+            images,
+            [[questions[place - 1], questions[place], questions[place - 2]] for place in range(len(cases))],
+        )
     assert [values[1] for values in found] == pytest.approx([case["prob"] for case in cases], abs=CLOSE)
 
 
@@ -128,7 +153,9 @@ def test_clips_cosines_are_the_official_ones(conformance_dir):
         for case in read["cases"]:
             ids = torch.zeros(1, stated["context_length"], dtype=torch.long)
             ids[0, : len(case["token_ids"])] = torch.tensor(case["token_ids"])
-            image = model.get_image_features(pixels(case["seed"], stated["image_resolution"])[None]).pooler_output
+            image = model.get_image_features(
+                pixels(case["seed"], stated["image_resolution"])[None]
+            ).pooler_output
             text = model.get_text_features(ids).pooler_output
             found.append(torch.nn.functional.cosine_similarity(image, text).item())
     assert found and found == pytest.approx([case["cosine"] for case in read["cases"]], abs=CLOSE)

@@ -46,7 +46,9 @@ def test_numeracy(vectors: Any, dataset: Path) -> None:
     wrong, scores = [], []
     for case in content["cases"]:
         boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in case["boxes"])
-        detections = Detections(frame=(479, 479), labels=tuple(case["labels"]), boxes=boxes, scores=tuple(case["scores"]))
+        detections = Detections(
+            frame=(479, 479), labels=tuple(case["labels"]), boxes=boxes, scores=tuple(case["scores"])
+        )
         score = score_numeracy(case["tokens"], detections, nouns, mode="official")
         scores.append(score.value)
         kept = [case["labels"][place] for place in score.kept]
@@ -74,7 +76,11 @@ def test_blip_questions_and_aggregate(vectors: Any) -> None:
         score = product([float(answer) for answer in case["answers"][: len(asked)]], mode="official")
         assert score is not None
         scores.append(score)
-        if (list(asked), cleaned, f"{score:.4f}") != (expected, case["questions_clean"], case["score"]) or score != float(case["score"]):
+        if (list(asked), cleaned, f"{score:.4f}") != (
+            expected,
+            case["questions_clean"],
+            case["score"],
+        ) or score != float(case["score"]):
             wrong.append((case["chunks"], asked, cleaned, score, case["score"]))
     assert scores and not wrong
     assert abs(sum(scores) / len(scores) - number_in(content["meta"]["score_txt"], "score:")) <= EXACT
@@ -97,7 +103,9 @@ def test_3in1_routing_of_the_official_prompts(vectors: Any, dataset: Path) -> No
 def test_3in1_weights(vectors: Any) -> None:
     weights = vectors("compbench_3in1.json")["meta"]["weights"]
     for letter, expected in weights.items():
-        parts = [merge(ROUTES[letter], *scores, mode="official") for scores in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]  # type: ignore[arg-type]
+        parts = [
+            merge(ROUTES[letter], *scores, mode="official") for scores in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+        ]  # type: ignore[arg-type]
         assert parts == pytest.approx(expected, abs=EXACT)
 
 
@@ -107,6 +115,9 @@ def test_3in1_small_runs(vectors: Any) -> None:
     for run in runs:
         keys = set(map(key, run["spatial_file"])), set(map(key, run["action_file"]))
         parts = zip(run["attribute"], run["spatial"], run["clip"], strict=True)
-        merged = [merge(route(run["prompts"][n // IMAGES], *keys), *scores, mode="official") for n, scores in enumerate(parts)]
+        merged = [
+            merge(route(run["prompts"][n // IMAGES], *keys), *scores, mode="official")
+            for n, scores in enumerate(parts)
+        ]
         assert merged == pytest.approx(run["expected"], abs=EXACT)
         assert abs(sum(merged) / len(merged) - number_in(run["score_txt"], "avg:")) <= EXACT

@@ -36,7 +36,9 @@ def depth_map(grid):
 def read_case(case):
     tokens = [Token(text, pos) for text, pos in zip(case["tokens"], case["pos"], strict=True)]
     boxes = tuple(map(tuple, case["boxes"]))
-    return tokens, Detections(frame=FRAME, labels=tuple(case["labels"]), boxes=boxes, scores=tuple(case["scores"]))
+    return tokens, Detections(
+        frame=FRAME, labels=tuple(case["labels"]), boxes=boxes, scores=tuple(case["scores"])
+    )
 
 
 def average(text):
@@ -49,7 +51,10 @@ def test_positions_in_the_plane(published):
     cases = vectors["cases"] + vectors["edge_cases"]
     assert cases
     for case in cases:
-        found = [position(locality, tuple(case["box1"]), tuple(case["box2"])) for locality in vectors["meta"]["localities"]]
+        found = [
+            position(locality, tuple(case["box1"]), tuple(case["box2"]))
+            for locality in vectors["meta"]["localities"]
+        ]
         assert found == pytest.approx(case["scores"], abs=1e-9), case
 
 
@@ -59,11 +64,16 @@ def test_positions_in_depth(published):
     assert cases
     for case in cases:
         depth = depth_map(case["depth_grid_12x12"])
-        found = [position_3d(locality, tuple(case["box1"]), tuple(case["box2"]), depth) for locality in vectors["meta"]["localities"]]
+        found = [
+            position_3d(locality, tuple(case["box1"]), tuple(case["box2"]), depth)
+            for locality in vectors["meta"]["localities"]
+        ]
         assert found == pytest.approx(case["scores"], abs=1e-9), case
 
 
-@pytest.mark.parametrize(("name", "complex_prompt"), [("compbench_2d_simple.json", False), ("compbench_2d_complex.json", True)])
+@pytest.mark.parametrize(
+    ("name", "complex_prompt"), [("compbench_2d_simple.json", False), ("compbench_2d_complex.json", True)]
+)
 def test_images_in_the_plane(published, name, complex_prompt):
     vectors = published(name)
     values = []
@@ -71,7 +81,9 @@ def test_images_in_the_plane(published, name, complex_prompt):
         tokens, found = read_case(case)
         score = score_2d(case["prompt"], tokens, found, complex_prompt=complex_prompt, mode="official")
         assert (score.objects, score.locality) == ((case["obj1"], case["obj2"]), case["locality"]), case
-        assert (score.value, score.before_cut) == pytest.approx((case["score"], case["score_before_cut"]), abs=1e-9), case
+        assert (score.value, score.before_cut) == pytest.approx(
+            (case["score"], case["score_before_cut"]), abs=1e-9
+        ), case
         values.append(score.value)
     assert np.mean(values) == pytest.approx(average(vectors["meta"]["avg_score_txt"]), abs=1e-9)
 

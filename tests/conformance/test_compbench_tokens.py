@@ -26,4 +26,7 @@ def test_every_published_prompt_is_cut_into_these_tokens(published):
 def test_the_rules_speak_of_the_same_tokens_and_find_them_in_the_text(published):
     for text, tokens in published.items():
         assert [token.text for token in Rules().tokens(text)] == tokens
-        assert all(text.startswith(word, start) for word, start in zip(tokens, offsets(text, tuple(tokens)), strict=True))
+        assert all(
+            text.startswith(word, start)
+            for word, start in zip(tokens, offsets(text, tuple(tokens)), strict=True)
+        )

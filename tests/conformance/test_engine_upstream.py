@@ -29,11 +29,15 @@ from policies.janus.draw import Upstream, guide
 from policies.janus.engine import Engine, Rollouts
 from policies.janus.steps import Sliced
 
-ROOT = Path(os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance"))
+ROOT = Path(
+    os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
+)
 BOS = "<｜begin▁of▁sentence｜>"
 LOGITS = 1.5e-5  # of the largest: other batch shapes and a kept cache give up to 1e-4 on logits of size 14
 LOGPROBS = {"rtol": 0.0, "atol": 1e-3}
-BOTH_ROWS = math.nextafter(1.0, 2.0)  # guidance that is 1 in float32 and runs the unconditional rows too, as Janus's program always does
+BOTH_ROWS = math.nextafter(
+    1.0, 2.0
+)  # guidance that is 1 in float32 and runs the unconditional rows too, as Janus's program always does
 
 
 def _json(file: Path) -> Any:
@@ -42,7 +46,12 @@ def _json(file: Path) -> Any:
 
 def _cases(part: str, *, guided: bool = False) -> list[Any]:
     files = sorted(ROOT.glob(f"janus_*/golden_{part}.json"))
-    cases = [(file.parent, case) for file in files for case in _json(file)["cases"] if not guided or case["cfg_weight"] > 1]
+    cases = [
+        (file.parent, case)
+        for file in files
+        for case in _json(file)["cases"]
+        if not guided or case["cfg_weight"] > 1
+    ]
     found = [pytest.param(folder, case, id=f"{folder.name}-{case['name']}") for folder, case in cases]
     nothing = pytest.mark.skip(reason=f"no janus_*/golden_{part}.json under {ROOT}: set CONFORMANCE_DIR")
     return found or [pytest.param(None, None, marks=nothing)]
@@ -89,7 +98,9 @@ def _drawn(
     monkeypatch.setattr(engine, "Upstream", lambda *args: observed.append(Observed(*args)) or observed[-1])
     images = case["parallel_size"]
     drawn = Engine(_model(folder), **_ids(folder)).rollout(
-        [tuple(prompt)] * images, [case.get("seed", case.get("torch_seed"))] * images, Sampling(random="upstream", **settings)
+        [tuple(prompt)] * images,
+        [case.get("seed", case.get("torch_seed"))] * images,
+        Sampling(random="upstream", **settings),
     )
     assert len(observed) == 1
     return drawn, observed[0]
@@ -104,16 +115,24 @@ def _interleaved(logits: list[Tensor], copies: int) -> Tensor:
     return torch.stack([one.unflatten(0, (copies, -1)).transpose(0, 1).flatten(0, 1) for one in logits])
 
 
-def _check_images(folder: Path, case: dict[str, Any], drawn: Rollouts, observed: Observed, golden: dict[str, Tensor]) -> None:
+def _check_images(
+    folder: Path, case: dict[str, Any], drawn: Rollouts, observed: Observed, golden: dict[str, Tensor]
+) -> None:
     name, images = case["name"], case["parallel_size"]
     assert [list(tokens.image) for tokens in drawn.tokens] == case["image_tokens"]
-    _check_logits(_interleaved(observed.images, len(observed.images[0]) // images), golden[f"{name}/gen_logits"])
+    _check_logits(
+        _interleaved(observed.images, len(observed.images[0]) // images), golden[f"{name}/gen_logits"]
+    )
     vqmodel, codes = _model(folder).model.vqmodel, torch.tensor(case["image_tokens"])
     with torch.no_grad():
         torch.testing.assert_close(vqmodel.decode(codes), golden[f"{name}/decoded"], rtol=0.0, atol=2e-5)
-    found = np.stack([np.asarray(image) for image in vq.decode(vqmodel, [one.image for one in drawn.tokens])]).astype(int)
+    found = np.stack(
+        [np.asarray(image) for image in vq.decode(vqmodel, [one.image for one in drawn.tokens])]
+    ).astype(int)
     levels = (golden[f"{name}/decoded"].permute(0, 2, 3, 1).numpy() + 1) / 2 * 255
-    at_edge = np.abs(levels - levels.round()) < 5e-3  # where the last bits of float32 decide which way truncation falls
+    at_edge = (
+        np.abs(levels - levels.round()) < 5e-3
+    )  # where the last bits of float32 decide which way truncation falls
     away = np.abs(found - golden[f"{name}/image_u8"].numpy().astype(int))
     assert (away <= at_edge).all()
 
@@ -123,7 +142,9 @@ def test_got_r1(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPa
     golden, name = _tensors(folder, "got"), case["name"]
     prompt = _json(folder / "golden_got.json")["prompts"][case["caption"]]["prompt_ids"]
     settings = {name: case[name] for name in ("text_temperature", "image_temperature")}
-    drawn, observed = _drawn(monkeypatch, folder, prompt, case, guidance=case["cfg_weight"], max_chain_tokens=600, **settings)
+    drawn, observed = _drawn(
+        monkeypatch, folder, prompt, case, guidance=case["cfg_weight"], max_chain_tokens=600, **settings
+    )
     for tokens in drawn.tokens:
         assert list(tokens.chain) == case["chain_ids"]
         assert tokens.forced_end == case["forced_boi"]
@@ -133,7 +154,9 @@ def test_got_r1(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPa
     sampled = len(case["chain_ids"]) - case["forced_boi"]
     for index, logprobs in enumerate(drawn.logprobs):
         if f"{name}/chain_logprobs" in golden:
-            torch.testing.assert_close(torch.tensor(logprobs[:sampled]), golden[f"{name}/chain_logprobs"], **LOGPROBS)
+            torch.testing.assert_close(
+                torch.tensor(logprobs[:sampled]), golden[f"{name}/chain_logprobs"], **LOGPROBS
+            )
         if f"{name}/image_logprobs" in golden:
             image = torch.tensor(logprobs[len(case["chain_ids"]) :])
             torch.testing.assert_close(image, golden[f"{name}/image_logprobs"][index], **LOGPROBS)
@@ -149,7 +172,9 @@ def _recorded(case: dict[str, Any], chains: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize(("folder", "case"), _cases("got", guided=True))
-def test_the_unconditional_row_is_erased_by_position(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unconditional_row_is_erased_by_position(
+    folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids, read = _ids(folder), []
     prefill = Decoder.prefill
     embedding = _model(folder).model.language_model.embed_tokens.weight
@@ -176,13 +201,19 @@ def test_janus_without_a_chain(folder: Path, case: dict[str, Any], monkeypatch: 
     _check_images(folder, case, drawn, observed, _tensors(folder, "janus"))
 
 
-@pytest.mark.parametrize("folder", sorted(file.parent for file in ROOT.glob("janus_*/golden_got.json")), ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder",
+    sorted(file.parent for file in ROOT.glob("janus_*/golden_got.json")),
+    ids=lambda folder: folder.name,
+)
 def test_text_logits_of_whole_prompts(folder: Path) -> None:
     model = _model(folder)
     for index, prompt in enumerate(_json(folder / "golden_got.json")["prompts"]):
         decoder = Decoder(model.model.language_model, torch.float32, len(prompt["prompt_ids"]))
         with torch.no_grad():
-            hidden_1TH, _ = decoder.prefill(model.model.language_model.embed_tokens(torch.tensor([prompt["prompt_ids"]])))
+            hidden_1TH, _ = decoder.prefill(
+                model.model.language_model.embed_tokens(torch.tensor([prompt["prompt_ids"]]))
+            )
             logits_TV = model.lm_head(hidden_1TH[0])
         _check_logits(logits_TV, _tensors(folder, "got")[f"prompt{index}/text_logits"])
 

@@ -27,7 +27,11 @@ def ordered(reason):
     lines = []
     for line in reason.split("\n"):
         start, found, said = line.partition(" target, found ")
-        lines.append(start + found + " and ".join(sorted(said.removesuffix(" target").split(" and "))) if found else line)
+        lines.append(
+            start + found + " and ".join(sorted(said.removesuffix(" target").split(" and ")))
+            if found
+            else line
+        )
     return lines
 
 
@@ -52,13 +56,18 @@ def test_images(published):
             scores=tuple(row["score"] for row in rows),
         )
         kept = rules.keep(found, case["metadata"]["tag"])
-        numbers = {label: [[*found.boxes[place], found.scores[place]] for place in places] for label, places in kept.items()}
+        numbers = {
+            label: [[*found.boxes[place], found.scores[place]] for place in places]
+            for label, places in kept.items()
+        }
         assert numbers.keys() == case["kept"].keys(), case
         for label, boxes in case["kept"].items():
             assert len(numbers[label]) == len(boxes), case
             for got, wanted in zip(numbers[label], boxes, strict=True):
                 assert got == pytest.approx(wanted, abs=1e-6), case  # they were written with six decimals
-        verdict = rules.evaluate(case["metadata"], found, kept, lambda label, place, rows=rows: rows[place]["color"])
+        verdict = rules.evaluate(
+            case["metadata"], found, kept, lambda label, place, rows=rows: rows[place]["color"]
+        )
         assert verdict.correct == case["correct"], case
         assert ordered(verdict.reason) == ordered(case["reason"]), case
 
@@ -66,7 +75,12 @@ def test_images(published):
 def test_the_limits_are_those_of_the_official_program(published):
     wanted = published("geneval_evaluate.json")["meta"]["thresholds"]
     limits = rules.LIMITS["official"]
-    found = {"threshold": limits.score, "counting": limits.counting_score, "max_objects": rules.MOST, "nms": limits.overlap or 1.0}
+    found = {
+        "threshold": limits.score,
+        "counting": limits.counting_score,
+        "max_objects": rules.MOST,
+        "nms": limits.overlap or 1.0,
+    }
     assert {**found, "position": rules.MARGIN} == wanted
 
 

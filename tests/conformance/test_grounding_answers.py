@@ -6,14 +6,16 @@ import json
 
 import pytest
 
-from harness.experts.grounding import CONVENTIONS, read_boxes, seen_size
+from harness.experts.grounding.answers import CONVENTIONS, read_boxes, seen_size
 
 LIMITS = {"min_pixels": 56 * 56, "max_pixels": 12_845_056}
 
 
 @pytest.fixture(scope="module")
 def cases(conformance_dir):
-    found = json.loads((conformance_dir / "experts" / "grounding_answers.json").read_text(encoding="utf-8"))["cases"]
+    found = json.loads((conformance_dir / "experts" / "grounding_answers.json").read_text(encoding="utf-8"))[
+        "cases"
+    ]
     assert found
     return found
 
@@ -24,7 +26,11 @@ def test_every_published_answer_reads_as_expected(cases):
         limits = {name: case.get(name, limit) for name, limit in LIMITS.items()}
         found = read_boxes(case["raw"], case["family"], tuple(case["image_size_wh"]), **limits)
         boxes = [pytest.approx(box, abs=1e-6) for box in case["boxes"]]
-        if (found.status, [*map(list, found.boxes)], list(found.labels)) != (case["status"], boxes, case["labels"]):
+        if (found.status, [*map(list, found.boxes)], list(found.labels)) != (
+            case["status"],
+            boxes,
+            case["labels"],
+        ):
             wrong[case["id"]] = (case["raw"], found, case)
         assert bool(found.reason) == (found.status == "unreadable")
     assert not wrong
@@ -36,4 +42,6 @@ def test_images_are_seen_in_the_published_sizes(cases):
     for case in known:
         limits = {name: case[name] for name in LIMITS}
         factor = CONVENTIONS[case["family"]].factor
-        assert list(seen_size(*case["image_size_wh"], factor=factor, **limits)) == case["seen_size_wh"], case["id"]
+        assert list(seen_size(*case["image_size_wh"], factor=factor, **limits)) == case["seen_size_wh"], case[
+            "id"
+        ]

@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.experts.cosine import pair_cosines
-from harness.experts.hps import pixels_of
-from harness.experts.open_clip import clip_model, read_checkpoint
+from harness.experts.similarity.cosine import pair_cosines
+from harness.experts.similarity.hps import pixels_of
+from harness.experts.similarity.open_clip import clip_model, read_checkpoint
 
-ROOT = Path(os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance"))
+ROOT = Path(
+    os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
+)
 FOLDERS = sorted(folder for folder in ROOT.glob("hps_*") if (folder / "expected.json").is_file())
 
 pytestmark = pytest.mark.skipif(not FOLDERS, reason=f"no hps_* goldens under {ROOT}: set CONFORMANCE_DIR")
@@ -50,7 +52,9 @@ def test_the_pixels_are_the_official_ones(expected, pixels):
     assert expected["pixel_probe"] and len(pixels) == len(expected["pixel_sum"])
     for probe in expected["pixel_probe"]:
         assert pixels[probe["image"]][tuple(probe["index"])].item() == pytest.approx(probe["value"], abs=1e-5)
-    assert [one.double().sum().item() for one in pixels] == pytest.approx(expected["pixel_sum"], rel=1e-6, abs=0.01)
+    assert [one.double().sum().item() for one in pixels] == pytest.approx(
+        expected["pixel_sum"], rel=1e-6, abs=0.01
+    )
 
 
 def test_features_and_cosines_are_the_official_ones(expected, model, pixels):
@@ -59,7 +63,9 @@ def test_features_and_cosines_are_the_official_ones(expected, model, pixels):
         images = model.get_image_features(torch.stack(pixels)).pooler_output
         texts = model.get_text_features(ids).pooler_output
     for found, name in ((images, "image_features"), (texts, "text_features")):
-        torch.testing.assert_close(torch.nn.functional.normalize(found, dim=-1), torch.tensor(expected[name]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            torch.nn.functional.normalize(found, dim=-1), torch.tensor(expected[name]), atol=1e-5, rtol=0
+        )
     pairs = [(row, column) for row in range(len(images)) for column in range(len(texts))]
     rows, columns = zip(*pairs, strict=True)
     found = pair_cosines(
@@ -78,6 +84,12 @@ def test_features_and_cosines_are_the_official_ones(expected, model, pixels):
 def test_the_sizes_are_read_from_the_tensors(expected, model):
     vision, text = expected["config"]["vision_cfg"], expected["config"]["text_cfg"]
     config = model.config
-    assert config.vision_config.image_size == vision["image_size"] and config.vision_config.num_hidden_layers == vision["layers"]
-    assert config.text_config.max_position_embeddings == text["context_length"] and config.text_config.vocab_size == text["vocab_size"]
+    assert (
+        config.vision_config.image_size == vision["image_size"]
+        and config.vision_config.num_hidden_layers == vision["layers"]
+    )
+    assert (
+        config.text_config.max_position_embeddings == text["context_length"]
+        and config.text_config.vocab_size == text["vocab_size"]
+    )
     assert config.vision_config.hidden_act == config.text_config.hidden_act == "gelu"

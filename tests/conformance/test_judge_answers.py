@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
-from harness.experts.answers import read_score
+from harness.experts.judge.answers import read_score
 
 
 def test_every_published_answer_reads_as_expected(conformance_dir):
-    cases = json.loads((conformance_dir / "experts" / "judge_answers.json").read_text(encoding="utf-8"))["cases"]
+    cases = json.loads((conformance_dir / "experts" / "judge_answers.json").read_text(encoding="utf-8"))[
+        "cases"
+    ]
     assert cases
     wrong = {}
     for case in cases:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from unidet_weights import VARIANTS, distance, images, official_state, reference
 
-from harness.experts.unidet.cascade import Detected, mean_scores
-from harness.experts.unidet.checkpoint import unidet_model
+from benchmarks.t2i_compbench.models.unidet.cascade import Detected, mean_scores
+from benchmarks.t2i_compbench.models.unidet.checkpoint import unidet_model
 
 torch.set_num_threads(1)
 CLOSE = 1e-4  # of logits and scores; here up to 1e-5
@@ -34,7 +34,9 @@ def run(request, conformance_dir) -> SimpleNamespace:
             pixels=pixels,
             levels=levels,
             proposals=proposals,
-            fixed_stages=[model.roi_heads.stages(*of_image) for of_image in zip(of_images, fixed, sizes, strict=True)],
+            fixed_stages=[
+                model.roi_heads.stages(*of_image) for of_image in zip(of_images, fixed, sizes, strict=True)
+            ],
             fixed_detections=model.cascade(levels, fixed, sizes),
             detections=model.cascade(levels, [boxes for boxes, _ in proposals], sizes),
         )
@@ -76,7 +78,10 @@ def test_proposals_are_the_same(run):
 
 @pytest.mark.parametrize("place", range(3))
 def test_stages_are_the_same_for_fixed_proposals(run, place):
-    stated, stages = run.stated["fixed_proposals"]["stages"][place], [stages[place] for stages in run.fixed_stages]
+    stated, stages = (
+        run.stated["fixed_proposals"]["stages"][place],
+        [stages[place] for stages in run.fixed_stages],
+    )
     assert distance(torch.cat([stage.logits_NK for stage in stages]), stated["logits"]) < 1e-5
     close(torch.cat([stage.deltas_N4 for stage in stages]), stated["deltas"], CLOSE)
     for stage, boxes in zip(stages, stated["boxes"], strict=True):

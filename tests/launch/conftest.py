@@ -42,7 +42,9 @@ class Sweeps:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background process is born deaf to Ctrl-C
+            preexec_fn=partial(
+                signal.signal, signal.SIGINT, signal.SIG_DFL
+            ),  # a shell's background process is born deaf to Ctrl-C
         )
         self.started.append(process)
         return process

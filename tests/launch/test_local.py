@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import provenance
 from harness.launch import cluster
 from harness.launch.local import Local
-from harness.launch.tasks import Task
+from harness.stages import provenance
+from harness.study.tasks import Task
 from harness.types import Stage
 
 
@@ -24,7 +24,9 @@ class Running:
 
 
 def _task(*, shared: bool = False) -> Task:
-    return Task(name="x", folder=Path("x"), stage=Stage(name="x", program="json.dumps", settings={}), shared=shared)
+    return Task(
+        name="x", folder=Path("x"), stage=Stage(name="x", program="json.dumps", settings={}), shared=shared
+    )
 
 
 def _local(monkeypatch, *, gpus=(), **settings):
@@ -113,5 +115,7 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
         assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())
-        assert not any(place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places)
+        assert not any(
+            place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places
+        )
     assert dict(os.environ) == before

@@ -10,7 +10,7 @@ import pytest
 
 from harness.launch.job import Job
 from harness.launch.slurm import Slurm, SlurmHandle
-from harness.progress import Status, write_status
+from harness.stages.status import Status, write_status
 
 SBATCH = """#!/bin/bash
 id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
@@ -44,7 +44,13 @@ def slurm(tmp_path, monkeypatch):
 
 def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "99")  # as if the sweep itself ran within a job
-    words = ["cluster=slurm", "cluster.options.partition=gpu", "resources.gpus=1", "resources.timeout_min=90", "resources.threads=3"]
+    words = [
+        "cluster=slurm",
+        "cluster.options.partition=gpu",
+        "resources.gpus=1",
+        "resources.timeout_min=90",
+        "resources.threads=3",
+    ]
     words += ["resources.processes=2"]
     ended = sweeps.run("arms=baseline,half", *words)
     assert ended.returncode == 0, ended.stderr
@@ -53,7 +59,15 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     scripts = sorted(slurm.glob("job-*.sh"))
     assert len(scripts) == 3  # the shared stage, then two cells
     script = scripts[-1].read_text()
-    for line in ("--cpus-per-task=6", "--time=90", "--gpus-per-node=2", "--mem=4GB", "--partition=gpu", "--nodes=1", "--signal=USR2@90"):
+    for line in (
+        "--cpus-per-task=6",
+        "--time=90",
+        "--gpus-per-node=2",
+        "--mem=4GB",
+        "--partition=gpu",
+        "--nodes=1",
+        "--signal=USR2@90",
+    ):
         assert f"#SBATCH {line}" in script
     environment = dict(line.partition("=")[::2] for line in (slurm / "env-4244").read_text().splitlines())
     assert "SLURM_NTASKS" not in environment
@@ -70,12 +84,16 @@ def test_a_job_that_slurm_twice_does_not_list_is_over(slurm, tmp_path, monkeypat
     write_status(tmp_path, Status(state="running"))
     handle = SlurmHandle("7", tmp_path)
     assert not _asked_anew(handle)
-    (slurm / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
+    (slurm / "squeue").write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n"
+    )
     assert not _asked_anew(handle)
     assert _asked_anew(handle)
 
 
-def test_where_slurm_cannot_be_asked_a_job_is_over_when_it_gives_no_sign_of_life(slurm, tmp_path, monkeypatch):
+def test_where_slurm_cannot_be_asked_a_job_is_over_when_it_gives_no_sign_of_life(
+    slurm, tmp_path, monkeypatch
+):
     monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
     (slurm / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
     write_status(tmp_path, Status(state="running", host="node7", pid=1))

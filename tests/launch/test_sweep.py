@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import locks
 from harness.launch.job import Job
+from harness.stages import locks
 
 PATIENCE_S = 180.0
 
@@ -19,7 +19,13 @@ def test_a_third_partys_trainer_policy_benchmark_and_reward_are_swept_without_an
     assert plan["study"]["baseline"] == "baseline"
     assert "arms" not in plan["study"]
     assert finished.states() == {"baseline": "done", "half": "done", "full": "done"}
-    assert [stage["name"] for stage in plan["cells"][2]["stages"]] == ["base", "warm", "climb", "samples", "scores"]
+    assert [stage["name"] for stage in plan["cells"][2]["stages"]] == [
+        "base",
+        "warm",
+        "climb",
+        "samples",
+        "scores",
+    ]
     means = {arm: _mean_bright(finished.scores(arm)) for arm in ("baseline", "half", "full")}
     assert means["baseline"] < means["half"] < means["full"]
 
@@ -54,10 +60,17 @@ def test_second_run_makes_nothing_and_changing_resources_neither(finished):
 
 
 def test_an_added_arm_and_chosen_arms_and_seeds(finished):
-    ended = finished.run("study.name=mine", "arm.mine=rewards.components.glow.gain=0.75", "arms=mine,baseline", "seed=0,3")
+    ended = finished.run(
+        "study.name=mine", "arm.mine=rewards.components.glow.gain=0.75", "arms=mine,baseline", "seed=0,3"
+    )
     assert ended.returncode == 0, ended.stderr
     cells = finished.plan("mine")["cells"]
-    assert [(cell["arm"], cell["seed"]) for cell in cells] == [("mine", 0), ("mine", 3), ("baseline", 0), ("baseline", 3)]
+    assert [(cell["arm"], cell["seed"]) for cell in cells] == [
+        ("mine", 0),
+        ("mine", 3),
+        ("baseline", 0),
+        ("baseline", 3),
+    ]
     assert len({cell["id"] for cell in cells}) == 4
     shared = {next(stage["key"] for stage in cell["stages"] if stage["name"] == "warm") for cell in cells}
     assert len(shared) == 1
@@ -88,14 +101,20 @@ def test_a_killed_job_is_lost_others_go_on_and_the_next_run_resumes_it(sweeps):
     assert sweeps.states() == {"mine": "done", "full": "done"}
     assert sweeps.scores("mine") == sweeps.scores("full")
     climb = sweeps.stage("mine", "climb")
-    assert (climb / "metrics.jsonl").read_text() == (sweeps.stage("full", "climb") / "metrics.jsonl").read_text()
+    assert (climb / "metrics.jsonl").read_text() == (
+        sweeps.stage("full", "climb") / "metrics.jsonl"
+    ).read_text()
     assert len(json.loads((climb / "stage.json").read_text())["attempts"]) == 2
 
 
-def test_a_killed_sweep_takes_its_jobs_along_and_the_same_command_ends_with_the_same_numbers(sweeps, finished):
+def test_a_killed_sweep_takes_its_jobs_along_and_the_same_command_ends_with_the_same_numbers(
+    sweeps, finished
+):
     words = ("trainers.pause_s=0.1", "arms=half,full")
     first = sweeps.start(*words)
-    sweeps.until(lambda: len((_part(sweeps.stage("half", "climb")) / "metrics.jsonl").read_text().splitlines()) >= 3)
+    sweeps.until(
+        lambda: len((_part(sweeps.stage("half", "climb")) / "metrics.jsonl").read_text().splitlines()) >= 3
+    )
     sweeps.hold.touch()
     job = sweeps.status("half")["pid"]
     first.kill()
@@ -151,7 +170,10 @@ def test_a_damaged_stage_is_refused_before_anything_runs(sweeps):
     assert f"error: {scores} is damaged" in again.stderr and "delete the folder" in again.stderr
 
 
-@pytest.mark.parametrize(("folder", "reason"), [("", "give a folder"), ("file", "cannot write the report"), ("mine", "is not a report")])
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [("", "give a folder"), ("file", "cannot write the report"), ("mine", "is not a report")],
+)
 def test_a_place_where_no_report_can_go_is_refused_before_anything_runs(sweeps, tmp_path, folder, reason):
     (tmp_path / "file").write_text("")
     (tmp_path / "mine" / "toy").mkdir(parents=True)

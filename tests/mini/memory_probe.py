@@ -47,7 +47,11 @@ def peak_of(part: str, made: torch.nn.Module) -> int:
     def work(rows: list[Tokens]) -> None:
         if part == "rollout":
             chain = CHAIN if len(rows) > 1 else 1
-            engine.rollout([row.prompt for row in rows], list(range(len(rows))), Sampling(guidance=5.0, max_chain_tokens=chain))
+            engine.rollout(
+                [row.prompt for row in rows],
+                list(range(len(rows))),
+                Sampling(guidance=5.0, max_chain_tokens=chain),
+            )
         else:
             likelihood.logprobs(rows, Sampling(), ()).values_BT.sum().backward()
 

@@ -31,7 +31,9 @@ def write_pictures(folder: Path, prompts: Iterable[str], *, each: int, first: in
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     for number, text in enumerate((text for text in prompts for _ in range(each)), start=first):
         hue = zlib.crc32(text.encode())
-        Image.new("RGB", (32, 32), (number % 256, hue % 256, hue // 256 % 256)).save(folder / "samples" / f"{text}_{number:06d}.png")
+        Image.new("RGB", (32, 32), (number % 256, hue % 256, hue // 256 % 256)).save(
+            folder / "samples" / f"{text}_{number:06d}.png"
+        )
 
 
 class Nothing:

@@ -51,7 +51,9 @@ def _random(model: torch.nn.Module, scale: float) -> torch.nn.Module:
 
 def write_clip(folder: Path) -> CLIPModel:
     vision = {**TOWER, "image_size": 28, "patch_size": 14}
-    model = _random(CLIPModel(CLIPConfig(text_config=_clip_text(77), vision_config=vision, projection_dim=24)), 0.1)
+    model = _random(
+        CLIPModel(CLIPConfig(text_config=_clip_text(77), vision_config=vision, projection_dim=24)), 0.1
+    )
     model.save_pretrained(folder)
     sizes = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
     CLIPProcessor(CLIPImageProcessorPil(**sizes), clip_tokenizer()).save_pretrained(folder)
@@ -78,7 +80,11 @@ def write_hps(folder: Path, name: str = "HPS_v2.1_compressed.pt") -> dict[str, t
             "mlp.c_proj.bias": (width,),
             **{f"ln_{number}.{part}": (width,) for number in (1, 2) for part in ("weight", "bias")},
         }
-        return {f"{prefix}transformer.resblocks.{index}.{key}": random(*shape) for index in range(count) for key, shape in shapes.items()}
+        return {
+            f"{prefix}transformer.resblocks.{index}.{key}": random(*shape)
+            for index in range(count)
+            for key, shape in shapes.items()
+        }
 
     state = {
         "positional_embedding": random(77, width),
@@ -89,7 +95,11 @@ def write_hps(folder: Path, name: str = "HPS_v2.1_compressed.pt") -> dict[str, t
         "visual.proj": random(width, joint),
         "visual.conv1.weight": random(width, 3, 14, 14),
         "token_embedding.weight": random(vocabulary, width),
-        **{f"{norm}.{part}": random(width) for norm in ("visual.ln_pre", "visual.ln_post", "ln_final") for part in ("weight", "bias")},
+        **{
+            f"{norm}.{part}": random(width)
+            for norm in ("visual.ln_pre", "visual.ln_post", "ln_final")
+            for part in ("weight", "bias")
+        },
         **layers("visual.", 3),
         **layers("", 2),
     }
@@ -111,11 +121,29 @@ def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
     tokenizer = bert_tokenizer()
     text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": 64, "model_type": "bert"}
     backbone = SwinConfig(
-        image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[2, 2, 2, 2], window_size=4, out_indices=[2, 3, 4]
+        image_size=64,
+        patch_size=4,
+        embed_dim=16,
+        depths=[1, 1, 1, 1],
+        num_heads=[2, 2, 2, 2],
+        window_size=4,
+        out_indices=[2, 3, 4],
     )
-    sizes = {"d_model": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    sizes = {
+        "d_model": 32,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+    }
     config = GroundingDinoConfig(
-        backbone_config=backbone, text_config=text, num_queries=12, encoder_layers=1, decoder_layers=2, max_text_len=32, **sizes
+        backbone_config=backbone,
+        text_config=text,
+        num_queries=12,
+        encoder_layers=1,
+        decoder_layers=2,
+        max_text_len=32,
+        **sizes,
     )
     torch.manual_seed(0)
     model = _random(GroundingDinoForObjectDetection(config), 0.05)
@@ -127,7 +155,9 @@ def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
 
 def write_owlv2(folder: Path) -> Owlv2ForObjectDetection:
     vision = {**TOWER, "image_size": 64, "patch_size": 16}
-    config = Owlv2Config(text_config=_clip_text(16), vision_config=vision, projection_dim=TOWER["hidden_size"])
+    config = Owlv2Config(
+        text_config=_clip_text(16), vision_config=vision, projection_dim=TOWER["hidden_size"]
+    )
     torch.manual_seed(0)
     model = _random(Owlv2ForObjectDetection(config), 0.05)
     with torch.no_grad():
@@ -137,5 +167,7 @@ def write_owlv2(folder: Path) -> Owlv2ForObjectDetection:
         model.class_head.logit_shift.weight.mul_(0.1)  # scores near a half
         model.class_head.logit_scale.bias.fill_(3)
     model.save_pretrained(folder)
-    Owlv2Processor(Owlv2ImageProcessorPil(size={"height": 64, "width": 64}), clip_tokenizer()).save_pretrained(folder)
+    Owlv2Processor(
+        Owlv2ImageProcessorPil(size={"height": 64, "width": 64}), clip_tokenizer()
+    ).save_pretrained(folder)
     return model

@@ -14,10 +14,25 @@ CLASSES = 80
 def write_mask2former(folder: Path) -> Mask2FormerForUniversalSegmentation:
     """Six queries, sure of themselves, whose masks differ from picture to picture."""
     stages = ["stage1", "stage2", "stage3", "stage4"]
-    backbone = SwinConfig(patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, out_features=stages)
-    widths = ("feature_size", "mask_feature_size", "hidden_dim", "encoder_feedforward_dim", "dim_feedforward")  # norms have 32 groups
+    backbone = SwinConfig(
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=7,
+        out_features=stages,
+    )
+    widths = (
+        "feature_size",
+        "mask_feature_size",
+        "hidden_dim",
+        "encoder_feedforward_dim",
+        "dim_feedforward",
+    )  # norms have 32 groups
     layers = {"encoder_layers": 1, "decoder_layers": 2, "num_attention_heads": 4, "num_queries": 6}
-    config = Mask2FormerConfig(backbone_config=backbone, num_labels=CLASSES, **dict.fromkeys(widths, 32), **layers)
+    config = Mask2FormerConfig(
+        backbone_config=backbone, num_labels=CLASSES, **dict.fromkeys(widths, 32), **layers
+    )
     torch.manual_seed(0)
     model = Mask2FormerForUniversalSegmentation(config).eval()
     generator = torch.Generator().manual_seed(0)

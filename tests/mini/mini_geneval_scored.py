@@ -27,7 +27,11 @@ PROMPTS: list[dict[str, Any]] = [
         "exclude": [{"class": "dog", "count": 3}],
         "prompt": "a photo of two dogs",
     },
-    {"tag": "colors", "include": [{"class": "dog", "count": 1, "color": "red"}], "prompt": "a photo of a red dog"},
+    {
+        "tag": "colors",
+        "include": [{"class": "dog", "count": 1, "color": "red"}],
+        "prompt": "a photo of a red dog",
+    },
     {
         "tag": "position",
         "include": [{"class": "bench", "count": 1}, {"class": "dog", "count": 1, "position": ["left of", 0]}],
@@ -40,19 +44,37 @@ PROMPTS: list[dict[str, Any]] = [
     },
     {
         "tag": "color_attr",
-        "include": [{"class": "bench", "count": 1, "color": "red"}, {"class": "dog", "count": 1, "color": "blue"}],
+        "include": [
+            {"class": "bench", "count": 1, "color": "red"},
+            {"class": "dog", "count": 1, "color": "blue"},
+        ],
         "prompt": "a photo of a red bench and a blue dog",
     },
 ]
 TAGS = list(dict.fromkeys(one["tag"] for one in PROMPTS))
-Things = Sequence[tuple[str, list[float], str]]  # label, box, colour
+Things = Sequence[tuple[str, list[float], str]]  # label, box, color
 FOUND: list[list[Things]] = [  # of each prompt, of each picture; the first is as asked
     [[("bench", LEFT, "red")], [("dog", LEFT, "red")], [("bench", LEFT, "red"), ("bench", RIGHT, "red")], []],
     [[("bench", LEFT, "red"), ("dog", RIGHT, "red")], [("dog", LEFT, "red")], [("bench", LEFT, "red")], []],
-    [[("dog", LEFT, "red"), ("dog", RIGHT, "red")], [("dog", box, "red") for box in (LEFT, RIGHT, BELOW)], [("dog", LEFT, "red")], []],
+    [
+        [("dog", LEFT, "red"), ("dog", RIGHT, "red")],
+        [("dog", box, "red") for box in (LEFT, RIGHT, BELOW)],
+        [("dog", LEFT, "red")],
+        [],
+    ],
     [[("dog", LEFT, "red")], [("dog", LEFT, "blue")], [("dog", LEFT, "blue"), ("dog", RIGHT, "red")], []],
-    [[("dog", LEFT, "red"), ("bench", RIGHT, "red")], [("bench", LEFT, "red"), ("dog", RIGHT, "red")], [("dog", LEFT, "red")], []],
-    [[("dog", LEFT, "red"), ("bench", BELOW, "red")], [("bench", LEFT, "red"), ("dog", BELOW, "red")], [("dog", LEFT, "red")], []],
+    [
+        [("dog", LEFT, "red"), ("bench", RIGHT, "red")],
+        [("bench", LEFT, "red"), ("dog", RIGHT, "red")],
+        [("dog", LEFT, "red")],
+        [],
+    ],
+    [
+        [("dog", LEFT, "red"), ("bench", BELOW, "red")],
+        [("bench", LEFT, "red"), ("dog", BELOW, "red")],
+        [("dog", LEFT, "red")],
+        [],
+    ],
     [
         [("bench", LEFT, "red"), ("dog", RIGHT, "blue")],
         [("bench", LEFT, "blue"), ("dog", RIGHT, "red")],
@@ -73,11 +95,19 @@ CORRECT = {  # of the pictures of each prompt, in order
 def write_prompts(folder: Path, published: Path) -> None:
     """The official files' names and forms, one line a prompt; the class names are those of the `published` folder."""
     folder.mkdir(parents=True)
-    (folder / "evaluation_metadata.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in PROMPTS), encoding="utf-8")
+    (folder / "evaluation_metadata.jsonl").write_text(
+        "".join(f"{json.dumps(one)}\n" for one in PROMPTS), encoding="utf-8"
+    )
     (folder / "object_names.txt").symlink_to(published / "object_names.txt")
 
 
-def write_pictures(folder: Path, prompts: Sequence[Mapping[str, Any]] = PROMPTS, *, each: int = EACH, size: tuple[int, int] = SIZE) -> None:
+def write_pictures(
+    folder: Path,
+    prompts: Sequence[Mapping[str, Any]] = PROMPTS,
+    *,
+    each: int = EACH,
+    size: tuple[int, int] = SIZE,
+) -> None:
     """`00000/metadata.jsonl` and `00000/samples/00000.png`: noise, of which no two are equal, and the grid that the generator makes."""
     for place, metadata in enumerate(prompts):
         own = folder / f"{place:05d}"

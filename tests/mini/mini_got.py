@@ -14,17 +14,26 @@ from PIL import Image
 from harness.types import Record, Tokens
 
 COLUMNS = {"prompt": "caption", "chain": "got", "image": "file"}
-FORMS = ("A red vase (100,200),(600,700) on a table.", "A <|obj_start|>red vase<|obj_end|> <|box_start|>(100,200),(600,700)<|box_end|>.")
+FORMS = (
+    "A red vase (100,200),(600,700) on a table.",
+    "A <|obj_start|>red vase<|obj_end|> <|box_start|>(100,200),(600,700)<|box_end|>.",
+)
 
 
 def record(number: int, **changes: Any) -> dict[str, Any]:
     """The columns of a good record, but for the changes; None leaves one out."""
-    whole = {"caption": f"a red vase, number {number}", "got": FORMS[number % 2], "file": f"pictures/{number}.png", "more": [1], **changes}
+    whole = {
+        "caption": f"a red vase, number {number}",
+        "got": FORMS[number % 2],
+        "file": f"pictures/{number}.png",
+        "more": [1],
+        **changes,
+    }
     return {name: value for name, value in whole.items() if value is not None}
 
 
 def picture(number: int) -> bytes:
-    """A square of one colour for each number."""
+    """A square of one color for each number."""
     stream = io.BytesIO()
     Image.new("RGB", (16, 16), (number * 37 % 256, number * 11 % 256, 90)).save(stream, "PNG")
     return stream.getvalue()
@@ -60,7 +69,13 @@ def source(shards: Any, images: Any = None) -> dict[str, Any]:
 
 
 def settings(sources: dict[str, dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    return {"_target_": "harness.trainers.got_data.GotData", "sources": sources, "fit": "crop", "max_bad_share": 0.0, **changes}
+    return {
+        "_target_": "harness.data.got.GotData",
+        "sources": sources,
+        "fit": "crop",
+        "max_bad_share": 0.0,
+        **changes,
+    }
 
 
 class PixelRecipe:
@@ -78,7 +93,9 @@ class PixelRecipe:
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
         return [
             Tokens(
-                prompt=tuple(one.prompt.text.encode()), chain=tuple(one.chain.encode()), image=tuple(one.image.getchannel("R").tobytes())
+                prompt=tuple(one.prompt.text.encode()),
+                chain=tuple(one.chain.encode()),
+                image=tuple(one.image.getchannel("R").tobytes()),
             )
             for one in records
         ]

@@ -9,10 +9,10 @@ from typing import Any
 
 from mini_world import FakeWorkspace
 
-from harness.components import make
+from harness.composition.components import make
 from harness.samples import SampleFolder
 from harness.types import Sample, Stage
-from policies.pictures.gather import gather
+from policies.images.gather import gather
 
 COLOR = [f"val color number {number}" for number in range(3)]
 SHAPE = [f"val shape number {number}" for number in range(3)]
@@ -20,11 +20,16 @@ BOTH = {"color": COLOR, "shape": SHAPE}
 
 
 def config(
-    folder: Path | str, given: Mapping[str, Sequence[str]] = BOTH, *, images: int = 2, n_prompts: int | None = None, **policy: Any
+    folder: Path | str,
+    given: Mapping[str, Sequence[str]] = BOTH,
+    *,
+    images: int = 2,
+    n_prompts: int | None = None,
+    **policy: Any,
 ) -> dict[str, Any]:
     return {
         "policies": {
-            "_target_": "policies.pictures.recipe.Pictures",
+            "_target_": "policies.images.recipe.Pictures",
             "folder": str(folder),
             "allow_partial": False,
             "mixed_sizes": False,

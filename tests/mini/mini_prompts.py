@@ -17,14 +17,25 @@ class Given:
     """
 
     def __init__(
-        self, *, given: Mapping[str, Sequence[str]], n_prompts: int | None = None, categories: Sequence[str] | None = None
+        self,
+        *,
+        given: Mapping[str, Sequence[str]],
+        n_prompts: int | None = None,
+        categories: Sequence[str] | None = None,
     ) -> None:
         self._given, self._n_prompts = given, n_prompts
         self.categories = tuple(given if categories is None else categories)
 
     def prompts(self, split: str) -> list[Prompt]:
-        named = ((name, place, text) for name in self.categories for place, text in enumerate(self._given[name][: self._n_prompts]))
-        return [Prompt(id=f"{name}/{place:04d}", text=text, category=name, facts={"place": place}) for name, place, text in named]
+        named = (
+            (name, place, text)
+            for name in self.categories
+            for place, text in enumerate(self._given[name][: self._n_prompts])
+        )
+        return [
+            Prompt(id=f"{name}/{place:04d}", text=text, category=name, facts={"place": place})
+            for name, place, text in named
+        ]
 
 
 class Known(Given):

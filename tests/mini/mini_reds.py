@@ -11,7 +11,7 @@ from mini_world import MiniBenchmark
 from PIL import Image
 
 from harness.samples import SampleFolder
-from harness.types import Metric, Plan, Prompt, Sample, Score, Stage, Tokens
+from harness.types import Chain, Metric, Prompt, Sample, Score, Stage, Tokens
 
 
 class Reds:
@@ -42,7 +42,9 @@ class Reds:
         return [Score(value=_red(one)) for one in samples]
 
     def mirrored(self, samples: Sequence[Sample]) -> list[Score | None]:
-        return [Score(value=_red(one) - self._drop) if one.prompt.id.startswith("a") else None for one in samples]
+        return [
+            Score(value=_red(one) - self._drop) if one.prompt.id.startswith("a") else None for one in samples
+        ]
 
     def write_results(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         folder.mkdir(exist_ok=True)
@@ -58,7 +60,7 @@ def write_samples(folder: Path, *, each: int, names: Sequence[str] = "abc") -> P
     drawn = [
         Sample(
             prompt=Prompt(id=name, text=name, category="color", number=number),
-            plan=Plan(text="", objects=(), bare_text=""),
+            chain=Chain(text="", objects=(), bare_text=""),
             image=Image.new("RGB", (4, 4), (100 + number % 100, 0, 0)),
             tokens=Tokens(prompt=(), chain=(), image=()),
             logprobs=(),
@@ -90,5 +92,8 @@ class Album:
 
     def samples(self, config: dict[str, Any]) -> Stage:
         assert "check" not in config["evaluation"]
-        settings = {"benchmark": config["benchmarks"], "images_per_prompt": config["evaluation"]["images_per_prompt"]}
+        settings = {
+            "benchmark": config["benchmarks"],
+            "images_per_prompt": config["evaluation"]["images_per_prompt"],
+        }
         return Stage(name="samples", program="json.dumps", settings=settings)

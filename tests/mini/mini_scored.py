@@ -83,7 +83,12 @@ def write_found(folder: Path) -> None:
         *rows("complex", both, "person", "dog"),
     ]
     front, two = PROMPTS["3d_spatial"][0], PROMPTS["numeracy"][0]
-    overlapping = [[("dog", [100.0, 50.0, 200.0, 200.0]), ("cat", [150.0, 50.0, 260.0, 200.0])], [("dog", LEFT)], [("cat", LEFT)], []]
+    overlapping = [
+        [("dog", [100.0, 50.0, 200.0, 200.0]), ("cat", [150.0, 50.0, 260.0, 200.0])],
+        [("dog", LEFT)],
+        [("cat", LEFT)],
+        [],
+    ]
     counted = [
         [("dog", LEFT), ("dog", FAR_LEFT), ("cat", RIGHT)],
         [("dog", LEFT), ("cat", RIGHT)],
@@ -93,7 +98,9 @@ def write_found(folder: Path) -> None:
     r50 = [found("3D-spatial", front, number, things) for number, things in enumerate(overlapping)]
     r50 += [found("numeracy", two, number, things) for number, things in enumerate(counted)]
     for name, lines in (("rs200", rs200), ("r50", r50)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+        )
     (folder / "depth").mkdir()
     falling = np.linspace(255, 0, SIZE[1]).astype(np.uint8)[:, None].repeat(SIZE[0], 1)
     for number in range(EACH):

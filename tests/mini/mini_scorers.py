@@ -8,15 +8,28 @@ import mini_experts
 import torch
 from transformers import BertTokenizer, BlipConfig, BlipForQuestionAnswering, CLIPModel
 
-from harness.experts import blip_original
-from harness.experts.blip import IMAGE_SIZE
+from benchmarks.t2i_compbench.models import blip_original
+from benchmarks.t2i_compbench.models.blip import IMAGE_SIZE
 
-SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1029: "?", 1037: "a", 1996: "the", 2053: "no", 2748: "yes"}
+SPECIAL = {
+    0: "[PAD]",
+    100: "[UNK]",
+    101: "[CLS]",
+    102: "[SEP]",
+    103: "[MASK]",
+    1029: "?",
+    1037: "a",
+    1996: "the",
+    2053: "no",
+    2748: "yes",
+}
 COLORS = ("red", "blue", "green", "black", "white")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-',."
 
 
-def blip_state(*, image: int = IMAGE_SIZE, patch: int = 48, width: int = 64, layers: int = 2) -> dict[str, torch.Tensor]:
+def blip_state(
+    *, image: int = IMAGE_SIZE, patch: int = 48, width: int = 64, layers: int = 2
+) -> dict[str, torch.Tensor]:
     """Random weights under the original's names, large enough that answers differ; one head of 64 for a width of 64."""
     inner, words, generator = 2 * width, blip_original.WORDS, torch.Generator().manual_seed(0)
     shapes = {
@@ -34,7 +47,11 @@ def blip_state(*, image: int = IMAGE_SIZE, patch: int = 48, width: int = 64, lay
             shape = (words if "word" in name else 64, width)
         else:
             rows = 3 * width if "qkv" in name else inner if "fc1" in name or "intermediate" in name else width
-            columns = inner if "fc2" in name or (module.endswith("output.dense") and "attention" not in module) else width
+            columns = (
+                inner
+                if "fc2" in name or (module.endswith("output.dense") and "attention" not in module)
+                else width
+            )
             shape = (rows,) if part == "bias" or "norm" in name.lower() else (rows, columns)
         value = torch.randn(shape, generator=generator)
         state[name] = 1 + 0.1 * value if "norm" in name.lower() and part == "weight" else 0.2 * value
@@ -50,7 +67,12 @@ def write_blip(file: Path) -> None:
 
 def write_blip_copy(folder: Path) -> None:
     """The same in transformers' layout at 96 pixels, its configuration as the hub's copies have it: with the library's defaults."""
-    text = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 64}
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 64,
+    }
     vision = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -65,9 +87,12 @@ def write_blip_copy(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """BERT-base-uncased's ids for what BLIP knows by number, a few colours, and letters for all other words."""
+    """BERT-base-uncased's ids for what BLIP knows by number, a few colors, and letters for all other words."""
     rest = iter([*COLORS, *LETTERS, *(f"##{letter}" for letter in LETTERS)])
-    pieces = [SPECIAL.get(index) or (next(rest, None) if index > 4000 else None) or f"[unused{index}]" for index in range(30522)]
+    pieces = [
+        SPECIAL.get(index) or (next(rest, None) if index > 4000 else None) or f"[unused{index}]"
+        for index in range(30522)
+    ]
     BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}).save_pretrained(folder)
 
 

@@ -26,7 +26,10 @@ class MiniBenchmark:
         self._captions = captions
 
     def prompts(self, split: str) -> list[Prompt]:
-        return [Prompt(id=f"{split}-{n}", text=text, category="color", facts={"n": n}) for n, text in enumerate(self._captions)]
+        return [
+            Prompt(id=f"{split}-{n}", text=text, category="color", facts={"n": n})
+            for n, text in enumerate(self._captions)
+        ]
 
     def records(self, seed: int, count: int) -> list[Record]:
         return [
@@ -39,7 +42,12 @@ class MiniBenchmark:
         ]
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
-        return [Score(value=None, unscored="x") if one.prompt.text == "x" else Score(value=_red(one), evidence={"n": 1}) for one in samples]
+        return [
+            Score(value=None, unscored="x")
+            if one.prompt.text == "x"
+            else Score(value=_red(one), evidence={"n": 1})
+            for one in samples
+        ]
 
 
 class LowCodes:
@@ -80,8 +88,12 @@ class FakeWorkspace:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None) -> None:
-        self.lines.append({"step": step, "total": total, **json.loads(json.dumps(metrics or {}, allow_nan=False))})
+    def progress(
+        self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None
+    ) -> None:
+        self.lines.append(
+            {"step": step, "total": total, **json.loads(json.dumps(metrics or {}, allow_nan=False))}
+        )
         if step == self.stop_at:
             raise Interrupted
 
@@ -148,10 +160,16 @@ GRPO = {
     "lora": None,
     "checkpoint_every": 2,
 }
-ROLLOUT = {"guidance": 1.0, "text_temperature": 1.0, "image_temperature": 1.0, "max_chain_tokens": 8, "random": "per_sample"}
+ROLLOUT = {
+    "guidance": 1.0,
+    "text_temperature": 1.0,
+    "image_temperature": 1.0,
+    "max_chain_tokens": 8,
+    "random": "per_sample",
+}
 
 
-DATA = {"_target_": "harness.trainers.records.BenchmarkRecords", "benchmark": BENCHMARK}
+DATA = {"_target_": "harness.data.records.BenchmarkRecords", "benchmark": BENCHMARK}
 
 
 def sft_settings(**changes: Any) -> dict[str, Any]:
@@ -215,7 +233,13 @@ def write_janus(path: Path) -> None:
     config = janus_config(
         vocabulary=tokenizer.get_vocab_size(),
         codes=32,
-        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+        text={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
     )
     model = JanusForConditionalGeneration(config)
     with torch.no_grad():

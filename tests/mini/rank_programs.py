@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.components import make
+from harness.composition.components import make
 from harness.protocols import Sampling
 from harness.trainers import grpo
 from harness.trainers.learner import Learner
@@ -44,7 +44,9 @@ def descend(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> Non
     for cut in settings["cut"]:
         for again in (False, True):
             torch.manual_seed(7 + rank + 100 * again)
-            runs[f"{'cut' if cut else 'whole'}{' again' * again}"] = _descend(work.folder / f"training-{cut}.pt", cut)
+            runs[f"{'cut' if cut else 'whole'}{' again' * again}"] = _descend(
+                work.folder / f"training-{cut}.pt", cut
+            )
     torch.save(runs, work.folder / f"rank{rank}.pt")
 
 
@@ -60,7 +62,11 @@ def _descend(saved: Path, cut: bool) -> dict[str, Any]:
         norms.append(learner.step())
         if step == 1:
             learner.save(saved, 2)
-    counts = [learner.total(len(rows)), learner.total(torch.ones(2, dtype=torch.int64)).tolist(), learner.collect([learner.rank, "x"])]
+    counts = [
+        learner.total(len(rows)),
+        learner.total(torch.ones(2, dtype=torch.int64)).tolist(),
+        learner.collect([learner.rank, "x"]),
+    ]
     learner.finish()
     return {"weights": net.state_dict(), "losses": losses, "norms": norms, "counts": counts}
 
@@ -71,7 +77,10 @@ def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -
     class Kept(Learner):
         def finish(self) -> None:
             super().finish()
-            torch.save({name: value.detach() for name, value in self._named.items()}, work.folder / f"rank{self.rank}.pt")
+            torch.save(
+                {name: value.detach() for name, value in self._named.items()},
+                work.folder / f"rank{self.rank}.pt",
+            )
 
     grpo.Learner = Kept
     try:

@@ -15,8 +15,15 @@ from typing import Any
 Step = Callable[["Handler", dict[str, Any]], None]
 
 
-def reply(text: str | None = '{"score": 7}', finish: str = "stop", logprobs: Any = None, **message: Any) -> Step:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish, "logprobs": logprobs}
+def reply(
+    text: str | None = '{"score": 7}', finish: str = "stop", logprobs: Any = None, **message: Any
+) -> Step:
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, **message},
+        "finish_reason": finish,
+        "logprobs": logprobs,
+    }
     return status(200, json.dumps({"object": "chat.completion", "choices": [choice]}))
 
 
@@ -92,7 +99,9 @@ class Server(ThreadingHTTPServer):
 class Script:
     """Steps in the order of the requests, the last for ever; `by_body` decides by the request instead. A context manager."""
 
-    def __init__(self, *steps: Step, by_body: Callable[[dict[str, Any]], Step] | None = None, models_status: int = 200) -> None:
+    def __init__(
+        self, *steps: Step, by_body: Callable[[dict[str, Any]], Step] | None = None, models_status: int = 200
+    ) -> None:
         self.steps, self.by_body, self.models_status = steps, by_body, models_status
         self.lock = threading.Lock()
         self.bodies: list[dict[str, Any]] = []
@@ -103,7 +112,11 @@ class Script:
         self.port = 0
 
     def step(self, number: int) -> Step:
-        return self.by_body(self.bodies[number]) if self.by_body else self.steps[min(number, len(self.steps) - 1)]
+        return (
+            self.by_body(self.bodies[number])
+            if self.by_body
+            else self.steps[min(number, len(self.steps) - 1)]
+        )
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""A tiny Qwen vision-language model that looks at colours, and `transformers serve` to serve it.
+"""A tiny Qwen vision-language model that looks at colors, and `transformers serve` to serve it.
 
 `train` teaches it this repository's questions: a red picture scores 10 and holds a box, a blue one scores 2 and holds nothing, a
 layout scores 8, a description 6. Nothing else can be expected of it.
@@ -20,9 +20,9 @@ from typing import Any
 
 from PIL import Image
 
-from harness.experts import rubric
-from harness.experts.grounder import QUESTIONS
-from harness.plan import draw_layout, parse
+from harness.chain import draw_layout, parse
+from harness.experts.grounding.grounder import QUESTIONS
+from harness.experts.judge import rubric
 from harness.types import Question
 from rewards.judged import RUBRICS, Rubric
 
@@ -37,10 +37,36 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL = [
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
+    *(
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|object_ref_start|>",
+        "<|object_ref_end|>",
+        "<|box_start|>",
+        "<|box_end|>",
+    ),
     *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
 ]
-WORDS = ["a", "the", "red", "blue", "green", "circle", "square", "ring", "on", "left", "of", "right", "above", "two", "vase", "dog", "A"]
+WORDS = [
+    "a",
+    "the",
+    "red",
+    "blue",
+    "green",
+    "circle",
+    "square",
+    "ring",
+    "on",
+    "left",
+    "of",
+    "right",
+    "above",
+    "two",
+    "vase",
+    "dog",
+    "A",
+]
 GROUNDING = rubric.Rubric("grounding", "name", folder=QUESTIONS)
 
 
@@ -61,7 +87,10 @@ def lessons(rng: random.Random) -> Iterator[tuple[Question, str]]:
         yield _question("spatial", (_layout(rng),), prompt=said), _score(8)
         text = GROUNDING.fill({"name": " ".join(said.split()[:3])})
         boxes = json.dumps([{"bbox_2d": BOX}] if red else [])
-        yield Question(kind="grounding", text=text, lead=GROUNDING.lead, images=shown, scored=False), f"```json\n{boxes}\n```"
+        yield (
+            Question(kind="grounding", text=text, lead=GROUNDING.lead, images=shown, scored=False),
+            f"```json\n{boxes}\n```",
+        )
 
 
 def _question(kind: str, images: tuple[Image.Image, ...], **fields: str) -> Question:
@@ -87,12 +116,20 @@ def tokenizer() -> Any:
     raw = Tokenizer(models.BPE())
     pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, behavior="isolated"), byte_level])
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, behavior="isolated"), byte_level]
+    )
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=900, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=900,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    texts = [path.read_text(encoding="utf-8") for path in RUBRICS.glob("*.txt")] + [GROUNDING.template.template, " ".join(WORDS)]
+    texts = [path.read_text(encoding="utf-8") for path in RUBRICS.glob("*.txt")] + [
+        GROUNDING.template.template,
+        " ".join(WORDS),
+    ]
     texts += ['```json\n[{"bbox_2d": [1, 1, 9, 9]}]\n```', "system\nuser\nassistant\n"]
     raw.train_from_iterator(texts, trainer)
     written = json.loads(raw.to_str())["model"]
@@ -113,20 +150,53 @@ def untrained(family: str, words: Any, seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     text = {
-        **{"vocab_size": len(words), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
-        **{"num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": True, "head_dim": 16},
+        **{
+            "vocab_size": len(words),
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        },
+        **{
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+            "head_dim": 16,
+        },
         **{"bos_token_id": None, "eos_token_id": words.convert_tokens_to_ids("<|im_end|>")},
     }
-    ids = {f"{name}_token_id": words.convert_tokens_to_ids(f"<|{name}|>") for name in ("vision_start", "vision_end")}
+    ids = {
+        f"{name}_token_id": words.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end")
+    }
     ids |= {f"{kind}_token_id": words.convert_tokens_to_ids(f"<|{kind}_pad|>") for kind in ("image", "video")}
-    vision: dict[str, Any] = {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "out_hidden_size": 64}
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "out_hidden_size": 64,
+    }
     if family == "qwen2_5_vl":
         text["rope_parameters"] = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
-        vision |= {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 56, "fullatt_block_indexes": [1]}
-        config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+        vision |= {
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        }
+        config = transformers.Qwen2_5_VLConfig(
+            text_config=text, vision_config=vision, tie_word_embeddings=True, **ids
+        )
         model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     else:
-        text["rope_parameters"] = {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True, "rope_theta": 10000.0}
+        text["rope_parameters"] = {
+            "rope_type": "default",
+            "mrope_section": [2, 3, 3],
+            "mrope_interleaved": True,
+            "rope_theta": 10000.0,
+        }
         vision |= {
             "patch_size": 16,
             "spatial_merge_size": 2,
@@ -134,7 +204,9 @@ def untrained(family: str, words: Any, seed: int = 0) -> Any:
             "deepstack_visual_indexes": [0],
             "num_position_embeddings": 64,
         }
-        config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+        config = transformers.Qwen3VLConfig(
+            text_config=text, vision_config=vision, tie_word_embeddings=True, **ids
+        )
         model = transformers.Qwen3VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = words.convert_tokens_to_ids("<|im_end|>")
     model.generation_config.pad_token_id = words.convert_tokens_to_ids("<|endoftext|>")
@@ -144,7 +216,7 @@ def untrained(family: str, words: Any, seed: int = 0) -> Any:
 def processor(family: str, words: Any) -> Any:
     from transformers import Qwen2VLImageProcessorPil
 
-    from harness.experts.processor import ImageOnlyQwen2_5VLProcessor, ImageOnlyQwen3VLProcessor
+    from harness.experts.judge.processor import ImageOnlyQwen2_5VLProcessor, ImageOnlyQwen3VLProcessor
 
     kind = ImageOnlyQwen2_5VLProcessor if family == "qwen2_5_vl" else ImageOnlyQwen3VLProcessor
     images = Qwen2VLImageProcessorPil(size=PIXELS, patch_size=14 if family == "qwen2_5_vl" else 16)
@@ -158,7 +230,7 @@ def write(folder: Path, family: str = "qwen2_5_vl", *, steps: int = 0) -> None:
     """
     import torch
 
-    from harness.experts import processor as own
+    from harness.experts.judge import processor as own
 
     words = tokenizer()
     model, reader = untrained(family, words), processor(family, words)
@@ -209,7 +281,11 @@ def encode(reader: Any, questions: list[Question], answers: list[str] | None = N
         parts += [{"type": "image", "image": image} for image in question.images]
         parts.append({"type": "text", "text": question.text[question.lead :]})
         talk = [{"role": "user", "content": parts}]
-        talks.append([*talk, {"role": "assistant", "content": [{"type": "text", "text": answers[row]}]}] if answers else talk)
+        talks.append(
+            [*talk, {"role": "assistant", "content": [{"type": "text", "text": answers[row]}]}]
+            if answers
+            else talk
+        )
     return reader.apply_chat_template(
         talks,
         tokenize=True,
@@ -219,22 +295,42 @@ def encode(reader: Any, questions: list[Question], answers: list[str] | None = N
     )
 
 
-def start_server(folder: Path, port: int = 0, *, patience_s: float = 120) -> tuple[str, subprocess.Popen[bytes]]:
+def start_server(
+    folder: Path, port: int = 0, *, patience_s: float = 120
+) -> tuple[str, subprocess.Popen[bytes]]:
     """Serves a folder on loopback with `transformers serve`; returns its URL (ending in /v1) once it answers, and its process."""
     import httpx2
 
     hub = folder.parent / "hub"
     hub.mkdir(exist_ok=True)
     log = folder.parent / f"serve-{time.time_ns()}.log"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_CACHE": str(hub), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_CACHE": str(hub),
+        "PYTHONUNBUFFERED": "1",
+    }
     environment.pop("PYTHONPATH", None)
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--device", "cpu", "--dtype", "float32"]
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        str(folder),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--trust-remote-code"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder.parent)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder.parent
+        )
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline and process.poll() is None:
-        if found := re.search(r"running on (http://127\.0\.0\.1:[0-9]+)", log.read_text(encoding="utf-8", errors="replace")):
+        if found := re.search(
+            r"running on (http://127\.0\.0\.1:[0-9]+)", log.read_text(encoding="utf-8", errors="replace")
+        ):
             try:
                 if httpx2.get(f"{found.group(1)}/health", timeout=2, trust_env=False).status_code == 200:
                     return f"{found.group(1)}/v1", process
@@ -242,7 +338,9 @@ def start_server(folder: Path, port: int = 0, *, patience_s: float = 120) -> tup
                 pass
         time.sleep(0.1)
     stop_server(process)
-    raise RuntimeError(f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
+    raise RuntimeError(
+        f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
+    )
 
 
 def stop_server(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:

@@ -38,7 +38,9 @@ def official_state(conformance_dir: Path, variant: str) -> dict[str, Tensor]:
     """The weights of the reference run, float32, under the official names."""
     meta = reference(conformance_dir, variant)["meta"]
     shapes = official_shapes(conformance_dir, variant)
-    return {key: weight(key, shape, bias=meta["CLS_BIAS"], gain=meta["CLS_GAIN"]) for key, shape in shapes.items()}
+    return {
+        key: weight(key, shape, bias=meta["CLS_BIAS"], gain=meta["CLS_GAIN"]) for key, shape in shapes.items()
+    }
 
 
 def weight(key: str, shape: list[int], *, bias: float, gain: float) -> Tensor:
@@ -73,7 +75,11 @@ def image(height: int, width: int, seed: int) -> Tensor:
     channels = []
     for _ in range(3):
         a, p = noise.uniform(0.02, 0.12, 4), noise.uniform(0, 6.28, 3)
-        wave = 60 * np.sin(a[0] * x + p[0]) + 40 * np.sin(a[1] * y + p[1]) + 25 * np.sin(a[2] * x + a[3] * y + p[2])
+        wave = (
+            60 * np.sin(a[0] * x + p[0])
+            + 40 * np.sin(a[1] * y + p[1])
+            + 25 * np.sin(a[2] * x + a[3] * y + p[2])
+        )
         channels.append(np.clip(np.round(127.5 + wave), 0, 255))
     return torch.tensor(np.stack(channels), dtype=torch.float32)
 
@@ -92,7 +98,9 @@ def distance(found: Tensor, sampled: Mapping[str, Any]) -> float:
     """The largest difference at the sampled places, as a share of the largest value of the whole; shapes must be equal."""
     assert list(found.shape) == sampled["shape"]
     values = found.flatten()[sampled["flat_index"]].double()
-    return (values - torch.tensor(sampled["values"], dtype=torch.float64)).abs().max().item() / sampled["absmax"]
+    return (values - torch.tensor(sampled["values"], dtype=torch.float64)).abs().max().item() / sampled[
+        "absmax"
+    ]
 
 
 def _read(conformance_dir: Path, name: str) -> dict[str, Any]:

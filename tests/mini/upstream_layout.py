@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import (
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+)
 
 from policies.janus import text
 
@@ -55,7 +61,9 @@ BACK = (
 )
 
 
-def write(folder: Path, *, shards: int = 1, pickled: bool = False, **language: Any) -> JanusForConditionalGeneration:
+def write(
+    folder: Path, *, shards: int = 1, pickled: bool = False, **language: Any
+) -> JanusForConditionalGeneration:
     """Writes the folder and returns the model that transformers' own classes make of the same sizes and weights."""
     torch.manual_seed(11)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,12 +113,28 @@ def config(language: dict[str, Any]) -> dict[str, Any]:
     return {
         "model_type": "multi_modality",
         "torch_dtype": "bfloat16",
-        "vision_config": {"params": {"image_size": SIZE, "model_name": "siglip_tiny", "select_layer": -1, "x_siglip": VISION}},
+        "vision_config": {
+            "params": {
+                "image_size": SIZE,
+                "model_name": "siglip_tiny",
+                "select_layer": -1,
+                "x_siglip": VISION,
+            }
+        },
         "aligner_config": {"params": {**mlp, "input_dim": VISION["width"]}},
-        "gen_vision_config": {"cls": "VQ-16", "params": {"image_token_size": CODES, "n_embed": 8, "x_vq": VQ}},
+        "gen_vision_config": {
+            "cls": "VQ-16",
+            "params": {"image_token_size": CODES, "n_embed": 8, "x_vq": VQ},
+        },
         "gen_aligner_config": {"params": {**mlp, "input_dim": 8}},
-        "gen_head_config": {"params": {"image_token_embed": width, "image_token_size": CODES, "n_embed": width}},
-        "language_config": {**language, "torch_dtype": "bfloat16", "_attn_implementation": "flash_attention_2"},
+        "gen_head_config": {
+            "params": {"image_token_embed": width, "image_token_size": CODES, "n_embed": width}
+        },
+        "language_config": {
+            **language,
+            "torch_dtype": "bfloat16",
+            "_attn_implementation": "flash_attention_2",
+        },
     }
 
 
@@ -131,7 +155,11 @@ def original(native: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _write_weights(folder: Path, values: dict[str, Tensor], shards: int, suffix: str) -> None:
     stem = "pytorch_model" if suffix == ".bin" else "model"
-    save = torch.save if suffix == ".bin" else lambda values, file: save_file(values, file, metadata={"format": "pt"})
+    save = (
+        torch.save
+        if suffix == ".bin"
+        else lambda values, file: save_file(values, file, metadata={"format": "pt"})
+    )
     names = sorted(values)
     places: dict[str, str] = {}
     for number in range(shards):

@@ -1,7 +1,7 @@
 import pytest
 from got_r1_apart import Apart
 
-from harness.plan import format_plan, parse
+from harness.chain import format_chain, parse
 from harness.types import Box, PlannedObject, Prompt, Sample, Tokens
 
 PROMPT = Prompt(id="p", text="a vase and a dog", category="2D-spatial")
@@ -9,11 +9,20 @@ LEFT, RIGHT = Box(0, 0, 400, 1000), Box(600, 0, 1000, 1000)
 
 
 def sample(chain: str) -> Sample:
-    return Sample(prompt=PROMPT, plan=parse(chain), image=None, tokens=Tokens(prompt=(), chain=(), image=()), logprobs=(), seed=0)
+    return Sample(
+        prompt=PROMPT,
+        chain=parse(chain),
+        image=None,
+        tokens=Tokens(prompt=(), chain=(), image=()),
+        logprobs=(),
+        seed=0,
+    )
 
 
 def chain(*boxes: Box | None) -> str:
-    return format_plan("A plan: ", *[PlannedObject(name=f"thing {number}", box=box) for number, box in enumerate(boxes)])
+    return format_chain(
+        "A plan: ", *[PlannedObject(name=f"thing {number}", box=box) for number, box in enumerate(boxes)]
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from policies.janus import bench
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WIDTH": 32, "INNER": 48, "LAYERS": 2, "HEADS": 2, "VOCABULARY": 400, "CODES": 30, "SIDE": 3}.items():
+    for name, value in {
+        "WIDTH": 32,
+        "INNER": 48,
+        "LAYERS": 2,
+        "HEADS": 2,
+        "VOCABULARY": 400,
+        "CODES": 30,
+        "SIDE": 3,
+    }.items():
         monkeypatch.setattr(bench, name, value)
     for name, value in {"PROMPT": 6, "CHAIN": 5, "IMAGE": 9}.items():
         monkeypatch.setattr(bench, name, value)

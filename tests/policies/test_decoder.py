@@ -56,7 +56,9 @@ def test_prefill_of_right_padded_rows(llama: LlamaModel) -> None:
 
 @pytest.mark.parametrize("steps", [Sliced, Replayed])
 @torch.no_grad()
-def test_rows_step_on_from_a_shared_part(llama: LlamaModel, steps: type[Sliced | Replayed], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_step_on_from_a_shared_part(
+    llama: LlamaModel, steps: type[Sliced | Replayed], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two prompts shared by two rows each, of which every row has its own length, and a stream of one prompt for all."""
     monkeypatch.setattr(Replayed, "bucket", 3)
     decoder = Decoder(llama, torch.float32, PROMPT + STEPS)

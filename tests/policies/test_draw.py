@@ -18,7 +18,9 @@ def test_frequencies_are_the_distribution(temperature: float) -> None:
     sampling = Sampling(text_temperature=temperature, max_chain_tokens=1)
     ids_B, logprobs_B = PerSample(range(count), sampling, 0, CPU).chain(LOGITS.repeat(count, 1), 0)
     probabilities = torch.softmax(LOGITS / temperature, -1)
-    torch.testing.assert_close(ids_B.bincount(minlength=5) / count, probabilities, rtol=0.0, atol=4 * (0.25 / count) ** 0.5)
+    torch.testing.assert_close(
+        ids_B.bincount(minlength=5) / count, probabilities, rtol=0.0, atol=4 * (0.25 / count) ** 0.5
+    )
     torch.testing.assert_close(logprobs_B, probabilities.log()[ids_B])
 
 
@@ -42,7 +44,9 @@ def test_every_step_has_its_own_number_and_every_sample_its_own_seed() -> None:
     assert not torch.equal(chains[:20], images)
 
 
-@pytest.mark.parametrize("draws", [PerSample([0, 0], Sampling(text_temperature=0, image_temperature=0), 1, CPU), None])
+@pytest.mark.parametrize(
+    "draws", [PerSample([0, 0], Sampling(text_temperature=0, image_temperature=0), 1, CPU), None]
+)
 def test_greedy_takes_the_largest_and_scores_at_temperature_1(draws: PerSample | None) -> None:
     draws = draws or Upstream(0, Sampling(text_temperature=0, image_temperature=0), CPU)
     logits = torch.stack((LOGITS, LOGITS.flip(0)))

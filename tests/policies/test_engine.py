@@ -12,11 +12,20 @@ from harness.types import Prompt, Sample
 from policies.janus.policy import JanusPolicy
 from policies.janus.steps import Replayed
 
-CAPTIONS = ("a red circle", "a blue square on the left of a red circle", "x", "a much longer caption that pads all others by many tokens")
+CAPTIONS = (
+    "a red circle",
+    "a blue square on the left of a red circle",
+    "x",
+    "a much longer caption that pads all others by many tokens",
+)
 PROMPTS = [Prompt(id=str(index), text=text, category="color") for index, text in enumerate(CAPTIONS * 3)]
 SEEDS = list(range(len(PROMPTS)))
 SAMPLED = Sampling(max_chain_tokens=24)
-SETTINGS = [replace(SAMPLED, guidance=w, text_temperature=t, image_temperature=t) for w in (1.0, 3.0) for t in (0.0, 1.0, 0.7)]
+SETTINGS = [
+    replace(SAMPLED, guidance=w, text_temperature=t, image_temperature=t)
+    for w in (1.0, 3.0)
+    for t in (0.0, 1.0, 0.7)
+]
 
 
 def naive(policy: JanusPolicy, sample: Sample, sampling: Sampling) -> list[torch.Tensor]:
@@ -34,21 +43,28 @@ def naive(policy: JanusPolicy, sample: Sample, sampling: Sampling) -> list[torch
     text = model.lm_head(conditional[len(tokens.prompt) - 1 : len(ids) - 1])
     image = model.model.generation_head(conditional[len(ids) - 1 :])
     if sampling.guidance > 1:
-        erased = model.model.generation_head(hidden([bos, *[pad] * (len(ids) - 2), ids[-1]], tokens.image)[len(ids) - 1 :])
+        erased = model.model.generation_head(
+            hidden([bos, *[pad] * (len(ids) - 2), ids[-1]], tokens.image)[len(ids) - 1 :]
+        )
         image = erased + sampling.guidance * (image - erased)
     return [*text, *image]
 
 
 def naive_logprobs(policy: JanusPolicy, sample: Sample, sampling: Sampling) -> list[float]:
     ids = [*sample.tokens.chain, *sample.tokens.image]
-    values = [torch.log_softmax(logits, -1)[id].item() for logits, id in zip(naive(policy, sample, sampling), ids, strict=True)]
+    values = [
+        torch.log_softmax(logits, -1)[id].item()
+        for logits, id in zip(naive(policy, sample, sampling), ids, strict=True)
+    ]
     return values
 
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_a_batch_equals_one_at_a_time(policy: JanusPolicy, sampling: Sampling) -> None:
     together = policy.rollout(PROMPTS, SEEDS, sampling)
-    assert len({len(sample.tokens.chain) for sample in together}) > 1, "the chains must be ragged for this to test anything"
+    assert len({len(sample.tokens.chain) for sample in together}) > 1, (
+        "the chains must be ragged for this to test anything"
+    )
     for prompt, seed, sample in zip(PROMPTS, SEEDS, together, strict=True):
         (alone,) = policy.rollout([prompt], [seed], sampling)
         assert alone.tokens == sample.tokens
@@ -81,7 +97,9 @@ def test_greedy_takes_the_largest_logit(policy: JanusPolicy, guidance: float) ->
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_teacher_forcing_equals_the_record(policy: JanusPolicy, guidance: float, temperature: float) -> None:
-    sampling = replace(SAMPLED, guidance=guidance, text_temperature=temperature, image_temperature=temperature)
+    sampling = replace(
+        SAMPLED, guidance=guidance, text_temperature=temperature, image_temperature=temperature
+    )
     samples = policy.rollout(PROMPTS, SEEDS, sampling)
     with torch.no_grad():
         replayed = policy.logprobs([sample.tokens for sample in samples], sampling)
@@ -111,13 +129,17 @@ def test_upstreams_stream_draws_with_one_multinomial_a_step(policy: JanusPolicy)
     (sample,) = policy.rollout(PROMPTS[:1], [11], sampling)
     torch.manual_seed(11)
     with torch.no_grad():
-        drawn = [int(torch.multinomial(torch.softmax(logits, -1), 1)) for logits in naive(policy, sample, sampling)]
+        drawn = [
+            int(torch.multinomial(torch.softmax(logits, -1), 1)) for logits in naive(policy, sample, sampling)
+        ]
     assert not sample.tokens.forced_end
     assert drawn == [*sample.tokens.chain, *sample.tokens.image]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_a_run_of_equal_prompts_and_seeds_is_one_call_of_upstreams(policy: JanusPolicy, guidance: float) -> None:
+def test_a_run_of_equal_prompts_and_seeds_is_one_call_of_upstreams(
+    policy: JanusPolicy, guidance: float
+) -> None:
     sampling = replace(SAMPLED, random="upstream", guidance=guidance)
     first, second = PROMPTS[0], PROMPTS[3]
     together = policy.rollout([first, first, first, second, second, first], [5, 5, 5, 5, 9, 9], sampling)
@@ -144,14 +166,20 @@ def test_the_images_of_a_call_are_drawn_by_one_multinomial_a_step(policy: JanusP
         assert not samples[0].tokens.forced_end
         chain = [int(torch.multinomial(torch.softmax(logits, -1), 1)) for logits in rows[0][:length]]
         steps = [torch.stack(logits) for logits in zip(*(row[length:] for row in rows), strict=True)]
-        images = [torch.multinomial(torch.softmax(logits / 0.8, -1), 1).squeeze(1).tolist() for logits in steps]
+        images = [
+            torch.multinomial(torch.softmax(logits / 0.8, -1), 1).squeeze(1).tolist() for logits in steps
+        ]
     assert chain == list(samples[0].tokens.chain)
-    assert [list(image) for image in zip(*images, strict=True)] == [list(sample.tokens.image) for sample in samples]
+    assert [list(image) for image in zip(*images, strict=True)] == [
+        list(sample.tokens.image) for sample in samples
+    ]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("runs", [(4, 4), (4, 2), (3, 1, 2)], ids=str)
-def test_samples_of_one_prompt_equal_those_drawn_alone(policy: JanusPolicy, runs: tuple[int, ...], guidance: float) -> None:
+def test_samples_of_one_prompt_equal_those_drawn_alone(
+    policy: JanusPolicy, runs: tuple[int, ...], guidance: float
+) -> None:
     sampling = replace(SAMPLED, guidance=guidance)
     prompts = [PROMPTS[index] for index, count in enumerate(runs) for _ in range(count)]
     together = policy.rollout(prompts, SEEDS[: len(prompts)], sampling)
@@ -163,7 +191,9 @@ def test_samples_of_one_prompt_equal_those_drawn_alone(policy: JanusPolicy, runs
 
 @pytest.mark.parametrize("random", ["per_sample", "upstream"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_steps_at_fixed_shapes_draw_the_same(policy: JanusPolicy, guidance: float, random: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_at_fixed_shapes_draw_the_same(
+    policy: JanusPolicy, guidance: float, random: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampling = replace(SAMPLED, guidance=guidance, random=random)
     prompts, seeds = [PROMPTS[0], PROMPTS[0], *PROMPTS[:4]], [3, 3, 4, 5, 6, 7]
     sliced = policy.rollout(prompts, seeds, sampling)
@@ -178,7 +208,9 @@ def test_steps_at_fixed_shapes_draw_the_same(policy: JanusPolicy, guidance: floa
 
 @pytest.mark.parametrize("random", ["per_sample", "upstream"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_without_a_chain_the_image_follows_the_prompt(policy: JanusPolicy, guidance: float, random: str) -> None:
+def test_without_a_chain_the_image_follows_the_prompt(
+    policy: JanusPolicy, guidance: float, random: str
+) -> None:
     sampling = Sampling(guidance=guidance, max_chain_tokens=0, random=random)
     engine = policy.engine
     prompts = [policy._text.prompt_ids(prompt.text) for prompt in PROMPTS[:4]]
@@ -187,7 +219,9 @@ def test_without_a_chain_the_image_follows_the_prompt(policy: JanusPolicy, guida
         assert tokens.forced_end and tokens.chain == (policy._text.boi,)
         assert len(logprobs) == 1 + engine.image_tokens and logprobs[0] == 0.0
     replayed = policy.logprobs(drawn.tokens, sampling)
-    for row, logprobs in zip(torch.where(replayed.action_BT, replayed.values_BT, torch.zeros(())), drawn.logprobs, strict=True):
+    for row, logprobs in zip(
+        torch.where(replayed.action_BT, replayed.values_BT, torch.zeros(())), drawn.logprobs, strict=True
+    ):
         assert row.tolist() == pytest.approx(logprobs, abs=1e-4)
     assert (drawn.tokens[3].image == drawn.tokens[4].image) == (random == "per_sample")
 
@@ -206,7 +240,9 @@ def test_weights_are_read_anew_for_every_rollout(policy: JanusPolicy) -> None:
         assert [value for value in sample.logprobs if value] == pytest.approx(
             [value for value, kept in zip(logprobs, sample.logprobs, strict=True) if kept], abs=1e-4
         )
-    assert [sample.tokens for sample in policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)] == [sample.tokens for sample in before]
+    assert [sample.tokens for sample in policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)] == [
+        sample.tokens for sample in before
+    ]
 
 
 def test_seeds_decide_the_draw(policy: JanusPolicy) -> None:

@@ -47,21 +47,30 @@ class Page(BaseHTTPRequestHandler):
                 return self._answer(404, {"X-Error-Code": "RevisionNotFound"})
             return self._answer(200, {}, {"id": "someone/janus", "sha": COMMIT})
         if path.startswith("/api/models/someone/janus/tree/"):
-            listed = [{"type": "file", "path": name, "size": file.stat().st_size, "oid": "0" * 40} for name, file in files.items()]
+            listed = [
+                {"type": "file", "path": name, "size": file.stat().st_size, "oid": "0" * 40}
+                for name, file in files.items()
+            ]
             return self._answer(200, {}, listed)
         if self.server.gated:
             return self._answer(403, {"X-Error-Code": "GatedRepo"})
         if self.command == "GET":
             self.server.sent.append(path.rpartition("/")[2])
         content = files[path.rpartition("/")[2]].read_bytes()
-        return self._answer(200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content)
+        return self._answer(
+            200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
+        )
 
     do_HEAD = do_GET
 
     def _answer(self, status: int, headers: dict[str, str], body: Any = b"") -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content)), "Content-Type": "application/json"}.items():
+        for name, value in {
+            **headers,
+            "Content-Length": str(len(content)),
+            "Content-Type": "application/json",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -86,7 +95,11 @@ def hub(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     threading.Thread(target=server.serve_forever, daemon=True).start()
     here = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", here)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        here + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     huggingface_hub.utils.close_session()
@@ -131,7 +144,9 @@ def test_shards_of_a_pickle_are_fetched_where_there_is_nothing_better(hub: Hub, 
     JanusPolicy(work.folder / "checkpoint", template=TEMPLATE)
 
 
-def test_what_was_fetched_is_used_again_with_no_network(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_fetched_is_used_again_with_no_network(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch.download(FakeWorkspace(tmp_path / "first"), SOURCE, {})
     sent = len(hub.sent)
     fetch.download(FakeWorkspace(tmp_path / "second"), SOURCE, {})
@@ -147,11 +162,16 @@ def test_what_was_fetched_is_used_again_with_no_network(hub: Hub, tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"repository": "someone/else"}, "policies.checkpoint=someone/else: there is no such folder here, and the hub has no such model"),
+        (
+            {"repository": "someone/else"},
+            "policies.checkpoint=someone/else: there is no such folder here, and the hub has no such model",
+        ),
         ({"revision": "v9"}, "policies.revision=v9: someone/janus has no such branch, tag or commit"),
     ],
 )
-def test_what_the_hub_does_not_have_is_said(hub: Hub, tmp_path: Path, settings: dict[str, str], message: str) -> None:
+def test_what_the_hub_does_not_have_is_said(
+    hub: Hub, tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
     with pytest.raises(ValueError) as caught:
         fetch.download(FakeWorkspace(tmp_path / "work"), SOURCE | settings, {})
     assert str(caught.value).startswith(message)
@@ -159,11 +179,15 @@ def test_what_the_hub_does_not_have_is_said(hub: Hub, tmp_path: Path, settings: 
 
 def test_a_gated_repository_asks_for_a_token(hub: Hub, tmp_path: Path) -> None:
     hub.gated = True
-    with pytest.raises(ValueError, match=r"policies\.checkpoint=someone/janus is gated: accept its terms .* set HF_TOKEN"):
+    with pytest.raises(
+        ValueError, match=r"policies\.checkpoint=someone/janus is gated: accept its terms .* set HF_TOKEN"
+    ):
         fetch.download(FakeWorkspace(tmp_path / "work"), SOURCE, {})
 
 
-def test_no_network_and_nothing_fetched_is_said(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_and_nothing_fetched_is_said(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     huggingface_hub.utils.close_session()
     with pytest.raises(ValueError, match=r"the hub cannot be reached .* `hf download someone/janus`"):

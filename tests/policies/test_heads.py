@@ -24,14 +24,18 @@ class Recorded(nn.Linear):
         return logits
 
 
-def run(copies: int, count: int, *, guidance: float = 3.0, frozen: bool = False) -> tuple[list[Tensor], list[int]]:
+def run(
+    copies: int, count: int, *, guidance: float = 3.0, frozen: bool = False
+) -> tuple[list[Tensor], list[int]]:
     """Values, gradient of the states and of the head's weight where it is not frozen; and the logits of every call."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     head = Recorded().requires_grad_(not frozen)
     states = torch.randn(copies, count, HIDDEN, requires_grad=True)
     ids = torch.randint(VOCABULARY, (count,))
-    values = heads.logprobs(head, VOCABULARY, states, ids, guidance=guidance if copies == 2 else 1.0, temperature=0.7)
+    values = heads.logprobs(
+        head, VOCABULARY, states, ids, guidance=guidance if copies == 2 else 1.0, temperature=0.7
+    )
     (values * torch.randn(count)).sum().backward()
     grads = [states.grad] if frozen else [states.grad, head.weight.grad, head.bias.grad]
     return [values.detach(), *grads], head.made
@@ -41,7 +45,9 @@ def run(copies: int, count: int, *, guidance: float = 3.0, frozen: bool = False)
 @pytest.mark.parametrize("count", [1, 4, 9, 23])
 @pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize("budget", [1, 4 * VOCABULARY, 7 * VOCABULARY])
-def test_chunks_equal_one_piece(monkeypatch: pytest.MonkeyPatch, copies: int, count: int, budget: int, frozen: bool) -> None:
+def test_chunks_equal_one_piece(
+    monkeypatch: pytest.MonkeyPatch, copies: int, count: int, budget: int, frozen: bool
+) -> None:
     whole, once = run(copies, count, frozen=frozen)
     assert once == [copies * count * VOCABULARY], "few positions are scored in one piece, and once"
     monkeypatch.setattr(heads, "LOGITS", budget)
@@ -55,10 +61,18 @@ def test_chunks_equal_one_piece(monkeypatch: pytest.MonkeyPatch, copies: int, co
 
 def test_values_are_the_log_softmax_of_guided_logits() -> None:
     torch.manual_seed(0)
-    head, states, ids = nn.Linear(HIDDEN, VOCABULARY), torch.randn(2, 5, HIDDEN), torch.randint(VOCABULARY, (5,))
+    head, states, ids = (
+        nn.Linear(HIDDEN, VOCABULARY),
+        torch.randn(2, 5, HIDDEN),
+        torch.randint(VOCABULARY, (5,)),
+    )
     conditional, unconditional = head(states)
-    expected = torch.log_softmax((unconditional + 2.5 * (conditional - unconditional)) / 0.7, -1).gather(1, ids[:, None])[:, 0]
-    assert torch.allclose(heads.logprobs(head, VOCABULARY, states, ids, guidance=2.5, temperature=0.7), expected, atol=1e-5)
+    expected = torch.log_softmax((unconditional + 2.5 * (conditional - unconditional)) / 0.7, -1).gather(
+        1, ids[:, None]
+    )[:, 0]
+    assert torch.allclose(
+        heads.logprobs(head, VOCABULARY, states, ids, guidance=2.5, temperature=0.7), expected, atol=1e-5
+    )
 
 
 def test_no_positions_give_no_values() -> None:

@@ -37,11 +37,21 @@ def start() -> Model:
     """Two layers with grouped heads and large vocabularies; copy it to train or convert it."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = janus_config(vocabulary=VOCABULARY, codes=CODES, text={**text, "initializer_range": 0.2}, num_image_tokens=IMAGE)
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = janus_config(
+        vocabulary=VOCABULARY, codes=CODES, text={**text, "initializer_range": 0.2}, num_image_tokens=IMAGE
+    )
     model = Model(config).eval()
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(("model.vision_model", "model.vqmodel", "model.aligner")))
+        parameter.requires_grad_(
+            not name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))
+        )
     return model
 
 
@@ -72,7 +82,9 @@ TOKENS = sequences(7)
 ERASED = [False, True, False, False, True, False, False]
 
 
-def scored(model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = (), **settings: Any) -> Tensor:
+def scored(
+    model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = (), **settings: Any
+) -> Tensor:
     """The log-probs of all actions in a row, row after row."""
     result = Likelihood(model, bos=BOS, pad=PAD, **settings).logprobs(tokens, sampling, erased)
     assert not result.values_BT[~result.action_BT].any()
@@ -109,7 +121,9 @@ def gradients(model: Model, values: Tensor) -> dict[str, Tensor]:
     """Of a sum with unequal weights; the model's own are cleared."""
     weights = torch.linspace(-1, 1, len(values))
     (values * weights).sum().backward()
-    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    found = {
+        name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
     model.zero_grad()
     return found
 
@@ -124,13 +138,27 @@ def use_the_kernel_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "PRODUCTS", attention.FUSED)
 
 
-VARIANTS = [({}, 2**25, False), ({}, 2**16, True), ({"recompute": True}, 2**16, False), ({"pack": 60}, 2**25, True), (PACKED, 2**16, False)]
+VARIANTS = [
+    ({}, 2**25, False),
+    ({}, 2**16, True),
+    ({"recompute": True}, 2**16, False),
+    ({"pack": 60}, 2**25, True),
+    (PACKED, 2**16, False),
+]
 
 
 @pytest.mark.parametrize(("settings", "budget", "fused"), VARIANTS, ids=str)
-@pytest.mark.parametrize(("sampling", "erased"), [(PLAIN, ()), (PLAIN, ERASED), (GUIDED, ())], ids=["plain", "dropout", "guided"])
+@pytest.mark.parametrize(
+    ("sampling", "erased"), [(PLAIN, ()), (PLAIN, ERASED), (GUIDED, ())], ids=["plain", "dropout", "guided"]
+)
 def test_values_and_gradients_are_those_of_all_logits(
-    model: Model, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, erased: Sequence[bool], settings: Settings, budget: int, fused: bool
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    sampling: Sampling,
+    erased: Sequence[bool],
+    settings: Settings,
+    budget: int,
+    fused: bool,
 ) -> None:
     expected = naive(model, TOKENS, sampling, erased)
     expected_gradients = gradients(model, expected)
@@ -193,7 +221,9 @@ def kept(model: Model, **settings: Any) -> int:
 
 
 def test_recomputation_is_exact_and_keeps_less(model: Model) -> None:
-    found = [gradients(model, scored(model, TOKENS, PLAIN, recompute=recompute)) for recompute in (False, True)]
+    found = [
+        gradients(model, scored(model, TOKENS, PLAIN, recompute=recompute)) for recompute in (False, True)
+    ]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert kept(model, recompute=True) < kept(model) / 4
 
@@ -203,7 +233,9 @@ def test_recomputation_gives_adapters_their_gradients_where_nothing_else_has_any
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter) if parameter.requires_grad else 0.0
-    once, again = (gradients(model, scored(model, TOKENS, PLAIN, recompute=recompute)) for recompute in (False, True))
+    once, again = (
+        gradients(model, scored(model, TOKENS, PLAIN, recompute=recompute)) for recompute in (False, True)
+    )
     assert once.keys() == {name for name, _ in model.named_parameters() if "lora_" in name}
     assert all(torch.equal(once[name], again[name]) and again[name].any() for name in once)
 
@@ -251,7 +283,12 @@ def test_bfloat16_weights_with_float32_adapters(model: Model) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         values = scored(low, TOKENS, GUIDED, recompute=True, pack=100)
     assert values.dtype == torch.float32 and bool(values.isfinite().all())
-    assert (values - exact).abs().mean() < 0.1 and (values - exact).abs().max() < 1.0, "of about 15 nats, with logits guided threefold"
+    assert (values - exact).abs().mean() < 0.1 and (values - exact).abs().max() < 1.0, (
+        "of about 15 nats, with logits guided threefold"
+    )
     found = gradients(low, values)
     assert found.keys() == {name for name, _ in low.named_parameters() if "lora_" in name}
-    assert all(one.dtype == torch.float32 and bool(one.isfinite().all()) and bool(one.any()) for one in found.values())
+    assert all(
+        one.dtype == torch.float32 and bool(one.isfinite().all()) and bool(one.any())
+        for one in found.values()
+    )

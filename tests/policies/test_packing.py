@@ -61,5 +61,7 @@ def test_longest_first_into_the_first_row_with_room() -> None:
 
 
 def test_a_sequence_longer_than_a_row_names_the_setting() -> None:
-    with pytest.raises(ValueError, match=r"policies\.pack=8: .* has 9 tokens and fits into no row: give at least 9, or null"):
+    with pytest.raises(
+        ValueError, match=r"policies\.pack=8: .* has 9 tokens and fits into no row: give at least 9, or null"
+    ):
         first_fit([3, 9], 8)

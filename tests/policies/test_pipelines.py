@@ -11,7 +11,7 @@ from mini_world import ROLLOUT, FakeWorkspace
 from PIL import Image, ImageChops
 
 from harness.protocols import Sampling
-from harness.types import Plan, Prompt, Tokens
+from harness.types import Chain, Prompt, Tokens
 from policies.pipelines.fetch import fetch
 from policies.pipelines.recipe import Pipeline
 
@@ -28,14 +28,19 @@ SETTINGS = {
     "options": {},
 }
 CONFIG = {"evaluation": {"rollout": ROLLOUT}}
-PROMPTS = [Prompt(id=f"p{number}", text=text, category="color") for number, text in enumerate(("a cat", "a dog with a hat", "x"))]
+PROMPTS = [
+    Prompt(id=f"p{number}", text=text, category="color")
+    for number, text in enumerate(("a cat", "a dog with a hat", "x"))
+]
 SEEDS = [2**62 + 5, 7, 8]
 
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable Diffusion of a few thousand random weights, as `save_pretrained` writes it."""
-    diffusers = pytest.importorskip("diffusers", minversion="0.42", reason="the extra `diffusers` is not installed")
+    diffusers = pytest.importorskip(
+        "diffusers", minversion="0.42", reason="the extra `diffusers` is not installed"
+    )
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -46,7 +51,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes: dict[str, Any] = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1}
     made = diffusers.StableDiffusionPipeline(
         vae=diffusers.AutoencoderKL(
-            **sizes, latent_channels=4, down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2
+            **sizes,
+            latent_channels=4,
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            up_block_types=["UpDecoderBlock2D"] * 2,
         ),
         unet=diffusers.UNet2DConditionModel(
             **sizes,
@@ -57,9 +65,17 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
             attention_head_dim=2,
         ),
         text_encoder=CLIPTextModel(
-            CLIPTextConfig(vocab_size=len(words), hidden_size=16, intermediate_size=32, num_attention_heads=2, num_hidden_layers=1)
+            CLIPTextConfig(
+                vocab_size=len(words),
+                hidden_size=16,
+                intermediate_size=32,
+                num_attention_heads=2,
+                num_hidden_layers=1,
+            )
         ),
-        tokenizer=CLIPTokenizer(vocab={word: place for place, word in enumerate(words)}, merges=[], model_max_length=16),
+        tokenizer=CLIPTokenizer(
+            vocab={word: place for place, word in enumerate(words)}, merges=[], model_max_length=16
+        ),
         scheduler=diffusers.DDPMScheduler(steps_offset=1, clip_sample=False),  # draws noise at every step
         safety_checker=None,
         feature_extractor=None,
@@ -92,7 +108,7 @@ def test_samples_have_the_pictures_of_their_prompts_and_neither_plan_nor_tokens(
     samples = load().rollout(PROMPTS, SEEDS, Sampling(guidance=5.0))
     assert [(sample.prompt, sample.seed) for sample in samples] == list(zip(PROMPTS, SEEDS, strict=True))
     for sample in samples:
-        assert sample.plan == Plan(text="", objects=(), bare_text="")
+        assert sample.chain == Chain(text="", objects=(), bare_text="")
         assert sample.tokens == Tokens(prompt=(), chain=(), image=()) and sample.logprobs == ()
         assert sample.image.size == (24, 16) and sample.image.mode == "RGB"
     assert difference(samples[0].image, samples[1].image) > 10
@@ -141,10 +157,13 @@ def test_a_black_picture_is_never_silent(load, monkeypatch) -> None:
 
     monkeypatch.setattr(policy._pipe, "run_safety_checker", blackened)
     with pytest.raises(
-        ValueError, match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker .*safety_checker=false"
+        ValueError,
+        match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker .*safety_checker=false",
     ):
         policy.rollout(PROMPTS, SEEDS, Sampling())
-    monkeypatch.setattr(policy._pipe, "run_safety_checker", lambda image, device, dtype: (image * 0 - 1, None))
+    monkeypatch.setattr(
+        policy._pipe, "run_safety_checker", lambda image, device, dtype: (image * 0 - 1, None)
+    )
     with pytest.raises(ValueError, match=r"'a cat' \(p0\) is black: .*policies\.dtype=bfloat16"):
         policy.rollout(PROMPTS, SEEDS, Sampling())
 
@@ -214,5 +233,7 @@ def test_a_pipeline_that_the_hub_does_not_give(monkeypatch, tmp_path: Path) -> N
         raise OSError("no connection")
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", refuse)
-    with pytest.raises(ValueError, match=r"the pipeline owner/name cannot be fetched: no connection\n.*HF_TOKEN"):
+    with pytest.raises(
+        ValueError, match=r"the pipeline owner/name cannot be fetched: no connection\n.*HF_TOKEN"
+    ):
         fetch(FakeWorkspace(tmp_path), {"pipeline": "owner/name", "revision": None}, {})

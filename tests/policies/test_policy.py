@@ -10,7 +10,7 @@ import torch
 from mini_world import TEMPLATE, MiniBenchmark
 from PIL import Image
 
-from harness import plan
+from harness import chain
 from harness.protocols import Sampling
 from harness.types import Prompt
 from policies.janus import vq
@@ -28,7 +28,9 @@ def test_records_become_ids_that_end_with_begin_of_image(policy: JanusPolicy) ->
 
 
 def test_records_the_checkpoint_cannot_imitate_are_named(policy: JanusPolicy) -> None:
-    with pytest.raises(ValueError, match="image of record 0 is 16x12, this checkpoint draws 12x12: give it that size"):
+    with pytest.raises(
+        ValueError, match="image of record 0 is 16x12, this checkpoint draws 12x12: give it that size"
+    ):
         policy.encode([replace(RECORDS[0], image=Image.new("RGB", (16, 12)))])
     with pytest.raises(ValueError, match="chain of record 1 must end with <begin_of_image>, got 'no end'"):
         policy.encode([RECORDS[0], replace(RECORDS[1], chain="no end")])
@@ -38,16 +40,30 @@ def test_a_sample_holds_what_was_drawn(policy: JanusPolicy) -> None:
     prompt = Prompt(id="7", text="a red circle", category="color")
     (sample,) = policy.rollout([prompt], [11], Sampling(max_chain_tokens=8))
     assert sample.prompt is prompt and sample.seed == 11
-    assert sample.plan == plan.parse(policy._text.chain_text(sample.tokens.chain))
+    assert sample.chain == chain.parse(policy._text.chain_text(sample.tokens.chain))
     assert sample.tokens.prompt == policy._text.prompt_ids(prompt.text)
     assert len(sample.logprobs) == len(sample.tokens.chain) + len(sample.tokens.image)
-    assert sample.image.tobytes() == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+    assert (
+        sample.image.tobytes() == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+    )
     assert policy.rollout([], [], Sampling()) == []
 
 
-def test_only_the_drawing_parts_are_trainable_and_only_when_asked(policy: JanusPolicy, janus_folder: Path) -> None:
-    trained = {name.split(".")[1] if name.startswith("model.") else name.split(".")[0] for name, one in named(policy) if one.requires_grad}
-    assert trained == {"language_model", "lm_head", "generation_embeddings", "generation_aligner", "generation_head"}
+def test_only_the_drawing_parts_are_trainable_and_only_when_asked(
+    policy: JanusPolicy, janus_folder: Path
+) -> None:
+    trained = {
+        name.split(".")[1] if name.startswith("model.") else name.split(".")[0]
+        for name, one in named(policy)
+        if one.requires_grad
+    }
+    assert trained == {
+        "language_model",
+        "lm_head",
+        "generation_embeddings",
+        "generation_aligner",
+        "generation_head",
+    }
     frozen = JanusPolicy(janus_folder, template=TEMPLATE)
     assert not any(one.requires_grad for _, one in named(frozen))
 
@@ -72,11 +88,18 @@ def test_without_plans_the_image_follows_the_prompt(janus_folder: Path) -> None:
     samples = plain.rollout(prompts, [1, 2], Sampling(max_chain_tokens=8))
     for sample in samples:
         assert sample.tokens.chain == (plain._text.boi,) and sample.tokens.forced_end
-        assert (sample.plan.text, sample.plan.objects, sample.plan.bare_text, sample.plan.faults) == ("", (), "", ())
+        assert (sample.chain.text, sample.chain.objects, sample.chain.bare_text, sample.chain.faults) == (
+            "",
+            (),
+            "",
+            (),
+        )
         assert len(sample.logprobs) == 1 + len(sample.tokens.image) and sample.logprobs[0] == 0.0
     scored = plain.logprobs([sample.tokens for sample in samples], Sampling())
     replayed = scored.values_BT[scored.action_BT]
-    assert torch.allclose(replayed, torch.tensor([one for sample in samples for one in sample.logprobs[1:]]), atol=1e-4)
+    assert torch.allclose(
+        replayed, torch.tensor([one for sample in samples for one in sample.logprobs[1:]]), atol=1e-4
+    )
 
 
 def test_without_plans_records_need_no_chain(janus_folder: Path) -> None:
@@ -91,7 +114,10 @@ def test_bfloat16_weights_draw_and_score_what_they_drew(policy: JanusPolicy, jan
     samples = half.rollout(prompts, [1, 2], Sampling(guidance=2.0, max_chain_tokens=8))
     tokens = [sample.tokens for sample in samples]
     for sample in samples:
-        assert sample.image.tobytes() == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+        assert (
+            sample.image.tobytes()
+            == vq.decode(policy.module.model.vqmodel, [sample.tokens.image])[0].tobytes()
+        )
     rough, exact = (one.logprobs(tokens, Sampling(guidance=2.0)) for one in (half, policy))
     assert rough.values_BT.dtype == torch.float32 and rough.values_BT.requires_grad
     assert torch.allclose(rough.values_BT, exact.values_BT, atol=0.7)
@@ -103,4 +129,6 @@ def test_bfloat16_weights_draw_and_score_what_they_drew(policy: JanusPolicy, jan
 def test_settings_of_the_likelihood_change_no_numbers(policy: JanusPolicy, janus_folder: Path) -> None:
     other = JanusPolicy(janus_folder, template=TEMPLATE, trainable=True, recompute=True, pack=200)
     tokens = policy.encode(RECORDS)
-    assert torch.allclose(other.logprobs(tokens, Sampling()).values_BT, policy.logprobs(tokens, Sampling()).values_BT, atol=1e-4)
+    assert torch.allclose(
+        other.logprobs(tokens, Sampling()).values_BT, policy.logprobs(tokens, Sampling()).values_BT, atol=1e-4
+    )

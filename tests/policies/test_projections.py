@@ -44,7 +44,9 @@ def test_layers_side_by_side(packing: None, dtype: torch.dtype, biases: tuple[bo
     found = Projection(layers, dtype)(x)
     wanted = torch.cat([layer(x) for layer in layers], -1)
     assert found.dtype == dtype
-    torch.testing.assert_close(found.float(), wanted, **({"atol": 0.03, "rtol": 0.0} if dtype == torch.bfloat16 else {}))
+    torch.testing.assert_close(
+        found.float(), wanted, **({"atol": 0.03, "rtol": 0.0} if dtype == torch.bfloat16 else {})
+    )
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ from mini_world import BENCHMARK, POLICY, TEMPLATE, FakeWorkspace, MiniBenchmark
 from omegaconf import OmegaConf
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
-from harness.components import make
-from harness.keys import key
+from harness.composition.components import make
 from harness.protocols import Sampling
-from harness.stages import DamagedStageError, StageStore
+from harness.stages.keys import key
+from harness.stages.store import DamagedStageError, StageStore
 from harness.types import Prompt, Stage
 from policies.janus import tiny
 from policies.janus.policy import JanusPolicy
@@ -60,8 +60,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> FakeWorkspace:
     [
         ({"precision": "float16"}, "policies.precision='float16': allowed are float32, bfloat16, auto"),
         ({"template": "Draw:"}, "policies.template='Draw:': it must hold {caption} once"),
-        ({"vq": POLICY["vq"] | {"patch_size": 2}}, "policies.vq.patch_size=2: with 3 levels in channel_multiplier it must be 4"),
-        ({"vq": POLICY["vq"] | {"image_size": 13}}, "policies.vq.image_size=13: give a multiple of patch_size=4"),
+        (
+            {"vq": POLICY["vq"] | {"patch_size": 2}},
+            "policies.vq.patch_size=2: with 3 levels in channel_multiplier it must be 4",
+        ),
+        (
+            {"vq": POLICY["vq"] | {"image_size": 13}},
+            "policies.vq.image_size=13: give a multiple of patch_size=4",
+        ),
     ],
     ids=["precision", "template", "patch_size", "image_size"],
 )
@@ -94,7 +100,9 @@ def test_the_folder_is_an_ordinary_transformers_checkpoint(built: FakeWorkspace)
 
 def test_what_was_built_is_loaded_and_draws(built: FakeWorkspace) -> None:
     policy = make(POLICY).load(built.folder / "checkpoint")
-    (sample,) = policy.rollout([Prompt(id="0", text="a red circle", category="color")], [1], Sampling(max_chain_tokens=8))
+    (sample,) = policy.rollout(
+        [Prompt(id="0", text="a red circle", category="color")], [1], Sampling(max_chain_tokens=8)
+    )
     assert sample.image.size == (12, 12) and len(sample.tokens.image) == 9
     assert not any(parameter.requires_grad for parameter in policy.module.parameters())
 
@@ -105,7 +113,9 @@ def test_the_image_tokenizer_learns_to_draw_what_it_reads(built: FakeWorkspace) 
     from policies.janus import vq
 
     codes = [tokens.image for tokens in policy.encode(records)]
-    drawn = vq.pixels(vq.decode(policy.module.model.vqmodel, codes))[:, 0]  # only red differs between the records
+    drawn = vq.pixels(vq.decode(policy.module.model.vqmodel, codes))[
+        :, 0
+    ]  # only red differs between the records
     wanted = vq.pixels([record.image for record in records])[:, 0]
     error, spread = (drawn - wanted).abs().mean(), (wanted - wanted.mean()).abs().mean()
     assert error < 0.8 * spread, f"{error=} {spread=}"
@@ -120,7 +130,9 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         tiny.build(work, settings, {})
     first, second = works
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
-        assert (first.folder / "checkpoint" / name).read_bytes() == (second.folder / "checkpoint" / name).read_bytes()
+        assert (first.folder / "checkpoint" / name).read_bytes() == (
+            second.folder / "checkpoint" / name
+        ).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +141,10 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"precision": "float16"}, "policies.precision='float16': allowed are float32, bfloat16, auto"),
         ({"weights": "float16"}, "policies.weights='float16': allowed are float32 and bfloat16"),
         ({"weights": "bfloat16"}, "policies.precision=float32 cannot be had with policies.weights=bfloat16"),
-        ({"template": "{caption} {caption}"}, "policies.template='{caption} {caption}': it must hold {caption} once"),
+        (
+            {"template": "{caption} {caption}"},
+            "policies.template='{caption} {caption}': it must hold {caption} once",
+        ),
         ({"plans": "yes"}, "policies.plans='yes': give true or false"),
         ({"recompute": 1}, "policies.recompute=1: give true or false"),
         ({"pack": 0}, "policies.pack=0: give a number of tokens from 1, or null"),
@@ -144,7 +159,9 @@ def test_wrong_settings_of_a_published_checkpoint(changes: dict[str, Any], messa
     assert str(caught.value).startswith(message)
 
 
-def test_a_folder_counts_by_what_the_checkpoint_is_made_of_wherever_it_lies(janus_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_counts_by_what_the_checkpoint_is_made_of_wherever_it_lies(
+    janus_folder: Path, tmp_path: Path
+) -> None:
     here, there = (Path(shutil.copytree(janus_folder, tmp_path / name)) for name in ("here", "there"))
     (there / "README.md").write_text("other words")
     stage, same = (make({**JANUS, "checkpoint": str(place)}).start(CONFIG) for place in (here, there))
@@ -163,7 +180,9 @@ def test_a_folder_becomes_a_stage_of_links_that_is_loaded(janus_folder: Path, tm
     assert store.is_complete(stage) and (folder / "checkpoint" / "model.safetensors").is_symlink()
     policy = recipe.load(folder / "checkpoint", trainable=True)
     (sample,) = policy.rollout([Prompt(id="0", text="a red circle", category="color")], [1], Sampling())
-    assert sample.plan.text == "" and any(parameter.requires_grad for parameter in policy.module.parameters())
+    assert sample.chain.text == "" and any(
+        parameter.requires_grad for parameter in policy.module.parameters()
+    )
     place.rename(tmp_path / "elsewhere")
     moved = make({**JANUS, "checkpoint": str(tmp_path / "elsewhere")}).start(CONFIG)
     with pytest.raises(DamagedStageError, match="is missing, so that stage is damaged: delete the folder"):
@@ -176,9 +195,14 @@ def test_a_hub_id_becomes_a_stage_that_fetches_it() -> None:
     assert stage.settings == {"repository": "someone/janus", "revision": "main"} and not stage.external
 
 
-@pytest.mark.parametrize("checkpoint", ["janus", "a/b/c", "./model", "/nowhere/model", "~/nowhere", "some one/janus", "../x"])
+@pytest.mark.parametrize(
+    "checkpoint", ["janus", "a/b/c", "./model", "/nowhere/model", "~/nowhere", "some one/janus", "../x"]
+)
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused_at_planning(checkpoint: str) -> None:
-    with pytest.raises(ValueError, match=r"policies\.checkpoint=.*: there is no such folder, and it is no hub id \(owner/name\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"policies\.checkpoint=.*: there is no such folder, and it is no hub id \(owner/name\)",
+    ):
         make({**JANUS, "checkpoint": checkpoint}).start(CONFIG)
 
 

@@ -15,7 +15,9 @@ from transformers import AutoTokenizer
 from policies.janus import text
 from policies.janus.text import ChainTokenizer
 
-CHAIN = "A <|obj_start|>red circle<|obj_end|> <|box_start|>(12,300),(499,777)<|box_end|> alone.<begin_of_image>"
+CHAIN = (
+    "A <|obj_start|>red circle<|obj_end|> <|box_start|>(12,300),(499,777)<|box_end|> alone.<begin_of_image>"
+)
 TRAINED = text.train([CHAIN, "a red circle", "User: a blue square\n\nAssistant:"] * 3, 400)
 
 
@@ -82,18 +84,22 @@ def test_the_grammars_tokens_are_appended_where_a_checkpoint_lacks_them(conforma
     chains = ChainTokenizer(Tokenizer.from_file(str(file)), TEMPLATE)
     size = plain.get_vocab_size()
     assert [plain.token_to_id(token) for token in text.GOT] == [None] * 4
-    assert [chains.chain_ids(token) for token in ("<|box_start|>", "<|box_end|>", "<|obj_start|>", "<|obj_end|>")] == [
-        (size + place,) for place in range(4)
-    ]
+    assert [
+        chains.chain_ids(token) for token in ("<|box_start|>", "<|box_end|>", "<|obj_start|>", "<|obj_end|>")
+    ] == [(size + place,) for place in range(4)]
 
 
 def test_tokens_of_the_grammar_that_are_there_keep_their_ids_and_only_the_others_are_appended() -> None:
-    tokenizer = Tokenizer.from_str(TRAINED.to_str().replace("<|box_end|>", "<|was_box_end|>").replace("<|obj_end|>", "<|was_obj_end|>"))
+    tokenizer = Tokenizer.from_str(
+        TRAINED.to_str().replace("<|box_end|>", "<|was_box_end|>").replace("<|obj_end|>", "<|was_obj_end|>")
+    )
     before = {token: tokenizer.token_to_id(token) for token in ("<|box_start|>", "<|obj_start|>")}
     size = tokenizer.get_vocab_size()
     chains = ChainTokenizer(tokenizer, TEMPLATE)
     found = {token: chains.chain_ids(token) for token in text.GOT}
-    assert found == {token: (place,) for token, place in {**before, "<|box_end|>": size, "<|obj_end|>": size + 1}.items()}
+    assert found == {
+        token: (place,) for token, place in {**before, "<|box_end|>": size, "<|obj_end|>": size + 1}.items()
+    }
 
 
 def test_rows_count_to_the_highest_id_where_ids_have_gaps() -> None:
@@ -106,7 +112,9 @@ def test_what_was_appended_is_saved(tmp_path: Path, conformance_dir: Path) -> No
     chains = ChainTokenizer.load(conformance_dir / "janus_tiny" / "checkpoint", TEMPLATE)
     chains.save(tmp_path)
     saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert [saved.token_to_id(token) for token in text.GOT] == [chains.chain_ids(token)[0] for token in text.GOT]
+    assert [saved.token_to_id(token) for token in text.GOT] == [
+        chains.chain_ids(token)[0] for token in text.GOT
+    ]
 
 
 def test_saved_it_opens_as_an_ordinary_tokenizer(tmp_path: Path, chains: ChainTokenizer) -> None:
@@ -114,7 +122,11 @@ def test_saved_it_opens_as_an_ordinary_tokenizer(tmp_path: Path, chains: ChainTo
     opened = AutoTokenizer.from_pretrained(tmp_path)
     assert tuple(opened(CHAIN, add_special_tokens=False).input_ids) == chains.chain_ids(CHAIN)
     assert opened.decode(chains.chain_ids(CHAIN)) == CHAIN
-    assert (opened.bos_token_id, opened.eos_token_id, opened.pad_token_id) == (chains.bos, chains.eos, chains.pad)
+    assert (opened.bos_token_id, opened.eos_token_id, opened.pad_token_id) == (
+        chains.bos,
+        chains.eos,
+        chains.pad,
+    )
     again = ChainTokenizer.load(tmp_path, TEMPLATE)
     assert again.chain_ids(CHAIN) == chains.chain_ids(CHAIN)
 

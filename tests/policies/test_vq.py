@@ -29,13 +29,21 @@ def test_pixels_are_from_minus_one_to_one_with_channels_first() -> None:
     assert found[1, :, 1, 2].tolist() == pytest.approx([-1.0, 1.0, 51 / 127.5 - 1])
 
 
-def test_codes_are_the_nearest_of_the_normalised_entries(policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_the_nearest_of_the_normalised_entries(
+    policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vq, "IMAGES", 2)
     module = policy.module.model.vqmodel
     images = pictures(5)
     found = vq.encode(module, images)
     with torch.no_grad():
-        raw = module.quant_conv(module.encoder(vq.pixels(images))).permute(0, 2, 3, 1).reshape(5, 9, -1).double().numpy()
+        raw = (
+            module.quant_conv(module.encoder(vq.pixels(images)))
+            .permute(0, 2, 3, 1)
+            .reshape(5, 9, -1)
+            .double()
+            .numpy()
+        )
     entries = module.quantize.embedding.weight.detach().double().numpy()
     entries = entries / np.linalg.norm(entries, axis=1, keepdims=True)
     for row, codes in zip(raw, found, strict=True):
@@ -49,7 +57,8 @@ def test_codes_are_the_nearest_of_the_normalised_entries(policy: JanusPolicy, mo
 def test_large_images_are_decoded_few_at_a_time() -> None:
     def tokenizer(side: int, levels: int) -> SimpleNamespace:
         return SimpleNamespace(
-            quantize=SimpleNamespace(quant_state_dims=[side, side]), config=SimpleNamespace(channel_multiplier=[1] * levels)
+            quantize=SimpleNamespace(quant_state_dims=[side, side]),
+            config=SimpleNamespace(channel_multiplier=[1] * levels),
         )
 
     assert vq.at_a_time(tokenizer(24, 5)) == 7
@@ -66,7 +75,9 @@ def test_decoded_bytes_are_truncated(policy: JanusPolicy, monkeypatch: pytest.Mo
     expected = np.clip((values + 1) / 2 * 255, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
     for image, wanted in zip(vq.decode(module, codes), expected, strict=True):
         assert image.size == (12, 12)
-        assert np.abs(np.asarray(image).astype(int) - wanted).max() <= 1  # float32 against float64 at a whole number
+        assert (
+            np.abs(np.asarray(image).astype(int) - wanted).max() <= 1
+        )  # float32 against float64 at a whole number
         assert (np.asarray(image) == wanted).mean() > 0.99
 
 
@@ -94,7 +105,10 @@ def test_patches_are_cut_row_by_row() -> None:
     assert found.shape == (8, 12)
     for index in range(8):
         one, row, column = index // 4, index // 2 % 2, index % 2
-        assert found[index].tolist() == image[one, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten().tolist()
+        assert (
+            found[index].tolist()
+            == image[one, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten().tolist()
+        )
 
 
 def test_kmeans_gives_distinct_points_their_own_cluster_where_there_is_room() -> None:

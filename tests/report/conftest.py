@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 CATEGORIES = ("color", "2D-spatial")
-CHAIN = "A <|obj_start|>red circle<|obj_end|> <|box_start|>(100,100),(400,400)<|box_end|> here.<begin_of_image>"
+CHAIN = (
+    "A <|obj_start|>red circle<|obj_end|> <|box_start|>(100,100),(400,400)<|box_end|> here.<begin_of_image>"
+)
 
 
 @dataclass
@@ -22,13 +24,17 @@ class FakeStudy:
 
     root: Path
     name: str = "fake"
-    arms: Mapping[str, float] = field(default_factory=lambda: {"baseline": 0.3, "w_PI": 0.5, "full": 0.7})  # mean score
+    arms: Mapping[str, float] = field(
+        default_factory=lambda: {"baseline": 0.3, "w_PI": 0.5, "full": 0.7}
+    )  # mean score
     seeds: Sequence[int] = (0, 1)
     categories: Sequence[str] = CATEGORIES
     prompts: int = 60
     claims: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
-    states: Mapping[tuple[str, int], tuple[str, str | None]] = field(default_factory=dict)  # (arm, seed) -> state, error
+    states: Mapping[tuple[str, int], tuple[str, str | None]] = field(
+        default_factory=dict
+    )  # (arm, seed) -> state, error
     unscored: Mapping[str, int] = field(default_factory=dict)  # arm -> how many samples
     metrics: Callable[[str, int], Mapping[str, Any] | None] = lambda arm, seed: None  # what metric.json holds
     text: str = "a red circle"
@@ -64,15 +70,30 @@ class FakeStudy:
         cell = f"cell{number}"
         _write(self.folder / "cells" / cell / "status.json", {"state": state, "error": error})
         stages = [
-            {"name": name, "key": f"{number}ab", "folder": f"stages/{name}-{number}ab"} for name in ("sft", "grpo", "samples", "scores")
+            {"name": name, "key": f"{number}ab", "folder": f"stages/{name}-{number}ab"}
+            for name in ("sft", "grpo", "samples", "scores")
         ]
         for stage in stages:
             if state == "done" or stage["name"] == "sft":
                 self._stage(self.outputs / stage["folder"], stage["name"], arm, seed)
-        return {"id": cell, "arm": arm, "seed": seed, "overrides": [f"seed={seed}"], "folder": f"cells/{cell}", "stages": stages}
+        return {
+            "id": cell,
+            "arm": arm,
+            "seed": seed,
+            "overrides": [f"seed={seed}"],
+            "folder": f"cells/{cell}",
+            "stages": stages,
+        }
 
     def _stage(self, folder: Path, name: str, arm: str, seed: int) -> None:
-        record = {"seconds": 12.5, "peak_mb": 321, "commit": "c0ffee", "dirty": False, "versions": {"torch": "2.13"}, "hardware": "2 x CPU"}
+        record = {
+            "seconds": 12.5,
+            "peak_mb": 321,
+            "commit": "c0ffee",
+            "dirty": False,
+            "versions": {"torch": "2.13"},
+            "hardware": "2 x CPU",
+        }
         _write(folder / "stage.json", record)
         if name == "grpo":
             lines = [
@@ -97,14 +118,21 @@ class FakeStudy:
 
     def _prompts(self) -> list[tuple[int, str, str]]:
         pairs = [(category, number) for category in self.categories for number in range(self.prompts)]
-        return [(index, f"{category}-{number:03d}", category) for index, (category, number) in enumerate(pairs)]
+        return [
+            (index, f"{category}-{number:03d}", category) for index, (category, number) in enumerate(pairs)
+        ]
 
     def _samples(self, folder: Path, seed: int) -> list[dict[str, Any]]:
         (folder / "images").mkdir()
         rows = []
         for index, prompt_id, category in self._prompts():
-            Image.new("RGB", (self.image_size, self.image_size), (index % 255, 90, 120)).save(folder / f"images/{index:05d}.png")
-            facts = {"unseen": index % 4 == 0, "phrasing": ("direct", "inverse")[index % 2] if category == "2D-spatial" else None}
+            Image.new("RGB", (self.image_size, self.image_size), (index % 255, 90, 120)).save(
+                folder / f"images/{index:05d}.png"
+            )
+            facts = {
+                "unseen": index % 4 == 0,
+                "phrasing": ("direct", "inverse")[index % 2] if category == "2D-spatial" else None,
+            }
             rows.append(
                 {
                     "index": index, "prompt_id": prompt_id, "prompt": f"{self.text} {prompt_id}", "category": category, "facts": facts,

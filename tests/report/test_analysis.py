@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.claims import Part
-from harness.report.analysis import Analysis
+from harness.analysis.analysis import Analysis
+from harness.analysis.claims import Part
+from harness.analysis.results import read_study
+from harness.analysis.statistics import Comparison
 from harness.report.cost import cost_table, final_value, run_tables
 from harness.report.gallery import make_gallery
 from harness.report.table import Table
 from harness.report.tables import rank_correlation, score_tables
-from harness.results import read_study
-from harness.statistics import Comparison
 
 CLAIM = {"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}}
 
@@ -77,7 +77,9 @@ def test_arms_outside_the_run_and_unknown_categories_have_a_reason(fake_study):
 
 def test_splits_partition_the_prompts(fake_study):
     tables = score_tables(analysed(fake_study()))
-    unseen = [row for row in rows(tables, "split_unseen") if row["arm"] == "full" and row["category"] == "color"]
+    unseen = [
+        row for row in rows(tables, "split_unseen") if row["arm"] == "full" and row["category"] == "color"
+    ]
     assert {row["prompts_are"]: row["prompts"] for row in unseen} == {"seen": "45", "unseen": "15"}
     phrasing = rows(tables, "split_phrasing")
     assert {row["category"] for row in phrasing} == {"2D-spatial"}
@@ -85,7 +87,10 @@ def test_splits_partition_the_prompts(fake_study):
 
 
 def test_rank_correlation_with_the_published_table(fake_study):
-    published = {"columns": ["color", "2D-spatial"], "rows": {"baseline": [0.1, 0.9], "w_PI": [0.2, 0.5], "full": [0.3, 0.2]}}
+    published = {
+        "columns": ["color", "2D-spatial"],
+        "rows": {"baseline": [0.1, 0.9], "w_PI": [0.2, 0.5], "full": [0.3, 0.2]},
+    }
     analysis = analysed(fake_study(published=published))
     assert rank_correlation(analysis, "color") == (pytest.approx(1), 3)
     assert rank_correlation(analysis, "2D-spatial") == (pytest.approx(-1), 3)
@@ -93,7 +98,11 @@ def test_rank_correlation_with_the_published_table(fake_study):
 
 def test_best_of_a_column_is_marked_once(fake_study):
     main = score_tables(analysed(fake_study()))[0]
-    assert [[cell.strong for cell in row[1:]] for row in main.rows] == [[False, False], [False, False], [True, True]]
+    assert [[cell.strong for cell in row[1:]] for row in main.rows] == [
+        [False, False],
+        [False, False],
+        [True, True],
+    ]
 
 
 def test_only_cost_depends_on_how_long_it_took(fake_study):
@@ -110,10 +119,18 @@ def test_only_cost_depends_on_how_long_it_took(fake_study):
 def test_cost_and_counts(fake_study):
     analysis = analysed(fake_study(seeds=(0,), states={("full", 0): ("failed", "x")}))
     cost = rows(run_tables(analysis), "cost")
-    assert (cost[0]["grpo_s"], cost[0]["peak_mb"], float(cost[0]["samples_per_s"])) == ("12.5", "321", pytest.approx(120 / 12.5))
+    assert (cost[0]["grpo_s"], cost[0]["peak_mb"], float(cost[0]["samples_per_s"])) == (
+        "12.5",
+        "321",
+        pytest.approx(120 / 12.5),
+    )
     assert (cost[2]["grpo_s"], cost[2]["sft_s"], cost[2]["samples_per_s"]) == ("", "12.5", "")
     counts = rows(run_tables(analysis), "counts")
-    assert (counts[0]["samples"], counts[0]["training_unscored"], counts[0]["training_faulty_chains"]) == ("120", "20", "40")
+    assert (counts[0]["samples"], counts[0]["training_unscored"], counts[0]["training_faulty_chains"]) == (
+        "120",
+        "20",
+        "40",
+    )
     assert (counts[2]["samples"], counts[2]["state"]) == ("", "failed")
     assert cost_table(analysis.study).header[-2:] == ("samples/s", "peak MB")
 

@@ -34,7 +34,9 @@ class Checker(HTMLParser):
         self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
-        self.outside += [value for name, value in attrs if name in ("src", "href") and not value.startswith(("data:", "#"))]
+        self.outside += [
+            value for name, value in attrs if name in ("src", "href") and not value.startswith(("data:", "#"))
+        ]
 
     def handle_endtag(self, tag):
         if not self.open or self.open.pop() != tag:
@@ -51,8 +53,13 @@ def nasty(tmp_path_factory, make_study):
         prompts=12,
         text=NASTY_TEXT,
         question=f"Is {NASTY_TEXT} right?",
-        claims={"c": {"text": NASTY_TEXT, "better": "full", "than": ["baseline", "w_PR"], "categories": "all"}},
-        published={"columns": ["color", "2D-spatial"], "rows": {"baseline": [0.1, 0.1], NASTY_ARM: [0.15, 0.1], "full": [0.2, None]}},
+        claims={
+            "c": {"text": NASTY_TEXT, "better": "full", "than": ["baseline", "w_PR"], "categories": "all"}
+        },
+        published={
+            "columns": ["color", "2D-spatial"],
+            "rows": {"baseline": [0.1, 0.1], NASTY_ARM: [0.15, 0.1], "full": [0.2, None]},
+        },
         states={("w_PR", 0): ("failed", ERROR)},
         unscored={"baseline": 3},
     )
@@ -67,7 +74,9 @@ def read_csv(report: Path, name: str) -> list[dict[str, str]]:
 def test_every_promised_file_is_there(nasty):
     _, report = nasty
     assert report.name == "fake"
-    assert {"report.md", "index.html", "provenance.json", "tables", "figures"} == {file.name for file in report.iterdir()}
+    assert {"report.md", "index.html", "provenance.json", "tables", "figures"} == {
+        file.name for file in report.iterdir()
+    }
     tables = {file.name for file in (report / "tables").iterdir()}
     for name in (
         "table", "scores", "differences_to_baseline", "differences_to_full", "claims", "claim_parts", "published", "rank_correlation",
@@ -98,12 +107,16 @@ def test_user_text_is_shown_as_it_was_written(nasty):
     text = (report / "report.md").read_text(encoding="utf-8")
     assert r"\<script\>alert(1)\</script\> \| red\_circle \& \`tick\` \*star\* \\ \$x\$" in text
     assert "<script" not in text.replace("\\<script", "")
-    assert r"w\_\textless{}b\textgreater{}\textbar{}\&\$x\$" in (report / "tables" / "table.tex").read_text(encoding="utf-8")
+    assert r"w\_\textless{}b\textgreater{}\textbar{}\&\$x\$" in (report / "tables" / "table.tex").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_markdown_tables_keep_their_columns(nasty):
     for file in (nasty[1] / "tables").glob("*.md"):
-        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in file.read_text(encoding="utf-8").splitlines()}
+        widths = {
+            len(re.findall(r"(?<!\\)\|", line)) for line in file.read_text(encoding="utf-8").splitlines()
+        }
         assert len(widths) == 1, file.name
 
 
@@ -123,16 +136,24 @@ def test_a_failed_cell_is_visible_everywhere_and_never_zero(nasty):
     assert f"````text\n{ERROR}\n````" in text
     assert "1 of 4 cells missing" in page
     parts = [row for row in read_csv(report, "claim_parts") if row["than"] == "w_PR"]
-    assert {(row["outcome"], row["reason"], row["effect"]) for row in parts} == {("not measured", "w_PR failed", "")}
+    assert {(row["outcome"], row["reason"], row["effect"]) for row in parts} == {
+        ("not measured", "w_PR failed", "")
+    }
     assert read_csv(report, "claims")[0]["verdict"] == "undecided"
     assert "failed" in (report / "tables" / "differences_to_baseline.md").read_text(encoding="utf-8")
 
 
 def test_unscored_samples_are_counted_and_excluded_pairwise(nasty):
     report = nasty[1]
-    baseline = next(row for row in read_csv(report, "scores") if row["arm"] == "baseline" and row["category"] == "color")
+    baseline = next(
+        row for row in read_csv(report, "scores") if row["arm"] == "baseline" and row["category"] == "color"
+    )
     assert (baseline["prompts"], baseline["unscored_prompts"]) == ("9", "3")
-    pair = next(row for row in read_csv(report, "differences_to_baseline") if row["arm"] == "full" and row["category"] == "color")
+    pair = next(
+        row
+        for row in read_csv(report, "differences_to_baseline")
+        if row["arm"] == "full" and row["category"] == "color"
+    )
     assert (pair["prompts"], pair["excluded_prompts"]) == ("9", "3")
     assert read_csv(report, "counts")[0]["unscored_samples"] == "3"
 
@@ -175,7 +196,10 @@ def test_a_study_of_which_nothing_is_measured_still_reports(fake_study):
         claims={"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}},
     )
     report = write_report(study.write(), study.root / "reports")
-    assert [list(row.values()) for row in read_csv(report, "table")] == [["baseline", "planned", "planned"], ["full", "lost", "lost"]]
+    assert [list(row.values()) for row in read_csv(report, "table")] == [
+        ["baseline", "planned", "planned"],
+        ["full", "lost", "lost"],
+    ]
     assert read_csv(report, "claims")[0]["verdict"] == "not measured"
 
 

@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from harness.plan import END, OBJ_START, parse
-from harness.reward import RewardFunction, used_components
+from harness.chain import END, OBJ_START, parse
+from harness.reward.function import RewardFunction, used_components
 from harness.types import Sample, Tokens
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,11 @@ ARMS = {
 def rewards(total: str) -> RewardFunction:
     """`rewards/got_r1.yaml` with another total, wired as the root configuration wires it."""
     oracle = OmegaConf.load(ROOT / "benchmarks" / "shapes.yaml").oracle
-    root = {"judge": oracle.judge, "grounder": oracle.grounder, "rewards": OmegaConf.load(ROOT / "rewards" / "got_r1.yaml")}
+    root = {
+        "judge": oracle.judge,
+        "grounder": oracle.grounder,
+        "rewards": OmegaConf.load(ROOT / "rewards" / "got_r1.yaml"),
+    }
     config = OmegaConf.to_container(OmegaConf.create(root), resolve=True)["rewards"]
     return RewardFunction(**instantiate(used_components({**config, "total": total})))
 
@@ -46,7 +50,7 @@ def records():
 def sample(record, chain=None, image=None) -> Sample:
     tokens = Tokens(prompt=(1,), chain=(2,), image=(3,))
     plan, drawn = parse(record.chain if chain is None else chain), record.image if image is None else image
-    return Sample(prompt=record.prompt, plan=plan, image=drawn, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
+    return Sample(prompt=record.prompt, chain=plan, image=drawn, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
 
 
 def blank(record) -> Image.Image:
@@ -64,20 +68,32 @@ def means(total: str, samples: list[Sample]) -> dict[str, float]:
 
 def test_faithful_samples_score_nearly_one_in_every_component(records):
     found = means(ARMS["sum"], [sample(record) for record in records])
-    assert {record.prompt.category for record in records} == {"color", "shape", "texture", "2D-spatial", "non-spatial", "complex"}
+    assert {record.prompt.category for record in records} == {
+        "color",
+        "shape",
+        "texture",
+        "2D-spatial",
+        "non-spatial",
+        "complex",
+    }
     assert all(value > 0.9 for value in found.values()), found
 
 
 def test_samples_of_another_prompt_score_low_but_their_image_follows_their_chain(records):
     others = [*records[1:], records[0]]
-    found = means(ARMS["sum"], [sample(record, other.chain, other.image) for record, other in zip(records, others, strict=True)])
+    found = means(
+        ARMS["sum"],
+        [sample(record, other.chain, other.image) for record, other in zip(records, others, strict=True)],
+    )
     assert found["ri"] > 0.9
     assert all(found[name] < 0.5 for name in ("pi", "sem", "spa")), found
 
 
 def test_an_image_of_another_plan_does_not_follow_the_chain(records):
     others = [*records[1:], records[0]]
-    found = means("ri", [sample(record, image=other.image) for record, other in zip(records, others, strict=True)])
+    found = means(
+        "ri", [sample(record, image=other.image) for record, other in zip(records, others, strict=True)]
+    )
     assert found["ri"] < 0.2
 
 
@@ -99,4 +115,6 @@ def test_every_arm_prefers_the_faithful_sample(arm, records):
 def test_the_sum_variant_keeps_the_components_and_changes_the_total():
     variant = OmegaConf.load(ROOT / "rewards" / "sum.yaml")
     assert variant.defaults[0] == "got_r1" and set(variant) == {"defaults", "total"}
-    assert used_components({**OmegaConf.to_container(OmegaConf.load(ROOT / "rewards" / "got_r1.yaml")), "total": variant.total})
+    assert used_components(
+        {**OmegaConf.to_container(OmegaConf.load(ROOT / "rewards" / "got_r1.yaml")), "total": variant.total}
+    )

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from harness.plan import parse
+from harness.chain import parse
 from harness.types import Prompt, Sample, Tokens
 from rewards.similarity import PromptSimilarity
 
@@ -29,13 +29,15 @@ def samples(count: int) -> list[Sample]:
     prompts = [Prompt(id=str(n), text=f"{n} dogs", category="color") for n in range(count)]
     images = [Image.new("RGB", (24, 24)) for _ in prompts]
     return [
-        Sample(prompt=prompt, plan=parse(""), image=image, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
+        Sample(prompt=prompt, chain=parse(""), image=image, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
         for prompt, image in zip(prompts, images, strict=True)
     ]
 
 
 def test_the_range_of_the_model_becomes_zero_to_one_and_the_raw_value_is_kept():
-    scores = PromptSimilarity(similarity=Model(0.15, 0.2, 0.25, 0.35, 0.1, 0.5, -0.3), low=0.15, high=0.35)(samples(7))
+    scores = PromptSimilarity(similarity=Model(0.15, 0.2, 0.25, 0.35, 0.1, 0.5, -0.3), low=0.15, high=0.35)(
+        samples(7)
+    )
     assert [score.value for score in scores] == pytest.approx([0.0, 0.25, 0.5, 1.0, 0.0, 1.0, 0.0])
     assert [score.evidence["similarity"] for score in scores] == [0.15, 0.2, 0.25, 0.35, 0.1, 0.5, -0.3]
     assert [score.evidence["clipped"] for score in scores] == [None, None, None, None, "low", "high", "low"]

@@ -11,10 +11,10 @@ from hydra import compose, initialize
 from omegaconf import OmegaConf
 from PIL import Image
 
-from harness import groups
-from harness.components import make
-from harness.plan import parse
-from harness.reward import RewardFunction, used_components
+from harness.chain import parse
+from harness.composition import groups
+from harness.composition.components import make
+from harness.reward.function import RewardFunction, used_components
 from harness.types import Sample, Tokens
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,9 @@ def composed():
 
     def rewards(*overrides: str):
         with initialize(version_base="1.3", config_path=None):
-            return used_components(OmegaConf.to_container(compose("config", [*overrides]).rewards, resolve=True))
+            return used_components(
+                OmegaConf.to_container(compose("config", [*overrides]).rewards, resolve=True)
+            )
 
     return rewards
 
@@ -48,7 +50,9 @@ def records():
 
 def sample(record, chain: str, image: Image.Image) -> Sample:
     tokens = Tokens(prompt=(1,), chain=(2,), image=(3,))
-    return Sample(prompt=record.prompt, plan=parse(chain), image=image, tokens=tokens, logprobs=(0.0, 0.0), seed=0)
+    return Sample(
+        prompt=record.prompt, chain=parse(chain), image=image, tokens=tokens, logprobs=(0.0, 0.0), seed=0
+    )
 
 
 def test_every_variant_is_here():
@@ -70,17 +74,22 @@ def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
 def test_to_an_exact_judge_coordinates_and_drawing_are_the_same(composed, records):
     """As the ablation of training details says of the miniature: its text_spatial arm is its full one."""
     others = [*records[1:], records[0]]
-    samples = [sample(record, other.chain, other.image) for record, other in zip([*records, *records], [*records, *others], strict=True)]
-    drawn, written = (RewardFunction(**make(composed(f"rewards={name}")))(samples) for name in ("got_r1", "text_spatial"))
+    samples = [
+        sample(record, other.chain, other.image)
+        for record, other in zip([*records, *records], [*records, *others], strict=True)
+    ]
+    drawn, written = (
+        RewardFunction(**make(composed(f"rewards={name}")))(samples) for name in ("got_r1", "text_spatial")
+    )
     assert [reward.total.value for reward in drawn] == [reward.total.value for reward in written]
 
 
 @pytest.mark.parametrize(
     ("variant", "name", "kind", "settings"),
     [
-        ("got_r1_hps", "hps", "harness.experts.hps.HpsV21", {"low": 0.15, "high": 0.35}),
-        ("hps_only", "hps", "harness.experts.hps.HpsV21", {"low": 0.15, "high": 0.35}),
-        ("conventional", "clip", "harness.experts.clip.Clip", {"low": 0.15, "high": 0.35}),
+        ("got_r1_hps", "hps", "harness.experts.similarity.hps.HpsV21", {"low": 0.15, "high": 0.35}),
+        ("hps_only", "hps", "harness.experts.similarity.hps.HpsV21", {"low": 0.15, "high": 0.35}),
+        ("conventional", "clip", "harness.experts.similarity.clip.Clip", {"low": 0.15, "high": 0.35}),
     ],
 )
 def test_the_range_comes_with_the_expert(composed, variant, name, kind, settings):
@@ -92,21 +101,25 @@ def test_the_range_comes_with_the_expert(composed, variant, name, kind, settings
 
 
 def test_conventional_rewards_ground_by_phrases_and_others_may(composed):
-    dino = "harness.experts.grounding_dino.GroundingDino"
+    dino = "harness.experts.grounding.grounding_dino.GroundingDino"
     assert composed("rewards=conventional", *REAL)["components"]["ri"]["grounder"]["_target_"] == dino
     assert composed("grounder=phrase", *REAL)["components"]["ri"]["grounder"]["_target_"] == dino
     owl = composed("grounder=phrase", "phrase_grounder=owlv2")["components"]["ri"]["grounder"]
-    assert owl["_target_"] == "harness.experts.owlv2.Owlv2" and owl["query"] == "a photo of a {}"
+    assert owl["_target_"] == "harness.experts.grounding.owlv2.Owlv2" and owl["query"] == "a photo of a {}"
 
 
 def test_the_experts_are_constructed_without_torch():
     words = "clip=clip hps=hps_v2_1 phrase_grounder={} rewards={}"
-    cases = [words.format("grounding_dino", "conventional"), words.format("owlv2", "conventional"), words.format("owlv2", "got_r1_hps")]
+    cases = [
+        words.format("grounding_dino", "conventional"),
+        words.format("owlv2", "conventional"),
+        words.format("owlv2", "got_r1_hps"),
+    ]
     code = f"""
 import sys
 from hydra import compose, initialize
 from omegaconf import OmegaConf
-from harness.components import make
+from harness.composition.components import make
 for words in {cases!r}:
     with initialize(version_base="1.3", config_path=None):
         make(OmegaConf.to_container(compose("config", words.split()).rewards, resolve=True))

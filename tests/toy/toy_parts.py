@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from harness.types import Metric, Plan, Prompt, Sample, Score, Stage, Tokens
+from harness.types import Chain, Metric, Prompt, Sample, Score, Stage, Tokens
 
 
 class ToyPolicy:
@@ -37,7 +37,7 @@ class ToyPolicy:
         grey = round(255 * min(1.0, max(0.0, self.weight + (seed % 7) / 100)))
         return Sample(
             prompt=prompt,
-            plan=Plan(text=f"grey {grey}", objects=(), bare_text=f"grey {grey}"),
+            chain=Chain(text=f"grey {grey}", objects=(), bare_text=f"grey {grey}"),
             image=Image.new("RGB", (4, 4), (grey,) * 3),
             tokens=Tokens(prompt=(1,), chain=(2,), image=(3,)),
             logprobs=(0.0, 0.0),
@@ -59,11 +59,24 @@ class ToyTrainer:
         self._climb, self._fault = climb, fault
 
     def stages(self, config: dict[str, Any], start: Stage) -> list[Stage]:
-        warm = Stage(name="warm", program="toy_parts.train", settings={**self._settings, "gain": 0.01, "seed": 0}, inputs={"start": start})
+        warm = Stage(
+            name="warm",
+            program="toy_parts.train",
+            settings={**self._settings, "gain": 0.01, "seed": 0},
+            inputs={"start": start},
+        )
         if not self._climb:
             return [warm]
-        settings = {**self._settings, "gain": config["rewards"]["components"]["glow"]["gain"], "seed": config["seed"], "fault": self._fault}
-        return [warm, Stage(name="climb", program="toy_parts.train", settings=settings, inputs={"start": warm})]
+        settings = {
+            **self._settings,
+            "gain": config["rewards"]["components"]["glow"]["gain"],
+            "seed": config["seed"],
+            "fault": self._fault,
+        }
+        return [
+            warm,
+            Stage(name="climb", program="toy_parts.train", settings=settings, inputs={"start": warm}),
+        ]
 
 
 class BrokenWarm(ToyTrainer):
@@ -80,11 +93,17 @@ class ToyBenchmark:
         self._count = prompts
 
     def prompts(self, split: str) -> list[Prompt]:
-        return [Prompt(id=f"{split}-{n}", text=f"square {n}", category=self.categories[n % 2]) for n in range(self._count)]
+        return [
+            Prompt(id=f"{split}-{n}", text=f"square {n}", category=self.categories[n % 2])
+            for n in range(self._count)
+        ]
 
     def score(self, samples: list[Sample]) -> list[Score]:
         values = [sample.image.getpixel((0, 0))[0] / 255 for sample in samples]
-        return [Score(value=value if one.prompt.category == "bright" else 1 - value) for one, value in zip(samples, values, strict=True)]
+        return [
+            Score(value=value if one.prompt.category == "bright" else 1 - value)
+            for one, value in zip(samples, values, strict=True)
+        ]
 
 
 class ToyMeasured(ToyBenchmark):
@@ -101,7 +120,10 @@ class ToyMeasured(ToyBenchmark):
     def __init__(self, *, prompts: int, blind: bool, pause_s: float) -> None:
         super().__init__(prompts=prompts)
         self._blind, self._pause_s = blind, pause_s
-        self.metrics = {"bright": Metric(name="brightness", labels=("mode=toy",)), "dark": Metric(name="darkness")}
+        self.metrics = {
+            "bright": Metric(name="brightness", labels=("mode=toy",)),
+            "dark": Metric(name="darkness"),
+        }
 
     def score(self, samples: list[Sample]) -> list[Score]:
         time.sleep(self._pause_s * len(samples))
@@ -109,7 +131,10 @@ class ToyMeasured(ToyBenchmark):
 
     def mirrored(self, samples: list[Sample]) -> list[Score | None]:
         flipped = [ImageOps.mirror(sample.image) for sample in samples]
-        return [self._score(one, image) if one.prompt.category == "bright" else None for one, image in zip(samples, flipped, strict=True)]
+        return [
+            self._score(one, image) if one.prompt.category == "bright" else None
+            for one, image in zip(samples, flipped, strict=True)
+        ]
 
     def _score(self, sample: Sample, image: Any) -> Score:
         left, right = (image.getpixel((at, 0))[0] / 255 for at in (0, image.width - 1))
@@ -125,9 +150,16 @@ class ToyMeasured(ToyBenchmark):
         (folder / "answers.json").write_text(json.dumps([row["value"] for row in rows]))
 
     def read_results(self, folder: Path) -> list[tuple[Prompt, Score]]:
-        wanted = [replace(prompt, number=number) for prompt in self.prompts("val") for number in range(self.images_per_prompt)]
+        wanted = [
+            replace(prompt, number=number)
+            for prompt in self.prompts("val")
+            for number in range(self.images_per_prompt)
+        ]
         answers = json.loads((folder / "answers.json").read_text())
-        scores = [Score(value=value) if value is not None else Score(value=None, unscored="no answer") for value in answers]
+        scores = [
+            Score(value=value) if value is not None else Score(value=None, unscored="no answer")
+            for value in answers
+        ]
         return list(zip(wanted, scores, strict=True))
 
 
@@ -153,7 +185,11 @@ def build(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
 
 def train(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     state = work.folder / "state.json"
-    step, weight = json.loads(state.read_text()) if state.exists() else (0, json.loads(_weight(inputs["start"]).read_text()))
+    step, weight = (
+        json.loads(state.read_text())
+        if state.exists()
+        else (0, json.loads(_weight(inputs["start"]).read_text()))
+    )
     while step < settings["steps"]:
         if settings.get("fault") == "raise" and step == 2:
             raise RuntimeError("the toy was told to fail")

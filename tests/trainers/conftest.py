@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mini_world import FakeWorkspace, Interrupted, tokens_settings
 
-from harness.trainers import tokens
+from harness.data import tokens
 
 Program = Callable[[Any, dict[str, Any], dict[str, Path]], None]
 Train = Callable[..., FakeWorkspace]

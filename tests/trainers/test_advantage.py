@@ -35,7 +35,9 @@ def test_unscored_samples_neither_get_nor_give_anything() -> None:
         ([None, None], (None, None)),
     ],
 )
-def test_groups_without_spread_say_so_and_have_no_advantage(totals: list[float | None], values: tuple[float | None, ...]) -> None:
+def test_groups_without_spread_say_so_and_have_no_advantage(
+    totals: list[float | None], values: tuple[float | None, ...]
+) -> None:
     found = group_advantages(totals)
     assert found.zero_spread
     assert found.values == values

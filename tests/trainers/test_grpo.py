@@ -14,12 +14,12 @@ from mini_world import GRPO, REWARDS
 from PIL import Image
 from torch import Tensor, nn
 
-from harness.components import make
+from harness.composition.components import make
 from harness.protocols import Sampling, TokenLogprobs
-from harness.reward import RewardFunction
+from harness.reward.function import RewardFunction
 from harness.trainers.advantage import group_advantages
 from harness.trainers.grpo import Grpo, UnscoredError
-from harness.types import Plan, Prompt, Sample, Score, Tokens
+from harness.types import Chain, Prompt, Sample, Score, Tokens
 
 WORDS, CODES = 5, 4
 # (chain, image, forced end) of two groups of three; the chains are ragged
@@ -60,14 +60,15 @@ class FakePolicy:
         drawn = self.drawn % len(DRAWN)
         self.drawn += len(prompts)
         rows = [
-            Tokens(prompt=(0,), chain=chain, image=image, forced_end=forced) for chain, image, forced in DRAWN[drawn : drawn + len(prompts)]
+            Tokens(prompt=(0,), chain=chain, image=image, forced_end=forced)
+            for chain, image, forced in DRAWN[drawn : drawn + len(prompts)]
         ]
         with torch.no_grad():
             scored = self.logprobs(rows, sampling)
         return [
             Sample(
                 prompt=prompt,
-                plan=Plan(text="", objects=(), bare_text="", faults=("odd",) * tokens.forced_end),
+                chain=Chain(text="", objects=(), bare_text="", faults=("odd",) * tokens.forced_end),
                 image=Image.new("RGB", (1, 1)),
                 tokens=tokens,
                 logprobs=tuple((values[: len(tokens.chain + tokens.image)] + self.error).tolist()),
@@ -86,7 +87,9 @@ class FakePolicy:
             codes = codes + self.guided_shift * (sampling.guidance > 1)
             acting = len(row.chain) - row.forced_end
             values.append(torch.cat((words, codes, codes.new_zeros(padding))))
-            action.append([True] * acting + [False] * row.forced_end + [True] * len(row.image) + [False] * padding)
+            action.append(
+                [True] * acting + [False] * row.forced_end + [True] * len(row.image) + [False] * padding
+            )
             image.append([False] * len(row.chain) + [True] * len(row.image) + [False] * padding)
         return TokenLogprobs(torch.stack(values), torch.tensor(action), torch.tensor(image))
 
@@ -130,7 +133,10 @@ class Given:
     name: str = "red"
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        return [Score(value=None, unscored="told so") if total is None else Score(value=total) for total in self.totals]
+        return [
+            Score(value=None, unscored="told so") if total is None else Score(value=total)
+            for total in self.totals
+        ]
 
 
 @dataclass
@@ -142,7 +148,11 @@ class World:
 
 
 def world(
-    totals: Sequence[float | None] = TOTALS, *, sampling: Sampling | None = None, policy: FakePolicy | None = None, **changes: Any
+    totals: Sequence[float | None] = TOTALS,
+    *,
+    sampling: Sampling | None = None,
+    policy: FakePolicy | None = None,
+    **changes: Any,
 ) -> World:
     policy = policy or FakePolicy()
     frozen = FakePolicy(guided_shift=policy.guided_shift)
@@ -152,7 +162,9 @@ def world(
     learner = FakeLearner(policy.module)
     rewards = RewardFunction(total="red", components={"red": Given(totals)})
     settings = GRPO | {"prompts": 2} | changes
-    run = Grpo(policy, lambda: nullcontext(frozen), rewards, learner, sampling or Sampling(), settings, seed=3)
+    run = Grpo(
+        policy, lambda: nullcontext(frozen), rewards, learner, sampling or Sampling(), settings, seed=3
+    )
     return World(run, policy, learner, flat(policy.module))
 
 
@@ -165,7 +177,11 @@ def plain_logprob(logits: Sequence[float], index: int) -> float:
 
 
 def plain_loss(
-    weights: list[float], old: list[float], frozen: list[float], totals: Sequence[float | None], settings: dict[str, Any]
+    weights: list[float],
+    old: list[float],
+    frozen: list[float],
+    totals: Sequence[float | None],
+    settings: dict[str, Any],
 ) -> dict[str, float]:
     """The objective of the module's docstring, token by token."""
     advantages = [value for start in (0, 3) for value in group_advantages(totals[start : start + 3]).values]
@@ -173,7 +189,9 @@ def plain_loss(
     for (chain, image, forced), advantage in zip(DRAWN, advantages, strict=True):
         if advantage is None:
             continue
-        actions = [(0, WORDS, index) for index in (chain[:-1] if forced else chain)] + [(WORDS, WORDS + CODES, index) for index in image]
+        actions = [(0, WORDS, index) for index in (chain[:-1] if forced else chain)] + [
+            (WORDS, WORDS + CODES, index) for index in image
+        ]
         gain = kl = out = 0.0
         for first, last, index in actions:
             new, before, reference = (plain_logprob(one[first:last], index) for one in (weights, old, frozen))
@@ -187,7 +205,11 @@ def plain_loss(
         outside.append(out / len(actions))
     count = len(gains)
     kl = sum(kls) / count
-    return {"loss": settings["kl_weight"] * kl - sum(gains) / count, "kl": kl, "clip_fraction": sum(outside) / count}
+    return {
+        "loss": settings["kl_weight"] * kl - sum(gains) / count,
+        "kl": kl,
+        "clip_fraction": sum(outside) / count,
+    }
 
 
 def plain_gradient(weights: list[float], *others: Any) -> list[float]:
@@ -213,7 +235,9 @@ def test_the_first_update_is_the_plain_one() -> None:
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert expected["kl"] > 0.01 and expected["clip_fraction"] == 0
     (gradient,) = one.learner.gradients
-    assert gradient == pytest.approx(plain_gradient(one.start, one.start, frozen_of(one), TOTALS, GRPO), abs=1e-7)
+    assert gradient == pytest.approx(
+        plain_gradient(one.start, one.start, frozen_of(one), TOTALS, GRPO), abs=1e-7
+    )
     assert any(gradient[:WORDS]) and any(gradient[WORDS:]), "chain and image both teach"
     assert metrics["grad_norm"] == pytest.approx(math.hypot(*gradient))
     assert metrics["lr"] == 0.5
@@ -228,15 +252,25 @@ def test_inner_epochs_keep_the_old_logprobs_of_before_the_first() -> None:
     first = plain_loss(one.start, one.start, frozen, TOTALS, GRPO)
     second = plain_loss(moved, one.start, frozen, TOTALS, GRPO)
     assert second["clip_fraction"] > 0, "the first update must move far enough for this to test clipping"
-    assert {name: metrics[name] for name in first} == pytest.approx({name: (first[name] + second[name]) / 2 for name in first}, abs=1e-6)
+    assert {name: metrics[name] for name in first} == pytest.approx(
+        {name: (first[name] + second[name]) / 2 for name in first}, abs=1e-6
+    )
     assert len(one.learner.gradients) == 2
-    assert one.learner.gradients[1] == pytest.approx(plain_gradient(moved, one.start, frozen, TOTALS, GRPO), abs=1e-7)
+    assert one.learner.gradients[1] == pytest.approx(
+        plain_gradient(moved, one.start, frozen, TOTALS, GRPO), abs=1e-7
+    )
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 5, 6, 100])
 def test_the_micro_batch_bounds_memory_and_changes_nothing_else(micro_batch: int) -> None:
-    settings: dict[str, Any] = {"inner_epochs": 2, "sampling": Sampling(guidance=3.0), "image_logprobs": "conditional"}
-    one, other = (world(policy=FakePolicy(guided_shift=0.25), micro_batch=size, **settings) for size in (4, micro_batch))
+    settings: dict[str, Any] = {
+        "inner_epochs": 2,
+        "sampling": Sampling(guidance=3.0),
+        "image_logprobs": "conditional",
+    }
+    one, other = (
+        world(policy=FakePolicy(guided_shift=0.25), micro_batch=size, **settings) for size in (4, micro_batch)
+    )
     metrics, others = one.run.step(PROMPTS, 0), other.run.step(PROMPTS, 0)
     assert flat(other.policy.module) == pytest.approx(flat(one.policy.module), abs=1e-12)
     assert {**others, "seconds": 0} == pytest.approx({**metrics, "seconds": 0}, abs=1e-6)
@@ -288,13 +322,17 @@ def test_the_rollout_batch_cuts_the_rollouts_and_changes_nothing_else(size: int)
     metrics, others = whole.run.step(PROMPTS, 0), parts.run.step(PROMPTS, 0)
     assert {**others, "seconds": 0} == {**metrics, "seconds": 0}
     assert flat(parts.policy.module) == flat(whole.policy.module)
-    assert [len(seeds) for _, seeds in parts.policy.asked] == [min(size, 6 - start) for start in range(0, 6, size)]
+    assert [len(seeds) for _, seeds in parts.policy.asked] == [
+        min(size, 6 - start) for start in range(0, 6, size)
+    ]
     ((_, seeds),) = whole.policy.asked
     assert [seed for _, part in parts.policy.asked for seed in part] == seeds
 
 
 @pytest.mark.parametrize(("missing", "tolerance"), [(2, 0.0), (3, 0.4), (6, 0.99)])
-def test_too_many_unscored_samples_stop_the_run_before_it_trains_on_the_rest(missing: int, tolerance: float) -> None:
+def test_too_many_unscored_samples_stop_the_run_before_it_trains_on_the_rest(
+    missing: int, tolerance: float
+) -> None:
     one = world([None] * missing + [0.1 * row for row in range(6 - missing)], unscored_tolerance=tolerance)
     with pytest.raises(UnscoredError) as error:
         one.run.step(PROMPTS, 4)
@@ -306,18 +344,26 @@ def test_too_many_unscored_samples_stop_the_run_before_it_trains_on_the_rest(mis
     ):
         assert part in str(error.value)
     assert flat(one.policy.module) == one.start
-    at_the_limit = world([None] * missing + [0.1 * row for row in range(6 - missing)], unscored_tolerance=missing / 6)
+    at_the_limit = world(
+        [None] * missing + [0.1 * row for row in range(6 - missing)], unscored_tolerance=missing / 6
+    )
     assert at_the_limit.run.step(PROMPTS, 4)["unscored"] == missing
 
 
 @pytest.mark.parametrize(
-    ("image_logprobs", "guidance"), [("guided", 1.0), ("guided", 3.0), ("conditional", 1.0)], ids=["plain", "guided", "no-guidance"]
+    ("image_logprobs", "guidance"),
+    [("guided", 1.0), ("guided", 3.0), ("conditional", 1.0)],
+    ids=["plain", "guided", "no-guidance"],
 )
 @pytest.mark.parametrize("error", [0.5, math.nan])
-def test_a_sampler_that_draws_from_another_distribution_is_an_error(image_logprobs: str, guidance: float, error: float) -> None:
+def test_a_sampler_that_draws_from_another_distribution_is_an_error(
+    image_logprobs: str, guidance: float, error: float
+) -> None:
     sampling = Sampling(guidance=guidance)
     one = world(policy=FakePolicy(error=error), sampling=sampling, image_logprobs=image_logprobs)
-    with pytest.raises(ValueError, match=r"differ from the sampler's by (0\.5|nan).*grpo\.gap_tolerance=0\.0001"):
+    with pytest.raises(
+        ValueError, match=r"differ from the sampler's by (0\.5|nan).*grpo\.gap_tolerance=0\.0001"
+    ):
         one.run.step(PROMPTS, 0)
     assert flat(one.policy.module) == one.start, "nothing is trained on it"
     within = world(policy=FakePolicy(error=5e-5), sampling=sampling, image_logprobs=image_logprobs)
@@ -328,10 +374,15 @@ def test_conditional_logprobs_of_a_guided_sampler_only_log_the_gap() -> None:
     shifted = FakePolicy(guided_shift=0.25)
     one = world(policy=shifted, sampling=Sampling(guidance=3.0), image_logprobs="conditional")
     metrics = one.run.step(PROMPTS, 0)
-    words, codes = sum(len(chain) - forced for chain, _, forced in DRAWN), sum(len(image) for _, image, _ in DRAWN)
+    words, codes = (
+        sum(len(chain) - forced for chain, _, forced in DRAWN),
+        sum(len(image) for _, image, _ in DRAWN),
+    )
     assert metrics["sampler_gap"] == pytest.approx(0.25 * codes / (words + codes), abs=1e-6)
     expected = plain_loss(one.start, one.start, frozen_of(one), TOTALS, GRPO)
-    assert metrics["loss"] == pytest.approx(expected["loss"], abs=1e-9), "old, new and reference are all conditional"
+    assert metrics["loss"] == pytest.approx(expected["loss"], abs=1e-9), (
+        "old, new and reference are all conditional"
+    )
 
 
 def test_rewards_of_the_settings_are_made_with_plain_values() -> None:

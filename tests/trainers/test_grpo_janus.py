@@ -45,7 +45,10 @@ def test_an_interrupted_run_ends_in_the_same_bytes(train, settings: dict[str, An
     resumed = train(grpo.train, settings, stop_at=stop_at)
     assert weights(resumed) == weights(whole)
     assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint"]
-    assert [line["step"] for line in resumed.lines] == [*range(1, stop_at + 1), *range((stop_at - 1) // 2 * 2 + 1, 5)]
+    assert [line["step"] for line in resumed.lines] == [
+        *range(1, stop_at + 1),
+        *range((stop_at - 1) // 2 * 2 + 1, 5),
+    ]
     last = {line["step"]: {**line, "seconds": 0} for line in resumed.lines}
     assert list(last.values()) == [{**line, "seconds": 0} for line in whole.lines]
 
@@ -57,16 +60,29 @@ def test_an_unreadable_training_state_is_a_clear_error(train, janus_folder: Path
         grpo.train(work, grpo_settings(), {"start": janus_folder.parent})
 
 
-def test_chain_and_image_learn_and_the_reading_and_the_image_tokenizer_stay(train, janus_folder: Path) -> None:
+def test_chain_and_image_learn_and_the_reading_and_the_image_tokenizer_stay(
+    train, janus_folder: Path
+) -> None:
     names = changed(train(grpo.train, grpo_settings()), janus_folder)
-    for part in ("lm_head", "model.language_model.embed_tokens", "model.generation_head", "model.generation_aligner"):
+    for part in (
+        "lm_head",
+        "model.language_model.embed_tokens",
+        "model.generation_head",
+        "model.generation_aligner",
+    ):
         assert any(name.startswith(part) for name in names), part
-    assert not [name for name in names if name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))]
+    assert not [
+        name for name in names if name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))
+    ]
 
 
 def test_lora_changes_its_targets_alone(train, janus_folder: Path) -> None:
     work = train(grpo.train, grpo_settings(lora=LORA))
-    layers = {f"model.language_model.layers.{layer}.self_attn.{part}_proj.weight" for layer in (0, 1) for part in "qv"}
+    layers = {
+        f"model.language_model.layers.{layer}.self_attn.{part}_proj.weight"
+        for layer in (0, 1)
+        for part in "qv"
+    }
     assert changed(work, janus_folder) == {*layers, "model.generation_head.proj_out.weight"}
     assert work.lines[0]["kl"] == pytest.approx(0, abs=1e-7), "the adapters start as the frozen start"
     assert work.lines[-1]["kl"] > 1e-5
@@ -84,8 +100,12 @@ def test_conditional_scoring_of_guided_samples_trains_and_logs_how_far_off_it_is
 
 
 def test_the_micro_batch_changes_no_update(train) -> None:
-    one = load_file(train(grpo.train, grpo_settings(steps=1, micro_batch=2)).folder / "checkpoint" / "model.safetensors")
-    other = load_file(train(grpo.train, grpo_settings(steps=1, micro_batch=9)).folder / "checkpoint" / "model.safetensors")
+    one = load_file(
+        train(grpo.train, grpo_settings(steps=1, micro_batch=2)).folder / "checkpoint" / "model.safetensors"
+    )
+    other = load_file(
+        train(grpo.train, grpo_settings(steps=1, micro_batch=9)).folder / "checkpoint" / "model.safetensors"
+    )
     for name, value in one.items():
         # AdamW's first step is the sign of the gradient: where that is all but zero, rounding decides
         far = (value - other[name]).abs() > 1e-5
@@ -94,18 +114,27 @@ def test_the_micro_batch_changes_no_update(train) -> None:
 
 @pytest.mark.parametrize("rollout", [{}, GUIDED], ids=["plain", "guided"])
 def test_the_rollout_batch_changes_no_sample(train, rollout: dict[str, Any]) -> None:
-    whole, parts = (train(grpo.train, grpo_settings(rollout, steps=2, rollout_batch=size)) for size in (None, 2))
+    whole, parts = (
+        train(grpo.train, grpo_settings(rollout, steps=2, rollout_batch=size)) for size in (None, 2)
+    )
     for one, other in zip(whole.lines, parts.lines, strict=True):
         assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, abs=1e-5)
 
 
-def test_a_run_that_loses_its_judge_keeps_its_last_step_and_goes_on_from_there(train, tmp_path: Path, janus_folder: Path) -> None:
+def test_a_run_that_loses_its_judge_keeps_its_last_step_and_goes_on_from_there(
+    train, tmp_path: Path, janus_folder: Path
+) -> None:
     """One prompt a step, and the reward says nothing of one of the four."""
     inputs = {"start": janus_folder.parent}
-    tolerant, strict = (grpo_settings(prompts=1, steps=4, checkpoint_every=100, unscored_tolerance=share) for share in (1.0, 0.0))
+    tolerant, strict = (
+        grpo_settings(prompts=1, steps=4, checkpoint_every=100, unscored_tolerance=share)
+        for share in (1.0, 0.0)
+    )
     whole = train(grpo.train, tolerant)
     work = FakeWorkspace(tmp_path / "stage")
-    with pytest.raises(ValueError, match=r"3 of 3 samples of step \d have no reward: 3 x low: silent\. .*same command again"):
+    with pytest.raises(
+        ValueError, match=r"3 of 3 samples of step \d have no reward: 3 x low: silent\. .*same command again"
+    ):
         grpo.train(work, strict, inputs)
     reached = len(work.lines)
     assert 0 < reached < 4
@@ -121,9 +150,7 @@ def test_reward_rises_on_what_it_rewards(train) -> None:
 
 
 def test_metrics_are_those_the_architecture_page_names(train) -> None:
-    named = (
-        "step, reward, component/low, at_0/low, at_1/low, loss, kl, grad_norm, clip_fraction, lr, sampler_gap, zero_spread_groups, unscored"
-    )
+    named = "step, reward, component/low, at_0/low, at_1/low, loss, kl, grad_norm, clip_fraction, lr, sampler_gap, zero_spread_groups, unscored"
     work = train(grpo.train, grpo_settings(steps=1, prompts=4))
     assert {*named.split(", "), "truncated_chains", "faulty_chains", "seconds", "total"} == set(work.lines[0])
     assert work.lines[0]["unscored"] == 3, "the three samples of the prompt whose reward says nothing"
@@ -152,7 +179,11 @@ def test_gradient_reaches_chain_and_image_tokens(janus_folder: Path, guidance: f
         scored = policy.logprobs([sample.tokens for sample in samples], replace(sampling))
         mask = scored.image_BT if which == "image" else scored.action_BT & ~scored.image_BT
         scored.values_BT[mask].sum().backward()
-        return {name: one.grad for name, one in policy.module.named_parameters() if one.grad is not None and one.grad.any()}
+        return {
+            name: one.grad
+            for name, one in policy.module.named_parameters()
+            if one.grad is not None and one.grad.any()
+        }
 
     chain, image = gradients("chain"), gradients("image")
     assert "lm_head.weight" in chain and not [name for name in chain if name.startswith("model.generation")]

@@ -20,7 +20,9 @@ def test_every_epoch_shows_every_item_once_though_batches_span_epochs() -> None:
 
 def test_a_step_needs_no_state() -> None:
     assert batch(ITEMS, 3, 12, seed=1) == batch(ITEMS, 3, 12, seed=1)
-    assert [batch(ITEMS, 3, step, seed=1) for step in range(5)] != [batch(ITEMS, 3, step, seed=2) for step in range(5)]
+    assert [batch(ITEMS, 3, step, seed=1) for step in range(5)] != [
+        batch(ITEMS, 3, step, seed=2) for step in range(5)
+    ]
 
 
 def test_the_order_is_that_of_earlier_runs() -> None:

@@ -10,8 +10,8 @@ import rank_programs
 import torch
 from mini_world import BENCHMARK, TEMPLATE, FakeWorkspace, grpo_settings
 
-from harness.launch import ranks
-from harness.stages import load_program
+from harness.stages import ranks
+from harness.stages.store import load_program
 from policies.janus.policy import JanusPolicy
 
 INPUTS: dict[str, Path] = {}
@@ -28,10 +28,15 @@ JANUS = {
 }
 
 
-def run(program: str, folder: Path, settings: dict[str, Any], inputs: dict[str, Path] = INPUTS, processes: int = 2) -> FakeWorkspace:
+def run(
+    program: str, folder: Path, settings: dict[str, Any], inputs: dict[str, Path] = INPUTS, processes: int = 2
+) -> FakeWorkspace:
     work = FakeWorkspace(folder)
     parts = ranks.Work(
-        program=f"rank_programs.{program}", settings=settings, inputs={name: str(path) for name, path in inputs.items()}, folder=str(folder)
+        program=f"rank_programs.{program}",
+        settings=settings,
+        inputs={name: str(path) for name, path in inputs.items()},
+        folder=str(folder),
     )
     if processes == 1:
         load_program(parts.program)(work, settings, inputs)
@@ -45,15 +50,25 @@ def results(folder: Path) -> list[Any]:
     return [torch.load(file, weights_only=True) for file in sorted(folder.glob("rank*.pt"))]
 
 
-def test_two_processes_of_grpo_have_the_losses_of_one_and_equal_weights(tmp_path: Path, janus_folder: Path) -> None:
-    settings = grpo_settings({"guidance": 3.0}, steps=3, prompts=4, micro_batch=3, inner_epochs=2, checkpoint_every=2)
-    one, two = (run("keep_weights", tmp_path / str(count), settings, {"start": janus_folder.parent}, processes=count) for count in (1, 2))
+def test_two_processes_of_grpo_have_the_losses_of_one_and_equal_weights(
+    tmp_path: Path, janus_folder: Path
+) -> None:
+    settings = grpo_settings(
+        {"guidance": 3.0}, steps=3, prompts=4, micro_batch=3, inner_epochs=2, checkpoint_every=2
+    )
+    one, two = (
+        run("keep_weights", tmp_path / str(count), settings, {"start": janus_folder.parent}, processes=count)
+        for count in (1, 2)
+    )
     assert len(two.lines) == 3
     for alone, together in zip(one.lines, two.lines, strict=True):
         assert {**together, "seconds": 0} == pytest.approx({**alone, "seconds": 0}, rel=1e-4, abs=1e-6)
     (alone,), (first, second) = results(one.folder), results(two.folder)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    for name, value in alone.items():  # where a gradient is all but zero, rounding decides the sign that AdamW follows
+    for (
+        name,
+        value,
+    ) in alone.items():  # where a gradient is all but zero, rounding decides the sign that AdamW follows
         far = (value - first[name]).abs() > 1e-4
         assert far.float().mean() < 0.02, name
     assert sorted(path.name for path in two.folder.iterdir()) == ["checkpoint", "rank0.pt", "rank1.pt"]
@@ -75,10 +90,14 @@ def test_the_learner_of_two_is_the_learner_of_one(descents: tuple[Path, Path], k
     assert first[kind]["counts"] == second[kind]["counts"] == [8, [2, 2], [0, "x", 1, "x"]]
     assert alone[kind]["counts"] == [8, [1, 1], [0, "x"]]
     for measured in ("losses", "norms"):
-        assert first[kind][measured] == second[kind][measured] == pytest.approx(alone[kind][measured], abs=1e-5)
+        assert (
+            first[kind][measured] == second[kind][measured] == pytest.approx(alone[kind][measured], abs=1e-5)
+        )
     for name, value in alone[kind]["weights"].items():
         assert torch.allclose(first[kind]["weights"][name], value, atol=1e-5), name
-    whole_blocks = [value.numel() > 0 for name, value in second[kind]["weights"].items() if name.startswith("blocks")]
+    whole_blocks = [
+        value.numel() > 0 for name, value in second[kind]["weights"].items() if name.startswith("blocks")
+    ]
     assert all(whole_blocks) if kind == "whole" else not any(whole_blocks), "only rank 0 is to save"
 
 
@@ -90,11 +109,15 @@ def test_a_restored_run_goes_on_bit_for_bit(descents: tuple[Path, Path], kind: s
         assert len(one[f"{kind} again"]["losses"]) == 2
         assert one[f"{kind} again"]["losses"] == one[kind]["losses"][2:]
         for name, value in one[kind]["weights"].items():
-            assert name.startswith("unused") or torch.equal(one[f"{kind} again"]["weights"][name], value), name
+            assert name.startswith("unused") or torch.equal(one[f"{kind} again"]["weights"][name], value), (
+                name
+            )
 
 
 @pytest.mark.parametrize("kind", ["whole", "cut"])
-def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(descents: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(
+    descents: tuple[Path, Path], tmp_path: Path, kind: str
+) -> None:
     name = f"training-{kind == 'cut'}.pt"
     (tmp_path / name).write_bytes((descents[1] / name).read_bytes())
     run("descend", tmp_path, {"cut": [kind == "cut"]}, processes=1)
@@ -103,12 +126,19 @@ def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(descents: tuple[Pa
 
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-def test_a_policy_whose_layers_are_cut_trains_as_one_that_is_whole(tmp_path: Path, janus_folder: Path, recompute: bool) -> None:
+def test_a_policy_whose_layers_are_cut_trains_as_one_that_is_whole(
+    tmp_path: Path, janus_folder: Path, recompute: bool
+) -> None:
     settings = {"benchmark": BENCHMARK, "policy": {**JANUS, "recompute": recompute}}
-    one, two = (run("imitate", tmp_path / str(count), settings, {"start": janus_folder.parent}, processes=count) for count in (1, 2))
+    one, two = (
+        run("imitate", tmp_path / str(count), settings, {"start": janus_folder.parent}, processes=count)
+        for count in (1, 2)
+    )
     for alone, together in zip(one.lines, two.lines, strict=True):
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
-    saved = [JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict() for work in (one, two)]
+    saved = [
+        JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict() for work in (one, two)
+    ]
     for name, value in saved[0].items():
         assert value.dtype == saved[1][name].dtype
         far = (value - saved[1][name]).abs() > 1e-4

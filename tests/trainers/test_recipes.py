@@ -9,17 +9,24 @@ import pytest
 from mini_got import record, settings, source, write_lines, write_tar
 from mini_world import BENCHMARK, DATA, GRPO, POLICY, REWARDS, ROLLOUT, SFT
 
-from harness.keys import key
+from harness.stages.keys import key
 from harness.trainers.recipes import Frozen, Grpo, Sft, SftGrpo
 from harness.types import Stage
 
 START = Stage(name="tokenizer", program="x.y", settings={})
-CONFIG = {"policies": POLICY, "benchmarks": BENCHMARK, "rewards": REWARDS, "rollout": ROLLOUT, "seed": 1, "sft_seed": 2}
+CONFIG = {
+    "policies": POLICY,
+    "benchmarks": BENCHMARK,
+    "rewards": REWARDS,
+    "rollout": ROLLOUT,
+    "seed": 1,
+    "sft_seed": 2,
+}
 
 
 def test_sft_is_encoding_then_training_seeded_by_sft_seed() -> None:
     tokens, stage = Sft(sft=SFT, data=DATA).stages(CONFIG, START)
-    assert (tokens.name, tokens.program) == ("tokens", "harness.trainers.tokens.encode")
+    assert (tokens.name, tokens.program) == ("tokens", "harness.data.tokens.encode")
     assert tokens.inputs == {"start": START}
     assert tokens.settings == {"data": DATA, "listing": [], "policy": POLICY, "records": 7, "seed": 2}
     assert (stage.name, stage.program) == ("sft", "harness.trainers.sft.train")
@@ -106,14 +113,19 @@ def test_only_rewards_in_the_total_decide_the_stage() -> None:
     ids=str,
 )
 def test_wrong_sft_settings(changes: dict[str, Any], message: str) -> None:
-    for construct in (lambda: Sft(sft=SFT | changes, data=DATA), lambda: SftGrpo(sft=SFT | changes, data=DATA, grpo=GRPO)):
+    for construct in (
+        lambda: Sft(sft=SFT | changes, data=DATA),
+        lambda: SftGrpo(sft=SFT | changes, data=DATA, grpo=GRPO),
+    ):
         with pytest.raises(ValueError) as caught:
             construct()
         assert str(caught.value) == message
 
 
 def test_all_records_of_an_endless_stream_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sft\.records=null means all records, and those of this data= have no end"):
+    with pytest.raises(
+        ValueError, match=r"sft\.records=null means all records, and those of this data= have no end"
+    ):
         Sft(sft=SFT | {"records": None}, data=DATA).stages(CONFIG, START)
 
 
@@ -139,7 +151,10 @@ LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}
         ({"lora": 8}, "grpo.lora=8: give null for full weights, or rank, alpha, targets"),
         ({"lora": {"rank": 8}}, "grpo.lora={'rank': 8}: give null for full weights, or rank, alpha, targets"),
         ({"lora": LORA | {"rank": 0}}, "grpo.lora.rank=0: give a whole number from 1"),
-        ({"lora": LORA | {"targets": "("}}, "grpo.lora.targets='(': give a regular expression for names of layers"),
+        (
+            {"lora": LORA | {"targets": "("}},
+            "grpo.lora.targets='(': give a regular expression for names of layers",
+        ),
     ],
     ids=str,
 )
@@ -168,7 +183,9 @@ def test_wrong_rollout_settings(changes: dict[str, Any], message: str) -> None:
 
 def test_wrong_totals_are_refused_before_any_job() -> None:
     with pytest.raises(ValueError, match="blue"):
-        SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "total": "low*blue"}}, START)
+        SftGrpo(sft=SFT, data=DATA, grpo=GRPO).stages(
+            {**CONFIG, "rewards": {**REWARDS, "total": "low*blue"}}, START
+        )
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=str)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings
 
-from harness.launch import ranks
 from harness.protocols import Sampling, TokenLogprobs
 from harness.seeds import derive
+from harness.stages import ranks
 from harness.trainers import sft
 from harness.trainers.order import batch
 from harness.types import Tokens
@@ -44,16 +44,25 @@ def test_the_loss_falls_and_only_the_drawing_parts_move(train, janus_folder: Pat
     before = JanusPolicy(janus_folder, template=TEMPLATE).module.state_dict()
     after = JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    for part in ("model.language_model.embed_tokens", "model.generation_embeddings", "model.generation_aligner", "lm_head"):
+    for part in (
+        "model.language_model.embed_tokens",
+        "model.generation_embeddings",
+        "model.generation_aligner",
+        "lm_head",
+    ):
         assert any(name.startswith(part) for name in changed), part
-    assert not [name for name in changed if name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))]
+    assert not [
+        name for name in changed if name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))
+    ]
 
 
 def test_the_first_loss_is_the_mean_negative_log_likelihood(train, janus_folder: Path) -> None:
     work = train(sft.train, sft_settings(steps=1, condition_dropout=0.0))
     policy = JanusPolicy(janus_folder, template=TEMPLATE)
     settings = sft_settings()
-    records = MiniBenchmark(captions=BENCHMARK["captions"]).records(derive(settings["seed"], "sft"), SFT["records"])
+    records = MiniBenchmark(captions=BENCHMARK["captions"]).records(
+        derive(settings["seed"], "sft"), SFT["records"]
+    )
     chosen = batch(policy.encode(records), SFT["batch_size"], 0, settings["seed"])
     chain, image = [], []
     for tokens in chosen:
@@ -68,11 +77,15 @@ def test_the_first_loss_is_the_mean_negative_log_likelihood(train, janus_folder:
     assert line["lr"] == pytest.approx(SFT["learning_rate"] / SFT["warmup_steps"])
 
 
-def test_condition_dropout_erases_the_stated_share_the_same_in_every_run(train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_condition_dropout_erases_the_stated_share_the_same_in_every_run(
+    train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     erased: list[bool] = []
     real = JanusPolicy.logprobs
 
-    def watched(self: JanusPolicy, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()) -> TokenLogprobs:
+    def watched(
+        self: JanusPolicy, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+    ) -> TokenLogprobs:
         erased.extend(unconditional)
         return real(self, tokens, sampling, unconditional=unconditional)
 
@@ -96,7 +109,9 @@ def test_a_batch_that_is_erased_altogether_still_trains_its_images(train) -> Non
 
 
 def test_another_seed_is_another_run(train) -> None:
-    assert weights(train(sft.train, sft_settings())) != weights(train(sft.train, {**sft_settings(), "seed": 6}))
+    assert weights(train(sft.train, sft_settings())) != weights(
+        train(sft.train, {**sft_settings(), "seed": 6})
+    )
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
@@ -116,12 +131,20 @@ def test_two_processes_have_the_losses_of_one(
     alone, together = train(sft.train, settings), FakeWorkspace(tmp_path / "together")
     inputs = {"start": janus_folder.parent, "tokens": tokens_folder}
     named = {name: str(folder) for name, folder in inputs.items()}
-    work = ranks.Work(program="harness.trainers.sft.train", settings=settings, inputs=named, folder=str(together.folder))
+    work = ranks.Work(
+        program="harness.trainers.sft.train", settings=settings, inputs=named, folder=str(together.folder)
+    )
     with ranks.beside(work, 2):
         sft.train(together, settings, inputs)
     assert sorted(path.name for path in together.folder.iterdir()) == ["checkpoint"]
     for one, two in zip(alone.lines, together.lines, strict=True):
         assert {**two, "seconds": 0} == pytest.approx({**one, "seconds": 0}, rel=1e-3, abs=1e-5)
-    trained, same = (JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict() for work in (alone, together))
-    for name, value in trained.items():  # where a gradient is all but zero, rounding decides the sign that AdamW follows
+    trained, same = (
+        JanusPolicy(work.folder / "checkpoint", template=TEMPLATE).module.state_dict()
+        for work in (alone, together)
+    )
+    for (
+        name,
+        value,
+    ) in trained.items():  # where a gradient is all but zero, rounding decides the sign that AdamW follows
         assert ((value - same[name]).abs() > 1e-4).float().mean() < 0.02, name

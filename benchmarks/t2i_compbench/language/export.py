@@ -26,10 +26,18 @@ def write_export(texts: Iterable[str], file: Path) -> None:
     """
     model = SpacyModel()
     prompts = {
-        text: {"chunks": model.chunks(text), "tokens": [(token.text, token.pos) for token in model.tokens(text)]}
+        text: {
+            "chunks": model.chunks(text),
+            "tokens": [(token.text, token.pos) for token in model.tokens(text)],
+        }
         for text in dict.fromkeys(texts)
     }
-    content = {"model": MODEL, "version": model.version, "spacy": importlib.metadata.version("spacy"), "prompts": prompts}
+    content = {
+        "model": MODEL,
+        "version": model.version,
+        "spacy": importlib.metadata.version("spacy"),
+        "prompts": prompts,
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
     part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -52,7 +60,11 @@ class Export:
 
     def tokens(self, text: str) -> tuple[Token, ...]:
         entry = self._prompts.get(text)
-        return self._installed(text).tokens(text) if entry is None else tuple(Token(word, pos) for word, pos in entry["tokens"])
+        return (
+            self._installed(text).tokens(text)
+            if entry is None
+            else tuple(Token(word, pos) for word, pos in entry["tokens"])
+        )
 
     def chunks(self, text: str) -> tuple[str, ...]:
         entry = self._prompts.get(text)
@@ -76,7 +88,9 @@ def _content(file: Path) -> Mapping[str, Any]:
         or not isinstance(content.get("prompts"), dict)
         or not _is_text(content.get("model"), content.get("version"))
     ):
-        raise ValueError(f"{file} is no export of noun phrases: it must hold model, version and prompts. {AGAIN}")
+        raise ValueError(
+            f"{file} is no export of noun phrases: it must hold model, version and prompts. {AGAIN}"
+        )
     for text, entry in content["prompts"].items():
         if not _is_entry(entry):
             raise ValueError(
@@ -86,7 +100,11 @@ def _content(file: Path) -> Mapping[str, Any]:
 
 
 def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("chunks"), list) or not isinstance(entry.get("tokens"), list):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("chunks"), list)
+        or not isinstance(entry.get("tokens"), list)
+    ):
         return False
     pairs = all(isinstance(pair, list) and len(pair) == 2 and _is_text(*pair) for pair in entry["tokens"])
     return pairs and _is_text(*entry["chunks"])

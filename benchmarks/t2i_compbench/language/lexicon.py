@@ -58,7 +58,11 @@ def readings(word: str) -> frozenset[str]:
 
 
 def _listed(word: str) -> set[str]:
-    found = {reading for reading, name in (("adj", "adjectives"), ("adv", "adverbs"), ("noun", "nouns")) if word in words_of(name)}
+    found = {
+        reading
+        for reading, name in (("adj", "adjectives"), ("adv", "adverbs"), ("noun", "nouns"))
+        if word in words_of(name)
+    }
     found |= _verb_forms().get(word, set())
     if "third" in found and words_of("nouns") & _without_s(word):
         found.add("noun")

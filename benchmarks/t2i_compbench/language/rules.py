@@ -24,14 +24,21 @@ class Rules:
 @functools.lru_cache(maxsize=65536)
 def _analysed(text: str) -> tuple[tuple[Token, ...], tuple[str, ...]]:
     every = tokenize(text)
-    placed = [(word, start) for word, start in zip(every, offsets(text, every), strict=True) if not word.isspace()]
+    placed = [
+        (word, start) for word, start in zip(every, offsets(text, every), strict=True) if not word.isspace()
+    ]
     words = [word for word, _ in placed]
     spans = [(start, start + len(word)) for word, start in placed]
     hyphens = [
-        word == "-" and 0 < place < len(words) - 1 and spans[place - 1][1] == spans[place][0] and spans[place][1] == spans[place + 1][0]
+        word == "-"
+        and 0 < place < len(words) - 1
+        and spans[place - 1][1] == spans[place][0]
+        and spans[place][1] == spans[place + 1][0]
         for place, word in enumerate(words)
     ]
     tags = tagger.tag(words, hyphens)
-    chunks = tuple(text[spans[first][0] : spans[end - 1][1]] for first, end in chunker.chunks(words, tags, hyphens))
+    chunks = tuple(
+        text[spans[first][0] : spans[end - 1][1]] for first, end in chunker.chunks(words, tags, hyphens)
+    )
     coarse = iter(tagger.coarse(tag) for tag in tags)
     return tuple(Token(word, "SPACE" if word.isspace() else next(coarse)) for word in every), chunks

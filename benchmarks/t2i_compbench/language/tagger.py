@@ -48,7 +48,9 @@ class _Tagger:
     def __init__(self, words: Sequence[str], hyphens: Sequence[bool]) -> None:
         self.original, self.words, self.hyphens = words, [word.lower() for word in words], hyphens
         self.readings = [readings(word) for word in self.words]
-        self.leads = [False] * len(words)  # do words that can stand in a noun phrase lead from each word on to a noun?
+        self.leads = [False] * len(
+            words
+        )  # do words that can stand in a noun phrase lead from each word on to a noun?
         for place in reversed(range(len(words))):
             self.leads[place] = self._leads_on(place)
         self.finite = [self._is_finite(place) for place in range(len(words))]
@@ -87,7 +89,9 @@ class _Tagger:
 
     def _before_noun(self, place: int) -> bool:
         """May the words after this one lead to a noun that it belongs to?"""
-        is_subject = self._is(place, "noun") and self._is(place + 1, "past") and not self._is(place + 1, "noun")
+        is_subject = (
+            self._is(place, "noun") and self._is(place + 1, "past") and not self._is(place + 1, "noun")
+        )
         return self.leads[place] and (not is_subject or self._has_verb(place + 1))
 
     def _leads_on(self, place: int) -> bool:
@@ -123,9 +127,15 @@ class _Tagger:
         found = self.readings[place]
         if found == {"AUX"}:
             return True
-        if not found <= VERBAL or not found & {"base", "third", "past"} or self.words[place - 1 : place] == ["to"]:
+        if (
+            not found <= VERBAL
+            or not found & {"base", "third", "past"}
+            or self.words[place - 1 : place] == ["to"]
+        ):
             return False
-        return not ("participle" in found and self.leads[place]) or (place > 0 and self.readings[place - 1] == {"noun"})
+        return not ("participle" in found and self.leads[place]) or (
+            place > 0 and self.readings[place - 1] == {"noun"}
+        )
 
     def _has_verb(self, place: int) -> bool:
         """Does the word's clause have a finite verb besides it?"""
@@ -152,17 +162,27 @@ class _Tagger:
             return "NOUN"
         if word in MAIN_OR_AUX:
             after = place + 1 + self._is(place + 1, "PART", "adv")
-            helps = self._is(after, "participle" if word.startswith("ha") else "base") and not self._is(after, "noun", "adj")
+            helps = self._is(after, "participle" if word.startswith("ha") else "base") and not self._is(
+                after, "noun", "adj"
+            )
             return "AUX" if helps else "VERB"
-        if word == "can" and (self._opened(place) or (previous == "NOUN" and not self._is(place + 1, "base", "AUX"))):
+        if word == "can" and (
+            self._opened(place) or (previous == "NOUN" and not self._is(place + 1, "base", "AUX"))
+        ):
             return "NOUN"
-        if (word == "back" and previous == "VERB") or (word in ("next", "close") and self.words[place + 1 : place + 2] == ["to"]):
+        if (word == "back" and previous == "VERB") or (
+            word in ("next", "close") and self.words[place + 1 : place + 2] == ["to"]
+        ):
             return "ADV"
-        if word == "like" and (previous in ("PRON", "PART") or self.words[place - 1 : place] in (["would"], ["'d"])):
+        if word == "like" and (
+            previous in ("PRON", "PART") or self.words[place - 1 : place] in (["would"], ["'d"])
+        ):
             return "VERB"
         if word in ("past", "opposite", "inside", "outside") and self._opened(place):
             return "ADJ" if self._before_noun(place) else "NOUN"
-        if word in MAY_JOIN_CLAUSES and any(self.finite[other] for other in self._clause(place) if other > place):
+        if word in MAY_JOIN_CLAUSES and any(
+            self.finite[other] for other in self._clause(place) if other > place
+        ):
             return "SCONJ"
         return None
 
@@ -177,7 +197,11 @@ class _Tagger:
             return "AUX"
         if self._previous(place) not in ("NOUN", "PROPN"):
             return "PUNCT"
-        is_verb = self.words[place] == "'s" and self._is(place + 1, "DET", "ing", "PART") and not self._is(place + 1, "noun")
+        is_verb = (
+            self.words[place] == "'s"
+            and self._is(place + 1, "DET", "ing", "PART")
+            and not self._is(place + 1, "noun")
+        )
         return "AUX" if is_verb else "PART"
 
     def _determiner(self, place: int) -> str:
@@ -195,7 +219,11 @@ class _Tagger:
         """A capital inside a sentence names somebody or something."""
         word = self.original[place]
         inside = place > 0 and self.words[place - 1] not in (".", "!", "?", '"', ":")
-        return "PROPN" if inside and word[0].isupper() and len(word) > 2 and self.readings[place] <= OPEN else None
+        return (
+            "PROPN"
+            if inside and word[0].isupper() and len(word) > 2 and self.readings[place] <= OPEN
+            else None
+        )
 
     def _closed(self, place: int) -> str | None:
         fixed = self.readings[place] - OPEN
@@ -206,7 +234,12 @@ class _Tagger:
             return self._in_phrase(place)
         previous = self._previous(place)
         if previous in ("NOUN", "PROPN", "PART", "PRON", "AUX", "ADV", "CCONJ") and self._is(place, *VERBAL):
-            rule = {"PROPN": self._after_noun, "NOUN": self._after_noun, "AUX": self._after_auxiliary, "CCONJ": self._after_conjunction}
+            rule = {
+                "PROPN": self._after_noun,
+                "NOUN": self._after_noun,
+                "AUX": self._after_auxiliary,
+                "CCONJ": self._after_conjunction,
+            }
             return rule[previous](place) if previous in rule else self._verb_or(place)
         return self._elsewhere(place)
 
@@ -224,9 +257,15 @@ class _Tagger:
     def _after_noun(self, place: int) -> str:
         """A verb, or one more noun of a compound."""
         found = self.readings[place]
-        starts = self._is(place + 1, *STARTS_PHRASE, "adv", "SCONJ") or (self._is(place + 1, "adj") and self._before_noun(place + 1))
+        starts = self._is(place + 1, *STARTS_PHRASE, "adv", "SCONJ") or (
+            self._is(place + 1, "adj") and self._before_noun(place + 1)
+        )
         if found <= {"past", "participle"}:
-            return "VERB:mod" if self._is(place + 1, "noun") and self._has_verb(place) and "participle" in found else "VERB"
+            return (
+                "VERB:mod"
+                if self._is(place + 1, "noun") and self._has_verb(place) and "participle" in found
+                else "VERB"
+            )
         if not found & {"noun", "adj"}:
             return "VERB"
         if "ing" in found:
@@ -245,7 +284,9 @@ class _Tagger:
 
     def _many(self, place: int) -> bool:
         """Is the subject before a place in the plural, by its noun or by an `and`?"""
-        return self._plural(place - 1) or any(self.tags[other] == "CCONJ" for other in self._clause(place) if other < place)
+        return self._plural(place - 1) or any(
+            self.tags[other] == "CCONJ" for other in self._clause(place) if other < place
+        )
 
     def _after_auxiliary(self, place: int) -> str:
         found = self.readings[place]
@@ -258,7 +299,11 @@ class _Tagger:
     def _after_conjunction(self, place: int) -> str:
         """Like what stands before the `and`."""
         found = self.readings[place]
-        clause = [self.readings[other] for other in self._clause(place) if other < place and self.tags[other] in ("VERB", "AUX")]
+        clause = [
+            self.readings[other]
+            for other in self._clause(place)
+            if other < place and self.tags[other] in ("VERB", "AUX")
+        ]
         alike = any(found & other & {"base", "third", "past"} for other in clause)
         ing = "ing" in found and any("ing" in other for other in clause)
         if (ing and "noun" not in found) or (alike and not found & {"noun", "adj"}):
@@ -270,7 +315,12 @@ class _Tagger:
     def _verb_or(self, place: int) -> str:
         """After a pronoun, `to` or an adverb: a verb if the word can be one, but before a noun a participle describes it."""
         found = self.readings[place]
-        if found & {"participle", "ing"} and not found & {"past"} and self._previous(place) == "ADV" and self._is(place + 1, "noun"):
+        if (
+            found & {"participle", "ing"}
+            and not found & {"past"}
+            and self._previous(place) == "ADV"
+            and self._is(place + 1, "noun")
+        ):
             return "VERB:mod"
         return "ADJ" if "adj" in found and not found & {"base", "past"} else "VERB"
 
@@ -291,6 +341,8 @@ class _Tagger:
 
     def _nominal(self, place: int) -> str:
         found = self.readings[place]
-        if "adj" in found and ("noun" not in found or self._before_noun(place) or self._previous(place) == "AUX"):
+        if "adj" in found and (
+            "noun" not in found or self._before_noun(place) or self._previous(place) == "AUX"
+        ):
             return "ADJ"
         return "NOUN" if "noun" in found else "ADV" if "adv" in found else "VERB"

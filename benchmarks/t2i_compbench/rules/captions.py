@@ -29,7 +29,9 @@ def caption(prompt: str, tokens: Sequence[Token], *, mode: Mode) -> str:
     for place, token in enumerate(tokens):
         start = prompt.find(token.text, end)
         if start < 0:
-            raise ValueError(f"{token.text!r} is not where it should be in {prompt!r}: give the tokens of this prompt, in order")
+            raise ValueError(
+                f"{token.text!r} is not where it should be in {prompt!r}: give the tokens of this prompt, in order"
+            )
         text += prompt[end:start] + (CUT if _is_cut(tokens, place) else token.text)
         end = start + len(token.text)
     return HOLE.sub("", HOLE_BEFORE_MARK.sub("", text + prompt[end:]))

@@ -19,7 +19,13 @@ ENOUGH = 0.5  # IoU from which one thing stands before the other and not beside 
 
 
 def position_3d(
-    locality: str | None, a: Box4, b: Box4, depth: np.ndarray, *, mode: Mode = "official", frame: tuple[int, int] = (479, 479)
+    locality: str | None,
+    a: Box4,
+    b: Box4,
+    depth: np.ndarray,
+    *,
+    mode: Mode = "official",
+    frame: tuple[int, int] = (479, 479),
 ) -> float:
     """How well `a` is `locality` `b`, in [0, 1]; other localities than those of depth are judged in the plane.
 
@@ -28,10 +34,14 @@ def position_3d(
     """
     if locality not in LOCALITIES:
         return position(locality, a, b, mode=mode, frame=frame)
-    return _before(locality, nearness(depth, a, mode), nearness(depth, b, mode)) * (1.0 if mode == "corrected" else _overlap(a, b))
+    return _before(locality, nearness(depth, a, mode), nearness(depth, b, mode)) * (
+        1.0 if mode == "corrected" else _overlap(a, b)
+    )
 
 
-def score_3d(prompt: str, tokens: Sequence[Token], detections: Detections, depth: np.ndarray, *, mode: Mode) -> SpatialScore:
+def score_3d(
+    prompt: str, tokens: Sequence[Token], detections: Detections, depth: np.ndarray, *, mode: Mode
+) -> SpatialScore:
     """As `score_2d`, with the relation in depth.
 
     Official: an object is there if its noun stands within a label, and the scan for both may pass over better detections
@@ -42,12 +52,18 @@ def score_3d(prompt: str, tokens: Sequence[Token], detections: Detections, depth
     """
     width, height = detections.frame
     if depth.shape != (height, width):
-        raise ValueError(f"a depth map of shape {depth.shape} for a frame of {width} x {height} pixels: it must be ({height}, {width})")
+        raise ValueError(
+            f"a depth map of shape {depth.shape} for a frame of {width} x {height} pixels: it must be ({height}, {width})"
+        )
     boxes = detections.boxes
     if mode == "corrected":
-        said = objects.corrected(prompt, tokens, complex_prompt=False, prepositions=objects.DEPTH_PREPOSITIONS)
+        said = objects.corrected(
+            prompt, tokens, complex_prompt=False, prepositions=objects.DEPTH_PREPOSITIONS
+        )
         near = cache(lambda place: nearness(depth, boxes[place], mode))
-        return best_pair(detections, said.objects, said.locality, lambda i, j: _before(said.locality, near(i), near(j)))
+        return best_pair(
+            detections, said.objects, said.locality, lambda i, j: _before(said.locality, near(i), near(j))
+        )
     locality = first_locality(prompt, LOCALITIES)
     nouns = objects.first_and_last_noun(prompt, tokens)
     found = _overwritten(nouns, detections.labels)
@@ -65,7 +81,10 @@ def nearness(depth: np.ndarray, box: Box4, mode: Mode) -> float:
     if mode == "official":
         region = depth[x1:x2, y1:y2]
     else:
-        rows, columns = (_within(low, high, size) for low, high, size in ((y1, y2, depth.shape[0]), (x1, x2, depth.shape[1])))
+        rows, columns = (
+            _within(low, high, size)
+            for low, high, size in ((y1, y2, depth.shape[0]), (x1, x2, depth.shape[1]))
+        )
         region = depth[rows, columns]
     # in float64, so that flat regions of any size are equal and not apart by rounding
     return float(region.mean(dtype=np.float64)) if region.size else float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.experts.frame import frame_size, scaled
+from benchmarks.t2i_compbench.models.frame import frame_size, scaled
 
 __all__ = ["CLIP", "clip_size", "frame_size"]
 

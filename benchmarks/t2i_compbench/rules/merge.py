@@ -34,7 +34,9 @@ def route(prompt: str, spatial: Collection[str], action: Collection[str]) -> Rou
     return "spatial" if own in spatial else "action" if own in action else "both"
 
 
-def merge(which: Route, attribute: float, spatial: float | None = None, clip: float | None = None, *, mode: Mode) -> float:
+def merge(
+    which: Route, attribute: float, spatial: float | None = None, clip: float | None = None, *, mode: Mode
+) -> float:
     """The score of one image: BLIP-VQA's (`attribute`) averaged with 2D-spatial's, with CLIP's cosine, or with both.
 
     Official mode takes the cosine as it is; corrected mode as CLIPScore, capped at 1 (Q20). What the route does not need may be None.

@@ -98,12 +98,60 @@ _IRREGULAR = {
     **{f"{stem}ves": f"{stem}fe" for stem in ("housewi", "kni", "li", "penkni", "wi")},
     **{
         f"{stem}ves": f"{stem}f"
-        for stem in ("bookshel", "cal", "dwar", "el", "hal", "hoo", "lea", "loa", "scar", "shea", "shel", "thie", "wol", "werewol")
+        for stem in (
+            "bookshel",
+            "cal",
+            "dwar",
+            "el",
+            "hal",
+            "hoo",
+            "lea",
+            "loa",
+            "scar",
+            "shea",
+            "shel",
+            "thie",
+            "wol",
+            "werewol",
+        )
     },
-    **{f"{stem}ies": f"{stem}ie" for stem in ("birdd", "brown", "cook", "hood", "mov", "p", "self", "smooth", "sorb", "t", "zomb")},
+    **{
+        f"{stem}ies": f"{stem}ie"
+        for stem in ("birdd", "brown", "cook", "hood", "mov", "p", "self", "smooth", "sorb", "t", "zomb")
+    },
     **{f"{stem}es": stem for stem in ("atlas", "bias", "canvas", "christmas", "gas", "iris", "lens")},
-    **{f"{word}s": word for word in ("aloe", "canoe", "doe", "foe", "hoe", "horseshoe", "oboe", "shoe", "snowshoe", "tiptoe", "toe")},
-    **{f"{word}s": word for word in ("bikini", "emu", "gnu", "guru", "kiwi", "menu", "panini", "safari", "ski", "taxi", "zucchini")},
+    **{
+        f"{word}s": word
+        for word in (
+            "aloe",
+            "canoe",
+            "doe",
+            "foe",
+            "hoe",
+            "horseshoe",
+            "oboe",
+            "shoe",
+            "snowshoe",
+            "tiptoe",
+            "toe",
+        )
+    },
+    **{
+        f"{word}s": word
+        for word in (
+            "bikini",
+            "emu",
+            "gnu",
+            "guru",
+            "kiwi",
+            "menu",
+            "panini",
+            "safari",
+            "ski",
+            "taxi",
+            "zucchini",
+        )
+    },
 }
 _UNCHANGED = frozenset(  # the same in both numbers, or singular in spite of their ends
     (  # noqa: SIM905 - a list would take fifty lines
@@ -151,7 +199,9 @@ def names(noun: str) -> frozenset[str]:
 @cache
 def parts(label: str) -> frozenset[str]:
     """The things that a label names, in the singular: "mouse2, mouse" is a mouse, "cattle, cow" one of both."""
-    return frozenset(singular(part.strip().rstrip("0123456789")) for part in re.split(r"[,/]", label) if part.strip())
+    return frozenset(
+        singular(part.strip().rstrip("0123456789")) for part in re.split(r"[,/]", label) if part.strip()
+    )
 
 
 def matches(noun: str, label: str) -> bool:

@@ -12,7 +12,18 @@ from benchmarks.t2i_compbench.rules.nouns import PERSONS, bearing
 from harness.types import Detections
 
 SAME = 0.9  # two boxes that share more than this of either one, or of both, are one thing
-NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
+NUMBERS = {
+    "a": 1,
+    "an": 1,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+}
 ARTICLES = ("a", "an")
 ONE = (*ARTICLES, "one")
 RENAMED = {
@@ -42,7 +53,9 @@ class Nouns:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             words = [part.strip().lower() for part in line.split(" - ")]
             if len(words) < 2:
-                raise ValueError(f"line {number} of {file} is {line!r}: give `singular - plural`, or take the file as it was published")
+                raise ValueError(
+                    f"line {number} of {file} is {line!r}: give `singular - plural`, or take the file as it was published"
+                )
             singulars.append(words[0])
             plurals.append(words[1])
         return cls(tuple(singulars), tuple(plurals))
@@ -69,7 +82,9 @@ class NumeracyScore:
     kept: tuple[int, ...]
 
 
-def score_numeracy(tokens: Sequence[str], detections: Detections, nouns: Nouns, *, mode: Mode) -> NumeracyScore:
+def score_numeracy(
+    tokens: Sequence[str], detections: Detections, nouns: Nouns, *, mode: Mode
+) -> NumeracyScore:
     """Half of each noun's share for being there, the other half for being there as often as asked.
 
     Args:
@@ -84,12 +99,18 @@ def score_numeracy(tokens: Sequence[str], detections: Detections, nouns: Nouns, 
     """
     asked = _official_parse(tokens, nouns) if mode == "official" else _corrected_parse(tokens, nouns)
     if not asked:
-        raise ValueError(f"{' '.join(tokens)!r} asks for nothing that can be counted: no number word stands before a listed noun")
+        raise ValueError(
+            f"{' '.join(tokens)!r} asks for nothing that can be counted: no number word stands before a listed noun"
+        )
     kept = without_duplicates(detections.boxes, detections.labels)
     labels = [detections.labels[place] for place in kept]
     boxes = [detections.boxes[place] for place in kept]
     names = [name for name, _ in asked]
-    counted = _official_counts(names, labels) if mode == "official" else [_distinct(name, labels, boxes) for name in names]
+    counted = (
+        _official_counts(names, labels)
+        if mode == "official"
+        else [_distinct(name, labels, boxes) for name in names]
+    )
     value, share = 0.0, 1.0 / len(asked)
     for (name, wanted), there in zip(asked, counted, strict=True):
         if there:
@@ -117,7 +138,11 @@ def without_duplicates(boxes: Sequence[Sequence[float]], labels: Sequence[str]) 
             height = (y2 if y2 < left_y2 else left_y2) - (y1 if y1 > left_y1 else left_y1) + 1
             if width > 0 and height > 0:
                 shared = width * height
-                if shared / area > SAME or shared / left_area > SAME or shared / (area + left_area - shared) > SAME:
+                if (
+                    shared / area > SAME
+                    or shared / left_area > SAME
+                    or shared / (area + left_area - shared) > SAME
+                ):
                     break
         else:
             left.append(place)
@@ -133,7 +158,9 @@ def _official_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int 
         if number not in NUMBERS:
             continue
         if place + 1 == len(tokens):
-            raise ValueError(f"{' '.join(tokens)!r} ends in the number word {number!r}: the official script stops at such a prompt")
+            raise ValueError(
+                f"{' '.join(tokens)!r} ends in the number word {number!r}: the official script stops at such a prompt"
+            )
         pair, word = " ".join(tokens[place + 1 : place + 3]), tokens[place + 1]
         if place + 2 < len(tokens) and pair in nouns:
             is_plural = pair in nouns.plurals and number not in ONE
@@ -146,7 +173,9 @@ def _official_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int 
             names.append(nouns.singular(word))
             counts += [] if number in ARTICLES else [NUMBERS[number]]
         elif word in nouns:
-            raise ValueError(f"{' '.join(tokens)!r}: the official script stops at {number} {word!r}, a singular after a number")
+            raise ValueError(
+                f"{' '.join(tokens)!r}: the official script stops at {number} {word!r}, a singular after a number"
+            )
     return list(zip_longest(names, counts))
 
 
@@ -157,7 +186,11 @@ def _corrected_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int
     for place, number in enumerate(words):
         if number in NUMBERS:
             names = (" ".join(words[place + 1 : place + 3]), *words[place + 1 : place + 2])
-            asked += [(nouns.singular(name) if name in nouns.plurals else name, NUMBERS[number]) for name in names if name in nouns][:1]
+            asked += [
+                (nouns.singular(name) if name in nouns.plurals else name, NUMBERS[number])
+                for name in names
+                if name in nouns
+            ][:1]
     return asked
 
 

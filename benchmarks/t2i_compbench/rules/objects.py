@@ -20,8 +20,17 @@ PREPOSITIONS = {  # as complex prompts word them -> the locality they mean in co
     "next to": "next to",
     "near": "near",
 }
-MORE_PREPOSITIONS = {**PREPOSITIONS, "on the top": "on the top of", "on the bottom": "on the bottom of"}  # which the official scan lacks
-DEPTH_PREPOSITIONS = {"in front of": "in front of", "behind": "behind", "hidden by": "hidden", "hidden": "hidden"}
+MORE_PREPOSITIONS = {
+    **PREPOSITIONS,
+    "on the top": "on the top of",
+    "on the bottom": "on the bottom of",
+}  # which the official scan lacks
+DEPTH_PREPOSITIONS = {
+    "in front of": "in front of",
+    "behind": "behind",
+    "hidden by": "hidden",
+    "hidden": "hidden",
+}
 
 Objects = tuple[str | None, str | None]
 
@@ -42,7 +51,9 @@ def first_and_last_noun(prompt: str, tokens: Sequence[Token]) -> Objects:
     """
     nouns = [token.text for token in tokens if token.pos == "NOUN"]
     if not nouns:
-        raise ValueError(f"no word of the prompt {prompt!r} is tagged as a noun, and the official script stops at that")
+        raise ValueError(
+            f"no word of the prompt {prompt!r} is tagged as a noun, and the official script stops at that"
+        )
     return _person(nouns[0]), _person(nouns[-1])
 
 
@@ -52,7 +63,13 @@ def around_preposition(tokens: Sequence[Token]) -> Objects:
     return (_person(around[0]), _person(around[1])) if len(around) == 2 else (None, None)
 
 
-def corrected(prompt: str, tokens: Sequence[Token], *, complex_prompt: bool, prepositions: Mapping[str, str] = MORE_PREPOSITIONS) -> Said:
+def corrected(
+    prompt: str,
+    tokens: Sequence[Token],
+    *,
+    complex_prompt: bool,
+    prepositions: Mapping[str, str] = MORE_PREPOSITIONS,
+) -> Said:
     """What a prompt says in corrected mode, in lower case and in the singular (Q3).
 
     A simple prompt is read by its template, "a X R a Y" (Q23); a complex one, and a simple one that is worded in another
@@ -66,7 +83,9 @@ def corrected(prompt: str, tokens: Sequence[Token], *, complex_prompt: bool, pre
         return Said((singular(template["x"]), singular(template["y"])), _spelt(template["r"], prepositions))
     said = list(_relations([Token(token.text.lower(), token.pos) for token in tokens], prepositions))
     if sum(len(own) for _, own in said) != 2 or len(said[0][1]) != 2:
-        raise ValueError(f"the prompt {prompt!r} does not say exactly one relation of two objects; known are {', '.join(prepositions)}")
+        raise ValueError(
+            f"the prompt {prompt!r} does not say exactly one relation of two objects; known are {', '.join(prepositions)}"
+        )
     (phrase, (first, second)) = said[0]
     return Said((singular(first), singular(second)), prepositions[phrase])
 
@@ -78,7 +97,9 @@ def _person(noun: str) -> str:
 @cache
 def _template(prepositions: tuple[str, ...]) -> re.Pattern[str]:
     relations = "|".join(f"{words} of" if words.startswith("on the ") else words for words in prepositions)
-    return re.compile(rf"\s*(?:an?|the) (?P<x>[\w'-]+) (?:(?:is|are|was|were) )?(?P<r>{relations}) (?:an?|the) (?P<y>[\w'-]+)\s*\.?\s*")
+    return re.compile(
+        rf"\s*(?:an?|the) (?P<x>[\w'-]+) (?:(?:is|are|was|were) )?(?P<r>{relations}) (?:an?|the) (?P<y>[\w'-]+)\s*\.?\s*"
+    )
 
 
 def _spelt(relation: str, prepositions: Mapping[str, str]) -> str:

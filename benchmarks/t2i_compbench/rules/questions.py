@@ -31,7 +31,11 @@ def questions(chunks: Sequence[str], *, mode: Mode) -> tuple[str, ...]:
     At most eight; the official script fills up with blank questions, which count as answered by yes and are left out here.
     Official mode leaves out four phrases as they are written, corrected mode all that are nothing but a pronoun or a place (Q16).
     """
-    asked = [chunk for chunk in chunks if (chunk not in NOT_ASKED if mode == "official" else _names_something(chunk))]
+    asked = [
+        chunk
+        for chunk in chunks
+        if (chunk not in NOT_ASKED if mode == "official" else _names_something(chunk))
+    ]
     return tuple(f"{chunk}?" for chunk in asked[:MOST])
 
 

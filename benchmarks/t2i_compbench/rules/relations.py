@@ -29,7 +29,9 @@ def first_locality(text: str, localities: tuple[str, ...] = LOCALITIES) -> str |
     return next((locality for locality in localities if locality in text), None)
 
 
-def position(locality: str | None, a: Box4, b: Box4, *, mode: Mode = "official", frame: tuple[int, int] = (479, 479)) -> float:
+def position(
+    locality: str | None, a: Box4, b: Box4, *, mode: Mode = "official", frame: tuple[int, int] = (479, 479)
+) -> float:
     """How well `a` is `locality` `b`, in [0, 1]; 0 where that is no relation with a rule.
 
     A direction holds if its axis strictly dominates the way from centre to centre; boxes that overlap by an IoU of 0.1

@@ -34,7 +34,9 @@ class SpatialScore:
     found: Places
 
 
-def score_2d(prompt: str, tokens: Sequence[Token], detections: Detections, *, complex_prompt: bool, mode: Mode) -> SpatialScore:
+def score_2d(
+    prompt: str, tokens: Sequence[Token], detections: Detections, *, complex_prompt: bool, mode: Mode
+) -> SpatialScore:
     """A quarter for each object's confidence, and half for how they stand.
 
     Official: the best-scored detection whose label is the noun (Q1, Q9), and no score below 0.5 (Q4). Corrected: the best pair
@@ -54,10 +56,18 @@ def score_2d(prompt: str, tokens: Sequence[Token], detections: Detections, *, co
             lambda i, j: position(said.locality, boxes[i], boxes[j], mode=mode, frame=detections.frame),
         )
     locality = first_locality(prompt)
-    nouns = objects.around_preposition(tokens) if complex_prompt else objects.first_and_last_noun(prompt, tokens)
+    nouns = (
+        objects.around_preposition(tokens) if complex_prompt else objects.first_and_last_noun(prompt, tokens)
+    )
     found = _first(nouns[0], detections), _first(nouns[1], detections)
     before_cut = total(detections, found, lambda i, j: position(locality, boxes[i], boxes[j]))
-    return SpatialScore(value=0.0 if before_cut < CUT else before_cut, objects=nouns, locality=locality, before_cut=before_cut, found=found)
+    return SpatialScore(
+        value=0.0 if before_cut < CUT else before_cut,
+        objects=nouns,
+        locality=locality,
+        before_cut=before_cut,
+        found=found,
+    )
 
 
 def total(detections: Detections, found: Places, judge: Judge) -> float:

@@ -15,13 +15,13 @@ from mini_world import GRPO, REWARDS, ROLLOUT
 from PIL import Image
 
 from benchmarks.geneval.benchmark import GenEval
+from benchmarks.geneval.models.colors import Seen
+from benchmarks.geneval.models.mask2former import Instances
 from benchmarks.geneval.scoring import Scoring
-from harness.cell import plan_stages
-from harness.experts.colours import Seen
-from harness.experts.mask2former import Instances
-from harness.keys import key
+from harness.stages.keys import key
+from harness.study.cell import plan_stages
 from harness.trainers.recipes import Grpo
-from harness.types import Plan, Prompt, Sample, Score, Stage, Tokens
+from harness.types import Chain, Prompt, Sample, Score, Stage, Tokens
 
 
 class Detector:
@@ -76,18 +76,22 @@ def root(tmp_path: Path, data_dir: Path) -> Path:
 
 
 def scoring(**changes: Any) -> Scoring:
-    settings = {"mode": "official", "given": None, "detector": Detector(), "colours": Classifier()}
+    settings = {"mode": "official", "given": None, "detector": Detector(), "colors": Classifier()}
     return Scoring(**{**settings, **changes})
 
 
 def bench(root: Path, *, scoring: Scoring | None = None, **changes: Any) -> GenEval:
-    return GenEval(**{"root": str(root), "categories": TAGS, "n_prompts": None, "scoring": scoring, **changes})
+    return GenEval(
+        **{"root": str(root), "categories": TAGS, "n_prompts": None, "scoring": scoring, **changes}
+    )
 
 
 def drawn(prompt: Prompt, *, number: int = 0, image: Image.Image | None = None) -> Sample:
     return Sample(
-        prompt=Prompt(id=prompt.id, text=prompt.text, category=prompt.category, facts=prompt.facts, number=number),
-        plan=Plan(text="", objects=(), bare_text=""),
+        prompt=Prompt(
+            id=prompt.id, text=prompt.text, category=prompt.category, facts=prompt.facts, number=number
+        ),
+        chain=Chain(text="", objects=(), bare_text=""),
         image=image or Image.new("RGB", SIZE),
         tokens=Tokens(prompt=(), chain=(), image=()),
         logprobs=(),
@@ -112,12 +116,16 @@ def test_the_published_prompts_are_all_there_in_order(data_dir: Path) -> None:
     prompts = benchmark.prompts("val")
     lines = (data_dir / "geneval" / "evaluation_metadata.jsonl").read_text(encoding="utf-8").splitlines()
     assert [prompt.facts for prompt in prompts] == [json.loads(line) for line in lines]
-    assert [prompt.id for prompt in prompts] == [f"{prompt.category}/{place:05d}" for place, prompt in enumerate(prompts)]
+    assert [prompt.id for prompt in prompts] == [
+        f"{prompt.category}/{place:05d}" for place, prompt in enumerate(prompts)
+    ]
     texts = (data_dir / "geneval" / "generation_prompts.txt").read_text(encoding="utf-8").splitlines()
     assert [prompt.text for prompt in prompts] == texts and len(texts) == 553
     assert [len(benchmark.texts(tag)) for tag in TAGS] == [80, 99, 80, 94, 100, 100]
     assert benchmark.all_categories == benchmark.categories == tuple(TAGS)
-    assert benchmark.metrics["position"].labels == ("mode=official", "detector=Mask2Former (HF)"), "of the published prompts"
+    assert benchmark.metrics["position"].labels == ("mode=official", "detector=Mask2Former (HF)"), (
+        "of the published prompts"
+    )
 
 
 def test_few_prompts_of_few_tags_keep_their_ids_and_their_order(root: Path) -> None:
@@ -130,7 +138,8 @@ def test_few_prompts_of_few_tags_keep_their_ids_and_their_order(root: Path) -> N
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_there_is_nothing_to_train_on(root: Path, split: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"no split '{split}', only val: .*benchmarks=t2i_compbench.*trainers=frozen policies\.checkpoint="
+        ValueError,
+        match=rf"no split '{split}', only val: .*benchmarks=t2i_compbench.*trainers=frozen policies\.checkpoint=",
     ):
         bench(root).prompts(split)
     with pytest.raises(ValueError, match=r"no chains and pictures to imitate: .*data=got"):
@@ -167,11 +176,11 @@ def test_how_it_scores_is_nothing_to_draw_anew_for(root: Path, tmp_path: Path) -
         "_target_": "benchmarks.geneval.scoring.Scoring",
         **{"mode": "official", "given": None},
         "detector": {
-            "_target_": "harness.experts.mask2former.Mask2Former",
+            "_target_": "benchmarks.geneval.models.mask2former.Mask2Former",
             **{"model": "owner/name", "where": "here", "serving": serving},
         },
-        "colours": {
-            "_target_": "harness.experts.colours.ColourClassifier",
+        "colors": {
+            "_target_": "benchmarks.geneval.models.colors.ColorClassifier",
             **{"model": "owner/name", "dtype": "float32", "where": "there", "serving": serving},
         },
     }
@@ -186,7 +195,10 @@ def test_how_it_scores_is_nothing_to_draw_anew_for(root: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"categories": ["colours"]}, r"benchmarks\.categories=\['colours'\]: give one or more of single_object, two_object,"),
+        (
+            {"categories": ["colours"]},
+            r"benchmarks\.categories=\['colours'\]: give one or more of single_object, two_object,",
+        ),
         ({"categories": ["colors", "colors"]}, "each once"),
         ({"categories": []}, r"benchmarks\.categories=\[\]"),
         ({"n_prompts": 0}, r"benchmarks\.n_prompts=0: give a whole number from 1, or null"),
@@ -203,19 +215,22 @@ def test_wrong_settings_are_refused(root: Path, changes: dict[str, Any], message
 
 def test_an_image_is_judged_by_what_the_models_see(root: Path) -> None:
     detector, classifier = Detector(("dog", LEFT), ("bench", RIGHT)), Classifier()
-    benchmark = bench(root, scoring=scoring(detector=detector, colours=classifier))
+    benchmark = bench(root, scoring=scoring(detector=detector, colors=classifier))
     scores = {
-        sample.prompt.text: score for sample, score in zip(every(benchmark)[::4], benchmark.score(every(benchmark)[::4]), strict=True)
+        sample.prompt.text: score
+        for sample, score in zip(every(benchmark)[::4], benchmark.score(every(benchmark)[::4]), strict=True)
     }
     right = [text for text, score in scores.items() if score.value == 1.0]
-    assert right == [f"a photo of a {rest}" for rest in ("bench", "bench and a dog", "red dog", "dog left of a bench")]
+    assert right == [
+        f"a photo of a {rest}" for rest in ("bench", "bench and a dog", "red dog", "dog left of a bench")
+    ]
     assert {score.value for score in scores.values()} == {0.0, 1.0}
     assert detector.above == 0.3
     assert [(one.name, one.box, one.mask.shape) for one in classifier.asked] == [
         ("dog", tuple(LEFT), (12, 12)),
         ("bench", tuple(RIGHT), (12, 14)),
         ("dog", tuple(LEFT), (12, 12)),
-    ], "only those whose colour matters, together"
+    ], "only those whose color matters, together"
     assert scores["a photo of a red dog"].evidence == {
         "reason": "",
         "frame": [64, 48],
@@ -231,7 +246,7 @@ def test_a_picture_lying_on_its_side_is_turned_upright_and_then_mirrored(root: P
     lying.putpixel((0, 63), (255, 0, 0))  # top left once upright
     lying.getexif()[0x0112] = 6
     detector, classifier = Detector(("bench", LEFT), ("dog", RIGHT)), Classifier()
-    benchmark = bench(root, scoring=scoring(detector=detector, colours=classifier))
+    benchmark = bench(root, scoring=scoring(detector=detector, colors=classifier))
     sample = drawn(benchmark.prompts("val")[6], image=lying)
     benchmark.score([sample])
     assert detector.sizes == [(64, 48)] and classifier.asked[0].image.getpixel((0, 0)) == (255, 0, 0)
@@ -243,25 +258,25 @@ def test_a_picture_lying_on_its_side_is_turned_upright_and_then_mirrored(root: P
 def test_what_no_category_needs_is_not_loaded(root: Path) -> None:
     for categories, loaded in ((["position", "counting"], (1, 0)), (["position", "colors"], (1, 1))):
         detector, classifier = Detector(), Classifier()
-        bench(root, scoring=scoring(detector=detector, colours=classifier), categories=categories).load()
+        bench(root, scoring=scoring(detector=detector, colors=classifier), categories=categories).load()
         assert (detector.loaded, classifier.loaded) == loaded
 
 
-def test_another_colour_model_is_named_and_so_are_other_prompts(root: Path) -> None:
+def test_another_color_model_is_named_and_so_are_other_prompts(root: Path) -> None:
     classifier = Classifier()
     classifier.name = "/models/clip-vit-base"
-    metric = bench(root, scoring=scoring(colours=classifier, mode="corrected")).metrics["colors"]
+    metric = bench(root, scoring=scoring(colors=classifier, mode="corrected")).metrics["colors"]
     assert metric.name == "GenEval (HF detector)"
     *known, prompts = metric.labels
-    assert known == ["mode=corrected", "detector=Mask2Former (HF)", "colours=clip-vit-base"]
+    assert known == ["mode=corrected", "detector=Mask2Former (HF)", "colors=clip-vit-base"]
     assert prompts.startswith("prompts of unknown, sha256 ")
 
 
 # What others have seen.
 
 
-def test_given_detections_and_colours_are_judged_without_a_model(root: Path, tmp_path: Path) -> None:
-    benchmark = bench(root, scoring=scoring(given=given(tmp_path), detector=None, colours=None))
+def test_given_detections_and_colors_are_judged_without_a_model(root: Path, tmp_path: Path) -> None:
+    benchmark = bench(root, scoring=scoring(given=given(tmp_path), detector=None, colors=None))
     benchmark.load()
     samples = every(benchmark)
     found: dict[str, list[float | None]] = {}
@@ -283,27 +298,34 @@ def test_mirrored_boxes_reverse_left_and_right_alone(root: Path, tmp_path: Path)
     ]
 
 
-def test_without_colours_only_the_tags_that_ask_for_them_are_unscored(root: Path, tmp_path: Path) -> None:
+def test_without_colors_only_the_tags_that_ask_for_them_are_unscored(root: Path, tmp_path: Path) -> None:
     benchmark = bench(root, scoring=scoring(given=given(tmp_path, colors=False)))
     samples = every(benchmark)
     scores = benchmark.score(samples)
-    unscored = {sample.prompt.category for sample, score in zip(samples, scores, strict=True) if score.unscored}
+    unscored = {
+        sample.prompt.category for sample, score in zip(samples, scores, strict=True) if score.unscored
+    }
     assert unscored == {"colors", "color_attr"}
     reasons = {score.unscored for score in scores if score.unscored}
     assert f"{tmp_path / 'mmdet.jsonl'} has no color of a dog in image 0 of 'a photo of a red dog'" in reasons
-    assert None not in [score.value for sample, score in zip(samples, scores, strict=True) if sample.prompt.number == 3], (
-        "nothing to ask of"
-    )
+    assert None not in [
+        score.value for sample, score in zip(samples, scores, strict=True) if sample.prompt.number == 3
+    ], "nothing to ask of"
 
 
 def test_rows_that_lack_or_are_of_another_size_are_reasons(root: Path, tmp_path: Path) -> None:
     benchmark = bench(root, scoring=scoring(given=given(tmp_path)))
     prompt = benchmark.prompts("val")[0]
-    lacking, other = benchmark.score([drawn(prompt, number=9), drawn(prompt, image=Image.new("RGB", (512, 512)))])
-    assert lacking.unscored == f"{tmp_path / 'mmdet.jsonl'} has no detections of image 9 of 'a photo of a bench'"
+    lacking, other = benchmark.score(
+        [drawn(prompt, number=9), drawn(prompt, image=Image.new("RGB", (512, 512)))]
+    )
+    assert (
+        lacking.unscored == f"{tmp_path / 'mmdet.jsonl'} has no detections of image 9 of 'a photo of a bench'"
+    )
     assert (
         other.unscored
-        and "has 512 x 512 pixels, and its detections are in a frame of 64 x 48: give the detections of these" in other.unscored
+        and "has 512 x 512 pixels, and its detections are in a frame of 64 x 48: give the detections of these"
+        in other.unscored
     )
 
 
@@ -329,10 +351,16 @@ def test_class_numbers_are_names_and_scores_need_no_order(root: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"labels": ["dog", "mouse"]}, "the label 'mouse' is none of GenEval's 80 classes, and no class number from 0"),
+        (
+            {"labels": ["dog", "mouse"]},
+            "the label 'mouse' is none of GenEval's 80 classes, and no class number from 0",
+        ),
         ({"labels": ["dog", 80]}, "the label 80 is none"),
         ({"labels": ["dog", True]}, "the label True is none"),
-        ({"scores": [0.4, 0]}, "the score 0 is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out"),
+        (
+            {"scores": [0.4, 0]},
+            "the score 0 is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out",
+        ),
         ({"scores": [0.4, float("nan")]}, "the score nan is not above 0"),
         ({"scores": [0.4]}, "2 labels, 2 boxes and 1 scores"),
         ({"boxes": [LEFT, [50, 0, 90, 9]]}, "within its frame of 64 x 48"),
@@ -344,7 +372,9 @@ def test_class_numbers_are_names_and_scores_need_no_order(root: Path, tmp_path: 
         ({"prompt": None}, "prompt None must be a text"),
     ],
 )
-def test_a_row_that_cannot_be_is_refused_with_its_line(root: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_a_row_that_cannot_be_is_refused_with_its_line(
+    root: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     (tmp_path / "rows").write_text(f"{json.dumps({**ROW, 'number': 1})}\n\n{json.dumps({**ROW, **change})}\n")
     with pytest.raises(ValueError, match=rf"line 3 of .*rows is no row of detections: .*{said}"):
         bench(root, scoring=scoring(given=str(tmp_path / "rows"))).load()
@@ -379,10 +409,14 @@ def test_results_are_written_and_read_again(root: Path, tmp_path: Path) -> None:
     benchmark.write_results(tmp_path / "official", rows)
     lines = [json.loads(line) for line in (tmp_path / "official" / "results.jsonl").read_text().splitlines()]
     assert [line["correct"] for line in lines] == [bool(row["value"]) for row in rows]
-    assert lines[5]["filename"] == "00001/samples/00001.png" and json.loads(lines[5]["metadata"]) == PROMPTS[1]
+    assert (
+        lines[5]["filename"] == "00001/samples/00001.png" and json.loads(lines[5]["metadata"]) == PROMPTS[1]
+    )
     summary = (tmp_path / "official" / "summary.txt").read_text()
     shares = [sum(own) / len(own) for own in CORRECT.values()]
-    assert "Total images: 28\nTotal prompts: 7\n" in summary and "position         = 25.00% (2 / 8)\n" in summary
+    assert (
+        "Total images: 28\nTotal prompts: 7\n" in summary and "position         = 25.00% (2 / 8)\n" in summary
+    )
     assert f"Overall score (avg. over tasks): {sum(shares) / len(shares):.5f}\n" in summary
 
     other = bench(root, scoring=scoring())
@@ -391,7 +425,10 @@ def test_results_are_written_and_read_again(root: Path, tmp_path: Path) -> None:
         (row["prompt_id"], row["number"], row["value"]) for row in rows
     ]
     assert other.metrics["colors"].name == "GenEval", "not of the detector that would look here"
-    again = [{"prompt_id": prompt.id, "number": prompt.number, "value": score.value, "evidence": score.evidence} for prompt, score in read]
+    again = [
+        {"prompt_id": prompt.id, "number": prompt.number, "value": score.value, "evidence": score.evidence}
+        for prompt, score in read
+    ]
     other.write_results(tmp_path / "again", again)
     for name in ("results.jsonl", "summary.txt"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "official" / name).read_bytes()
@@ -405,7 +442,9 @@ def test_results_of_some_tags_are_read_where_they_alone_are_asked_for(root: Path
         bench(root, scoring=scoring()).read_results(tmp_path / "official")
 
 
-def test_results_with_unscored_images_are_not_written(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_with_unscored_images_are_not_written(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     benchmark = bench(root, scoring=scoring(given=given(tmp_path, colors=False)))
     benchmark.write_results(tmp_path / "official", scored_rows(benchmark))
     assert "note: results.jsonl is not written, 6 of 28 images are unscored" in capsys.readouterr().err

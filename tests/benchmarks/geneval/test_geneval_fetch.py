@@ -28,10 +28,14 @@ def server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
     served.close()
 
 
-def test_everything_comes_as_it_was_published(server: FileServer, data_dir: Path, tmp_path: Path, capsys) -> None:
+def test_everything_comes_as_it_was_published(
+    server: FileServer, data_dir: Path, tmp_path: Path, capsys
+) -> None:
     to = tmp_path / "cache" / "geneval"
     fetch.prompts(to)
-    assert {file.name: file.read_bytes() for file in to.iterdir()} == {name: (data_dir / "geneval" / name).read_bytes() for name in PATHS}
+    assert {file.name: file.read_bytes() for file in to.iterdir()} == {
+        name: (data_dir / "geneval" / name).read_bytes() for name in PATHS
+    }
     assert len(read_metadata(to)) == 553 and metadata_version(to) == "published"
     assert capsys.readouterr().err.splitlines()[-1] == "3/3 object_names.txt: 642 bytes"
 
@@ -51,12 +55,17 @@ def test_another_file_is_refused_with_what_to_do(server: FileServer, tmp_path: P
         match=r"came as object_names\.txt is refused: .*run the same command again\. .*set GENEVAL_DIR to it; or set GENEVAL_MIRROR",
     ):
         fetch.prompts(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"evaluation_metadata.jsonl", "generation_prompts.txt"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "evaluation_metadata.jsonl",
+        "generation_prompts.txt",
+    }
 
 
 def test_without_a_network_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(fetch.MIRROR, "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match=r"cannot be fetched: .*clone github\.com/djghosh13/geneval elsewhere"):
+    with pytest.raises(
+        ValueError, match=r"cannot be fetched: .*clone github\.com/djghosh13/geneval elsewhere"
+    ):
         fetch.prompts(tmp_path)
 
 

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.geneval.files import COLOURS, RELATIONS, TAGS, metadata_version, read_metadata, read_names
-from harness.experts import colours
+from benchmarks.geneval.files import COLORS, RELATIONS, TAGS, metadata_version, read_metadata, read_names
+from benchmarks.geneval.models import colors
 
-COW: dict[str, Any] = {"tag": "single_object", "include": [{"class": "cow", "count": 1}], "prompt": "a photo of a cow"}
+COW: dict[str, Any] = {
+    "tag": "single_object",
+    "include": [{"class": "cow", "count": 1}],
+    "prompt": "a photo of a cow",
+}
 
 
 @pytest.fixture
@@ -30,11 +34,23 @@ def own(official: Path, tmp_path: Path) -> Path:
 def test_the_published_prompts(official: Path) -> None:
     lines = read_metadata(official)
     assert metadata_version(official) == "published"
-    counts = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
-    assert Counter(line["tag"] for line in lines) == counts and tuple(dict.fromkeys(line["tag"] for line in lines)) == TAGS
-    assert [line["prompt"] for line in lines] == (official / "generation_prompts.txt").read_text().splitlines()
+    counts = {
+        "single_object": 80,
+        "two_object": 99,
+        "counting": 80,
+        "colors": 94,
+        "position": 100,
+        "color_attr": 100,
+    }
+    assert (
+        Counter(line["tag"] for line in lines) == counts
+        and tuple(dict.fromkeys(line["tag"] for line in lines)) == TAGS
+    )
+    assert [line["prompt"] for line in lines] == (
+        official / "generation_prompts.txt"
+    ).read_text().splitlines()
     entries = [entry for line in lines for entry in line["include"]]
-    assert {entry["color"] for entry in entries if "color" in entry} <= set(COLOURS)
+    assert {entry["color"] for entry in entries if "color" in entry} <= set(COLORS)
     assert {entry["position"][0] for entry in entries if "position" in entry} == set(RELATIONS)
 
 
@@ -43,8 +59,8 @@ def test_the_names_are_in_the_detectors_order(official: Path) -> None:
     assert (len(set(names)), names[0], names[64], names[79]) == (80, "person", "computer mouse", "toothbrush")
 
 
-def test_the_colours_are_those_that_the_classifier_knows() -> None:
-    assert colours.COLOURS == COLOURS
+def test_the_colors_are_those_that_the_classifier_knows() -> None:
+    assert colors.COLORS == COLORS
 
 
 def test_a_file_of_ones_own_is_told_apart(own: Path) -> None:
@@ -58,7 +74,9 @@ def test_line_ends_do_not_count(official: Path, tmp_path: Path) -> None:
     assert read_metadata(tmp_path) == read_metadata(official) and metadata_version(tmp_path) == "published"
 
 
-@pytest.mark.parametrize("change", [lambda names: names[:-1], lambda names: names[::-1], lambda names: [*names, "cup"]])
+@pytest.mark.parametrize(
+    "change", [lambda names: names[:-1], lambda names: names[::-1], lambda names: [*names, "cup"]]
+)
 def test_names_in_another_order_are_refused(own: Path, change) -> None:
     names = (own / "object_names.txt").read_text().splitlines()
     (own / "object_names.txt").write_text("\n".join(change(names)))
@@ -86,22 +104,37 @@ def entry(**changes: Any) -> dict[str, Any]:
         (entry(count=True), "the count of cow is True"),
         (entry(color="grey"), "the color of cow is 'grey', and not one of red"),
         (entry(position=["left of", 0]), "with the place of an earlier entry"),
-        ({**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": ["beside", 0]}]}, "is not one of left of"),
-        ({**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": "above"}]}, "the position 'above'"),
-        ({**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": ["above", 0.0]}]}, "['above', 0.0] is not one of"),
+        (
+            {**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": ["beside", 0]}]},
+            "is not one of left of",
+        ),
+        (
+            {**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": "above"}]},
+            "the position 'above'",
+        ),
+        (
+            {**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": ["above", 0.0]}]},
+            "['above', 0.0] is not one of",
+        ),
     ],
 )
 def test_what_is_no_line_is_refused_with_its_number(own: Path, line: Any, said: str) -> None:
     text = line if isinstance(line, str) else json.dumps(line)
-    (own / "evaluation_metadata.jsonl").write_text(f"{json.dumps({**COW, 'prompt': 'a cow'})}\n{text}\n{json.dumps(COW)}\n")
-    with pytest.raises(ValueError, match=r"line 2 of .*evaluation_metadata\.jsonl is no prompt of GenEval: ") as refused:
+    (own / "evaluation_metadata.jsonl").write_text(
+        f"{json.dumps({**COW, 'prompt': 'a cow'})}\n{text}\n{json.dumps(COW)}\n"
+    )
+    with pytest.raises(
+        ValueError, match=r"line 2 of .*evaluation_metadata\.jsonl is no prompt of GenEval: "
+    ) as refused:
         read_metadata(own)
     assert said in str(refused.value)
 
 
 def test_a_prompt_stands_there_once(own: Path) -> None:
     (own / "evaluation_metadata.jsonl").write_text(f"{json.dumps(COW)}\n" * 2)
-    with pytest.raises(ValueError, match=r"lines 1 and 2 of .* both have the prompt 'a photo of a cow': keep one"):
+    with pytest.raises(
+        ValueError, match=r"lines 1 and 2 of .* both have the prompt 'a photo of a cow': keep one"
+    ):
         read_metadata(own)
 
 

@@ -15,8 +15,8 @@ from benchmarks.shapes.benchmark import SPLITS, Shapes
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.oracle import OracleGrounder, OracleJudge
 from benchmarks.shapes.prompts import CATEGORIES
-from benchmarks.shapes.vocabulary import UNSEEN_COLOURS, UNSEEN_TEXTURES, read_attributes
-from harness.plan import parse
+from benchmarks.shapes.vocabulary import UNSEEN_COLORS, UNSEEN_TEXTURES, read_attributes
+from harness.chain import parse
 from harness.types import Prompt, Record, Sample, Tokens
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,11 +38,21 @@ def records(shapes) -> list[Record]:
 
 
 def sample(prompt: Prompt, image: Image.Image, chain: str = "") -> Sample:
-    return Sample(prompt=prompt, plan=parse(chain), image=image, tokens=Tokens(prompt=(), chain=(), image=()), logprobs=(), seed=0)
+    return Sample(
+        prompt=prompt,
+        chain=parse(chain),
+        image=image,
+        tokens=Tokens(prompt=(), chain=(), image=()),
+        logprobs=(),
+        seed=0,
+    )
 
 
 def scores(shapes: Shapes, records: list[Record]) -> list[float | None]:
-    return [score.value for score in shapes.score([sample(record.prompt, record.image, record.chain) for record in records])]
+    return [
+        score.value
+        for score in shapes.score([sample(record.prompt, record.image, record.chain) for record in records])
+    ]
 
 
 def test_splits_are_disjoint_unique_and_of_the_stated_sizes(shapes):
@@ -60,7 +70,7 @@ def test_unseen_pairs_are_in_a_quarter_of_val_and_in_no_other_prompt(shapes, rec
         assert sum(prompt.facts["unseen"] for prompt in val) == 50
     assert not any(prompt.facts["unseen"] for split in ("train", "dev") for prompt in shapes.prompts(split))
     shown = [read_attributes(thing.name) for record in records for thing in parse(record.chain).objects]
-    assert {(look.colour, look.shape) for look in shown} >= UNSEEN_COLOURS, "the records are to show every pair"
+    assert {(look.color, look.shape) for look in shown} >= UNSEEN_COLORS, "the records are to show every pair"
     assert {(look.texture, look.shape) for look in shown} >= UNSEEN_TEXTURES
 
 
@@ -68,9 +78,19 @@ def test_prompts_are_fixed_by_the_seed_in_any_process(shapes):
     program = "import sys, yaml; from hydra.utils import instantiate; " + (
         "print([p.text for s in ('val', 'train') for p in instantiate(yaml.safe_load(open('benchmarks/shapes.yaml'))).prompts(s)])"
     )
-    out = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={"PYTHONHASHSEED": "123"}, capture_output=True, check=True)
-    assert out.stdout.decode().strip() == str([prompt.text for split in ("val", "train") for prompt in shapes.prompts(split)])
-    assert [prompt.text for prompt in make(prompt_seed=1).prompts("val")] != [prompt.text for prompt in shapes.prompts("val")]
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PYTHONHASHSEED": "123"},
+        capture_output=True,
+        check=True,
+    )
+    assert out.stdout.decode().strip() == str(
+        [prompt.text for split in ("val", "train") for prompt in shapes.prompts(split)]
+    )
+    assert [prompt.text for prompt in make(prompt_seed=1).prompts("val")] != [
+        prompt.text for prompt in shapes.prompts("val")
+    ]
 
 
 def test_n_prompts_takes_the_first_of_each_category_and_val_ignores_the_other_sizes(shapes):
@@ -84,7 +104,9 @@ def test_n_prompts_takes_the_first_of_each_category_and_val_ignores_the_other_si
 
 def test_records_are_a_stream_fixed_by_its_seed(shapes, records):
     again = list(islice(shapes.records(0, 10**9), 50))
-    assert [(r.prompt, r.chain, r.image.tobytes()) for r in again] == [(r.prompt, r.chain, r.image.tobytes()) for r in records[:50]]
+    assert [(r.prompt, r.chain, r.image.tobytes()) for r in again] == [
+        (r.prompt, r.chain, r.image.tobytes()) for r in records[:50]
+    ]
     assert [r.chain for r in shapes.records(1, 50)] != [r.chain for r in again]
     held_out = {prompt.text for split in ("dev", "val") for prompt in shapes.prompts(split)}
     assert not any(record.prompt.text in held_out for record in records)
@@ -111,7 +133,11 @@ def test_chain_and_picture_of_every_record_agree(records):
 
 
 def test_chains_are_short():
-    record = next(record for record in make(unfaithful_share=0.0).records(0, 50) if record.prompt.category == "2D-spatial")
+    record = next(
+        record
+        for record in make(unfaithful_share=0.0).records(0, 50)
+        if record.prompt.category == "2D-spatial"
+    )
     assert record.chain.endswith(".<begin_of_image>") and len(parse(record.chain).bare_text.split()) <= 14
 
 
@@ -138,7 +164,9 @@ def test_evidence_and_facts_are_plain_json(shapes, records):
 
 
 def test_the_oracle_is_made_with_the_benchmark(shapes):
-    assert isinstance(shapes.oracle["judge"], OracleJudge) and isinstance(shapes.oracle["grounder"], OracleGrounder)
+    assert isinstance(shapes.oracle["judge"], OracleJudge) and isinstance(
+        shapes.oracle["grounder"], OracleGrounder
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,16 @@ from benchmarks.shapes.oracle import OracleGrounder, OracleJudge, OracleSimilari
 from benchmarks.shapes.prompts import CATEGORIES, parse_prompt, sample_facts, write_prompt
 from benchmarks.shapes.render import render
 from benchmarks.shapes.scene import SMALL, Scene, SceneObject, sample_scene
-from harness.plan import END, format_plan, parse
-from harness.types import Box, Detection, Plan, PlannedObject, Prompt, Question
+from harness.chain import END, format_chain, parse
+from harness.types import Box, Chain, Detection, PlannedObject, Prompt, Question
 
 LEFT = "a red circle on the left of a blue square"
-WEST, EAST, NORTH_EAST, MIDDLE = Box(0, 333, 333, 667), Box(667, 333, 1000, 667), Box(667, 0, 1000, 333), Box(167, 333, 500, 667)
+WEST, EAST, NORTH_EAST, MIDDLE = (
+    Box(0, 333, 333, 667),
+    Box(667, 333, 1000, 667),
+    Box(667, 0, 1000, 333),
+    Box(167, 333, 500, 667),
+)
 
 
 def prompt(text: str) -> Prompt:
@@ -24,21 +29,31 @@ def prompt(text: str) -> Prompt:
     return Prompt(id="p", text=text, category="2D-spatial", facts=facts.plain())
 
 
-def plan(*parts: str | tuple[str, Box | None]) -> Plan:
-    return parse(format_plan(*(part if isinstance(part, str) else PlannedObject(name=part[0], box=part[1]) for part in parts)))
+def plan(*parts: str | tuple[str, Box | None]) -> Chain:
+    return parse(
+        format_chain(
+            *(part if isinstance(part, str) else PlannedObject(name=part[0], box=part[1]) for part in parts)
+        )
+    )
 
 
-def two(first: str, between: str, second: str, boxes: tuple[Box | None, Box | None] = (WEST, EAST), after: str = ".") -> Plan:
+def two(
+    first: str,
+    between: str,
+    second: str,
+    boxes: tuple[Box | None, Box | None] = (WEST, EAST),
+    after: str = ".",
+) -> Chain:
     return plan("A ", (first, boxes[0]), between, (second, boxes[1]), after)
 
 
-def semantic(text: str, chain: Plan) -> int:
+def semantic(text: str, chain: Chain) -> int:
     facts = parse_prompt(text)
     assert facts is not None
     return grade_semantic(facts, chain)[0]
 
 
-def spatial(text: str, chain: Plan) -> int:
+def spatial(text: str, chain: Chain) -> int:
     facts = parse_prompt(text)
     assert facts is not None
     return grade_spatial(facts, chain)[0]
@@ -60,8 +75,13 @@ def test_perfect_samples_are_graded_perfect_by_all_three(category):
         request = Prompt(id="p", text=write_prompt(facts, category), category=category, facts=facts.plain())
         chain = parse(scene.chain())
         questions += [
-            Question(kind="semantic", text="?", facts={"prompt": request, "plan": chain}),
-            Question(kind="spatial", text="?", images=(Image.new("RGB", (9, 9)),), facts={"prompt": request, "plan": chain}),
+            Question(kind="semantic", text="?", facts={"prompt": request, "chain": chain}),
+            Question(
+                kind="spatial",
+                text="?",
+                images=(Image.new("RGB", (9, 9)),),
+                facts={"prompt": request, "chain": chain},
+            ),
             Question(kind="prompt_image", text="?", images=(render(scene),), facts={"prompt": request}),
         ]
     answers = [json.loads(answer.text or "") for answer in OracleJudge().ask(questions)]
@@ -81,7 +101,10 @@ def test_a_plan_without_objects_is_nothing(chain):
     [
         (two("red circle", " on the left of a ", "blue square"), 10),
         (two("red circle", " to the left of a ", "blue square"), 10),
-        (two("red striped circle", " on the left of a ", "blue square"), 10),  # an addition that contradicts nothing
+        (
+            two("red striped circle", " on the left of a ", "blue square"),
+            10,
+        ),  # an addition that contradicts nothing
         (two("blue square", " on the right of a ", "red circle"), 10),
         (two("blue square", " with a ", "red circle", after=" on its left."), 10),
         (two("red circle", " with a ", "blue square", after=" on its right."), 10),
@@ -89,7 +112,7 @@ def test_a_plan_without_objects_is_nothing(chain):
         (two("red circle", " on the right of a ", "blue square"), 3),  # contradicted
         (two("blue square", " on the left of a ", "red circle"), 3),
         (two("blue square", " with a ", "red circle", after=" on its right."), 3),
-        (two("blue circle", " on the left of a ", "red square"), 3),  # swapped colours: a quarter each
+        (two("blue circle", " on the left of a ", "red square"), 3),  # swapped colors: a quarter each
         (two("red circle", " on the left of a ", "green square"), 6),
         (plan("A ", ("red circle", WEST), "."), 3),
         (plan("A ", ("tulip", WEST), "."), 0),
@@ -106,11 +129,21 @@ def test_semantic_grades_of_size_phrases_and_faults():
     assert semantic(text, two("red circle", " bigger than a ", "blue square")) == 10
     assert semantic(text, two("blue square", " with a bigger ", "red circle")) == 10
     assert semantic(text, two("blue square", " with a smaller ", "red circle")) == 3
-    assert semantic(text, parse(two("red circle", " bigger than a ", "blue square").text.removesuffix(END))) == 9
+    assert (
+        semantic(text, parse(two("red circle", " bigger than a ", "blue square").text.removesuffix(END))) == 9
+    )
 
 
 def test_semantic_extra_objects_cost_little_and_boxes_nothing():
-    extra = plan("A ", ("red circle", WEST), " on the left of a ", ("blue square", EAST), " and a ", ("green circle", NORTH_EAST), ".")
+    extra = plan(
+        "A ",
+        ("red circle", WEST),
+        " on the left of a ",
+        ("blue square", EAST),
+        " and a ",
+        ("green circle", NORTH_EAST),
+        ".",
+    )
     assert semantic(LEFT, extra) == 9
     assert semantic(LEFT, two("red circle", " on the left of a ", "blue square", (EAST, EAST))) == 10
 
@@ -152,7 +185,10 @@ def test_spatial_without_a_relation_wants_objects_apart():
 def test_spatial_sizes():
     text = "a red circle smaller than a blue square"
     sizes = [Box(500, 0, 500 + side, side) for side in (500, 400, 350, 333, 200)]
-    grades = [spatial(text, two("red circle", " smaller than a ", "blue square", (Box(0, 500, 333, 833), box))) for box in sizes]
+    grades = [
+        spatial(text, two("red circle", " smaller than a ", "blue square", (Box(0, 500, 333, 833), box)))
+        for box in sizes
+    ]
     assert grades == sorted(grades, reverse=True) and grades[0] == 10 and grades[-1] <= 2
 
 
@@ -175,14 +211,23 @@ def test_picture_grades(seen, expected):
 def test_the_judge_looks_at_the_picture_and_not_at_the_plan():
     scene = Scene(
         objects=tuple(
-            SceneObject(shape=shape, colour=colour, texture="plain", cells=SMALL, column=column, row=2)
-            for colour, shape, column in (("red", "circle", 0), ("blue", "square", 4))
+            SceneObject(shape=shape, color=color, texture="plain", cells=SMALL, column=column, row=2)
+            for color, shape, column in (("red", "circle", 0), ("blue", "square", 4))
         )
     )
     wrong = two("blue square", " on the left of a ", "red circle", (WEST, EAST))
-    question = Question(kind="prompt_image", text="?", images=(render(scene),), facts={"prompt": prompt(LEFT), "plan": wrong})
-    blank = Question(kind="prompt_image", text="?", images=(Image.new("RGB", (24, 24), "white"),), facts={"prompt": prompt(LEFT)})
-    scores = [json.loads(answer.text or "")["score"] for answer in OracleJudge().ask([blank, question, blank])]
+    question = Question(
+        kind="prompt_image", text="?", images=(render(scene),), facts={"prompt": prompt(LEFT), "chain": wrong}
+    )
+    blank = Question(
+        kind="prompt_image",
+        text="?",
+        images=(Image.new("RGB", (24, 24), "white"),),
+        facts={"prompt": prompt(LEFT)},
+    )
+    scores = [
+        json.loads(answer.text or "")["score"] for answer in OracleJudge().ask([blank, question, blank])
+    ]
     assert scores == [0, 10, 0]
 
 
@@ -190,7 +235,7 @@ def test_what_it_cannot_judge_has_no_answer():
     typed = Prompt(id="typed", text="a cat", category="color")
     image = Image.new("RGB", (24, 24), "white")
     questions = [
-        Question(kind="semantic", text="?", facts={"prompt": typed, "plan": parse("")}),
+        Question(kind="semantic", text="?", facts={"prompt": typed, "chain": parse("")}),
         Question(kind="prompt_image", text="?", images=(image,), facts={"prompt": typed}),
         Question(kind="prompt_image", text="?", facts={"prompt": prompt(LEFT)}),
         Question(kind="spatial", text="?", facts={"prompt": prompt(LEFT)}),
@@ -205,22 +250,42 @@ def test_what_it_cannot_judge_has_no_answer():
 def test_the_grounder_finds_by_words_and_pixels():
     scene = Scene(
         objects=(
-            SceneObject(shape="circle", colour="red", texture="striped", cells=SMALL, column=0, row=0),
-            SceneObject(shape="circle", colour="blue", texture="plain", cells=SMALL, column=3, row=3),
+            SceneObject(shape="circle", color="red", texture="striped", cells=SMALL, column=0, row=0),
+            SceneObject(shape="circle", color="blue", texture="plain", cells=SMALL, column=3, row=3),
         )
     )
     image = render(scene)
     red, blue = (thing.box for thing in scene.objects)
-    names = ["red striped circle", "a circle", "Blue round tile", "red circle", "plain red circle", "green square", "tulip", "red blue", ""]
-    assert OracleGrounder().locate([image] * len(names), names) == [[red], [red, blue], [blue], [red], [], [], [], [], []]
+    names = [
+        "red striped circle",
+        "a circle",
+        "Blue round tile",
+        "red circle",
+        "plain red circle",
+        "green square",
+        "tulip",
+        "red blue",
+        "",
+    ]
+    assert OracleGrounder().locate([image] * len(names), names) == [
+        [red],
+        [red, blue],
+        [blue],
+        [red],
+        [],
+        [],
+        [],
+        [],
+        [],
+    ]
     assert OracleGrounder().locate([], []) == []
 
 
 def test_similarity_is_the_share_of_what_is_said():
     scene = Scene(
         objects=(
-            SceneObject(shape="circle", colour="red", texture="plain", cells=SMALL, column=0, row=2),
-            SceneObject(shape="square", colour="blue", texture="plain", cells=SMALL, column=4, row=2),
+            SceneObject(shape="circle", color="red", texture="plain", cells=SMALL, column=0, row=2),
+            SceneObject(shape="square", color="blue", texture="plain", cells=SMALL, column=4, row=2),
         )
     )
     texts = [LEFT, "a red circle on the right of a blue square", "a red circle and a green square", "a cat"]

@@ -10,8 +10,8 @@ from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts, parse_prompt
 from benchmarks.shapes.relations import SIZES, SPATIAL
 from benchmarks.shapes.vocabulary import Attributes, read_attributes
 
-RED_CIRCLE = Attributes(shape="circle", colour="red")
-BLUE_SQUARE = Attributes(shape="square", colour="blue")
+RED_CIRCLE = Attributes(shape="circle", color="red")
+BLUE_SQUARE = Attributes(shape="square", color="blue")
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -45,7 +45,11 @@ def test_every_prompt_reads_back(category):
         (
             "a red circle next to a blue square and a striped green triangle",
             Facts(
-                objects=(RED_CIRCLE, BLUE_SQUARE, Attributes(shape="triangle", colour="green", texture="striped")),
+                objects=(
+                    RED_CIRCLE,
+                    BLUE_SQUARE,
+                    Attributes(shape="triangle", color="green", texture="striped"),
+                ),
                 relation="next to",
                 phrasing="direct",
             ),
@@ -57,7 +61,15 @@ def test_known_texts(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a cat on a mat", "a red blue circle", "a red circle above a blue square", "red circle", "a circle and a dog"]
+    "text",
+    [
+        "",
+        "a cat on a mat",
+        "a red blue circle",
+        "a red circle above a blue square",
+        "red circle",
+        "a circle and a dog",
+    ],
 )
 def test_other_texts_are_not_read(text):
     assert parse_prompt(text) is None
@@ -65,7 +77,11 @@ def test_other_texts_are_not_read(text):
 
 def test_both_phrasings_and_all_relations_occur():
     rng = Random(0)
-    drawn = [sample_facts(rng, category) for category in ("2D-spatial", "non-spatial", "complex") for _ in range(300)]
+    drawn = [
+        sample_facts(rng, category)
+        for category in ("2D-spatial", "non-spatial", "complex")
+        for _ in range(300)
+    ]
     assert {(facts.relation, facts.phrasing) for facts in drawn} == {
         (word, phrasing) for word in SPATIAL + SIZES for phrasing in ("direct", "inverse")
     }
@@ -84,10 +100,10 @@ class _Everything(set):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("red striped circle", Attributes(shape="circle", colour="red", texture="striped")),
+        ("red striped circle", Attributes(shape="circle", color="red", texture="striped")),
         ("A ROUND tile", Attributes(shape="circle")),
-        ("diamond-shaped thing, cyan", Attributes(shape="diamond", colour="cyan")),
-        ("something red", Attributes(colour="red")),
+        ("diamond-shaped thing, cyan", Attributes(shape="diamond", color="cyan")),
+        ("something red", Attributes(color="red")),
         ("red blue circle", None),
         ("bouquet of tulips", None),
         ("", None),

@@ -15,7 +15,10 @@ def test_official_vectors(conformance_dir):
     near = data["meta"]["distance_threshold"]
     assert near / 480 == NEAR / PIXELS
     for case in data["cases"]:
-        scores = [position(word or "", tuple(case["box1"]), tuple(case["box2"]), near) for word in data["meta"]["localities"]]
+        scores = [
+            position(word or "", tuple(case["box1"]), tuple(case["box2"]), near)
+            for word in data["meta"]["localities"]
+        ]
         assert scores == pytest.approx(case["scores"], abs=1e-9)
 
 

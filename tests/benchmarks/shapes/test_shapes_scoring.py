@@ -17,8 +17,10 @@ from harness.types import Box, Detection
 def scene(*things: tuple[str, int, int, int]) -> Scene:
     objects = []
     for name, column, row, cells in things:
-        colour, texture, shape = name.split()
-        objects.append(SceneObject(shape=shape, colour=colour, texture=texture, cells=cells, column=column, row=row))
+        color, texture, shape = name.split()
+        objects.append(
+            SceneObject(shape=shape, color=color, texture=texture, cells=cells, column=column, row=row)
+        )
     return Scene(objects=tuple(objects))
 
 
@@ -88,7 +90,13 @@ def test_uncertain_detections_multiply_and_weigh():
 
 
 def test_one_detection_serves_one_phrase_and_the_best_one_counts():
-    facts = Facts.read({"objects": [{"shape": "circle"}, {"shape": "circle", "colour": "red"}], "relation": None, "phrasing": None})
+    facts = Facts.read(
+        {
+            "objects": [{"shape": "circle"}, {"shape": "circle", "colour": "red"}],
+            "relation": None,
+            "phrasing": None,
+        }
+    )
     assert facts is not None
     red = Detection(label="red circle", box=Box(0, 0, 333, 333), score=0.9)
     blue = Detection(label="blue circle", box=Box(500, 0, 833, 333), score=0.6)
@@ -115,7 +123,12 @@ def test_assignment_is_the_best_of_all():
         chosen = assign(weights)
         used = [column for column in chosen if column is not None]
         assert len(set(used)) == len(used)
-        best = max(sum(weights[row][column] for row, column in enumerate(columns)) for columns in permutations(range(4), 3))
-        assert sum(weights[row][column] for row, column in enumerate(chosen) if column is not None) == pytest.approx(best)
+        best = max(
+            sum(weights[row][column] for row, column in enumerate(columns))
+            for columns in permutations(range(4), 3)
+        )
+        assert sum(
+            weights[row][column] for row, column in enumerate(chosen) if column is not None
+        ) == pytest.approx(best)
     assert assign([[], []]) == [None, None]
     assert assign([[0.0] * 50]) == [None]

@@ -8,9 +8,7 @@ import pytest
 
 from benchmarks.t2i_compbench.annotations import Annotation, Spatial, read_annotations
 
-COLOR = (
-    '{"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"], "attr_nouns": ["red apple", "brown dog"]}'
-)
+COLOR = '{"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"], "attr_nouns": ["red apple", "brown dog"]}'
 SPATIAL = (
     '{"task_type": "spatial", "prompt": "a dog near a vase", "nouns": ["dog", "vase"], '
     '"spatial_info": {"obj1": "dog", "obj2": "vase", "locality": "near"}}'
@@ -22,7 +20,10 @@ def test_records_are_read_in_order(tmp_path):
     file = tmp_path / "data.json"
     file.write_text(f"{COLOR}\r\n{SPATIAL}\n\n{NUMERACY}", encoding="utf-8")
     assert list(read_annotations(file).items()) == [
-        ("a red apple and a brown dog", Annotation(("apple", "dog"), ("red apple", "brown dog"), None, (), "color")),
+        (
+            "a red apple and a brown dog",
+            Annotation(("apple", "dog"), ("red apple", "brown dog"), None, (), "color"),
+        ),
         ("a dog near a vase", Annotation(("dog", "vase"), (), Spatial("dog", "vase", "near"), (), "spatial")),
         ("two cows", Annotation(("cow",), (), None, (("cow", 2),), "numeracy")),
     ]
@@ -45,7 +46,10 @@ def test_the_published_file_is_read_whole(data_dir):
         "object": 200,
     }
     assert sum(one.spatial is not None for one in found.values()) == 2380
-    assert sum(bool(one.attributes) for one in found.values()) > 2200 and sum(bool(one.numeracy) for one in found.values()) == 1172
+    assert (
+        sum(bool(one.attributes) for one in found.values()) > 2200
+        and sum(bool(one.numeracy) for one in found.values()) == 1172
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,11 +61,26 @@ def test_the_published_file_is_read_whole(data_dir):
         ('{"task_type": "color", "nouns": []}', "prompt=None must be a text"),
         ('{"prompt": "a cat", "nouns": []}', "task_type=None must be a text"),
         ('{"prompt": "a cat", "task_type": "color"}', "nouns=None must be a list of texts"),
-        ('{"prompt": "a cat", "task_type": "color", "nouns": ["cat"], "attr_nouns": "cat"}', "attr_nouns='cat' must be a list"),
-        ('{"prompt": "a cat", "task_type": "spatial", "nouns": [], "spatial_info": ["cat"]}', "must be an object with obj1, obj2"),
-        ('{"prompt": "a cat", "task_type": "spatial", "nouns": [], "spatial_info": {"obj1": "cat"}}', "obj2=None"),
-        ('{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": [{"obj_name": "cat", "num": "2"}]}', "a whole number"),
-        ('{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": [{"num": 2}]}', "obj_name=None"),
+        (
+            '{"prompt": "a cat", "task_type": "color", "nouns": ["cat"], "attr_nouns": "cat"}',
+            "attr_nouns='cat' must be a list",
+        ),
+        (
+            '{"prompt": "a cat", "task_type": "spatial", "nouns": [], "spatial_info": ["cat"]}',
+            "must be an object with obj1, obj2",
+        ),
+        (
+            '{"prompt": "a cat", "task_type": "spatial", "nouns": [], "spatial_info": {"obj1": "cat"}}',
+            "obj2=None",
+        ),
+        (
+            '{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": [{"obj_name": "cat", "num": "2"}]}',
+            "a whole number",
+        ),
+        (
+            '{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": [{"num": 2}]}',
+            "obj_name=None",
+        ),
     ],
 )
 def test_a_damaged_line_is_refused_by_its_number(tmp_path, line, reason):

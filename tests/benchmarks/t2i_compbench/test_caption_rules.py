@@ -15,7 +15,9 @@ MODES: tuple[Mode, ...] = ("official", "corrected")
 
 def both(prompt: str, tokens: str) -> list[str]:
     """The captions of both modes; `tokens` are the prompt's, adjectives marked by a star: "*red vase"."""
-    tagged = [Token(text=word.lstrip("*"), pos="ADJ" if word.startswith("*") else "NOUN") for word in tokens.split()]
+    tagged = [
+        Token(text=word.lstrip("*"), pos="ADJ" if word.startswith("*") else "NOUN") for word in tokens.split()
+    ]
     return [caption(prompt, tagged, mode=mode) for mode in MODES]
 
 
@@ -24,14 +26,29 @@ def both(prompt: str, tokens: str) -> list[str]:
     [
         ("The red vase.", "The *red vase .", "The vase .", "The vase."),
         ("The chef's knives.", "The chef 's knives .", "The chef 's knives .", "The chef's knives."),
-        ("The soft, fluffy snow fell.", "The *soft , *fluffy snow fell .", "The , snow fell .", "The snow fell."),
+        (
+            "The soft, fluffy snow fell.",
+            "The *soft , *fluffy snow fell .",
+            "The , snow fell .",
+            "The snow fell.",
+        ),
         ("a blue-green bird", "a *blue - *green bird", "a - bird", "a bird"),
         ("a post-it note", "a post - it note", "a post - it note", "a post-it note"),
         ("The sky was blue.", "The sky was *blue .", "The sky was .", "The sky was."),
-        ("Snow, white and red, fell", "Snow , *white and *red , fell", "Snow , and , fell", "Snow, and, fell"),
+        (
+            "Snow, white and red, fell",
+            "Snow , *white and *red , fell",
+            "Snow , and , fell",
+            "Snow, and, fell",
+        ),
         ("Soft snow", "*Soft snow", "snow", "snow"),
         ("It is red", "It is *red", "It is", "It is"),
-        ("the red orange", "the red orange", "the red orange", "the red orange"),  # only the part of speech decides
+        (
+            "the red orange",
+            "the red orange",
+            "the red orange",
+            "the red orange",
+        ),  # only the part of speech decides
         ("two  spaces", "two spaces", "two spaces", "two  spaces"),
         ("red", "*red", "", ""),
         ("", "", "", ""),
@@ -53,5 +70,7 @@ def test_tokens_of_another_prompt_are_refused() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["red", "vase", "and", "is"]), st.booleans()), max_size=8))
 def test_without_marks_both_modes_agree(words: list[tuple[str, bool]]) -> None:
-    official, corrected = both(" ".join(word for word, _ in words), " ".join("*" * cut + word for word, cut in words))
+    official, corrected = both(
+        " ".join(word for word, _ in words), " ".join("*" * cut + word for word, cut in words)
+    )
     assert official == corrected

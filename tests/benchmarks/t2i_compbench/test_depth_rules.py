@@ -11,7 +11,10 @@ from harness.types import Detections
 
 SIDE = 40
 FRAME = (SIDE, SIDE)
-FRONT, BACK = (2.0, 2.0, 12.0, 12.0), (20.0, 20.0, 30.0, 30.0)  # on the diagonal: the same with x and y exchanged
+FRONT, BACK = (
+    (2.0, 2.0, 12.0, 12.0),
+    (20.0, 20.0, 30.0, 30.0),
+)  # on the diagonal: the same with x and y exchanged
 
 
 def depth_map(*near, side=SIDE):
@@ -45,8 +48,19 @@ def no_warnings():
 @pytest.mark.parametrize("relation", ["behind", "hidden by"])
 def test_a_perfect_image(mode, relation):
     whole, near = (2.0, 2.0, 12.0, 12.0), (2.0, 2.0, 12.0, 10.0)
-    found = score(f"a dog {relation} a cat", ("dog", whole, 1.0), ("cat", near, 1.0), depth=depth_map((2, 2, 10, 10)), mode=mode)
-    assert (found.value, found.found, found.objects, found.locality) == (1.0, (0, 1), ("dog", "cat"), relation.split()[0])
+    found = score(
+        f"a dog {relation} a cat",
+        ("dog", whole, 1.0),
+        ("cat", near, 1.0),
+        depth=depth_map((2, 2, 10, 10)),
+        mode=mode,
+    )
+    assert (found.value, found.found, found.objects, found.locality) == (
+        1.0,
+        (0, 1),
+        ("dog", "cat"),
+        relation.split()[0],
+    )
 
 
 @pytest.mark.parametrize("mode", ["official", "corrected"])
@@ -65,7 +79,10 @@ def test_things_at_one_depth_are_in_no_order(mode):
 
 @pytest.mark.parametrize("mode", ["official", "corrected"])
 def test_other_relations_are_judged_in_the_plane(mode):
-    assert position_3d("on the left of", (0, 10, 5, 15), (30, 10, 35, 15), depth_map(), mode=mode, frame=FRAME) == 1.0
+    assert (
+        position_3d("on the left of", (0, 10, 5, 15), (30, 10, 35, 15), depth_map(), mode=mode, frame=FRAME)
+        == 1.0
+    )
     assert position_3d(None, FRONT, BACK, depth_map(), mode=mode, frame=FRAME) == 0.0
 
 
@@ -105,8 +122,16 @@ def test_q10_what_was_found_first_is_overwritten_until_the_other_is_found():
 def test_q11_x_and_y_are_exchanged_when_depth_is_averaged():
     upper_right, lower_left = (20.0, 0.0, 30.0, 10.0), (0.0, 20.0, 10.0, 30.0)
     depth = depth_map(upper_right)
-    assert nearness(depth, upper_right, "corrected") == nearness(depth, lower_left, "official") == pytest.approx(0.9)
-    assert nearness(depth, lower_left, "corrected") == nearness(depth, upper_right, "official") == pytest.approx(0.1)
+    assert (
+        nearness(depth, upper_right, "corrected")
+        == nearness(depth, lower_left, "official")
+        == pytest.approx(0.9)
+    )
+    assert (
+        nearness(depth, lower_left, "corrected")
+        == nearness(depth, upper_right, "official")
+        == pytest.approx(0.1)
+    )
 
 
 def test_q12_things_apart_are_in_no_order():
@@ -132,7 +157,9 @@ def test_boxes_of_no_pixel_have_no_depth_in_official_mode():
     for relation in ("in front of", "behind", "hidden"):
         assert position_3d(relation, thin, FRONT, depth_map(FRONT)) == 0.0
     assert position_3d("behind", thin, FRONT, depth_map(FRONT), mode="corrected") == 1.0
-    assert nearness(depth_map(), (90.0, -5.0, 99.0, -2.0), "corrected") == pytest.approx(0.1)  # outside: the nearest pixel
+    assert nearness(depth_map(), (90.0, -5.0, 99.0, -2.0), "corrected") == pytest.approx(
+        0.1
+    )  # outside: the nearest pixel
 
 
 # --- beside naive references
@@ -163,14 +190,21 @@ def test_the_scan_is_the_naive_one(labels):
     assert score("a cat behind a dog", *found).found == naive_scan("cat", "dog", labels)
 
 
-spans = st.tuples(st.integers(0, 39), st.integers(1, 20)).map(lambda span: (float(span[0]), float(min(span[0] + span[1], 40))))
+spans = st.tuples(st.integers(0, 39), st.integers(1, 20)).map(
+    lambda span: (float(span[0]), float(min(span[0] + span[1], 40)))
+)
 
 
 @settings(deadline=None, max_examples=50)
 @given(x=spans, y=spans, seed=st.integers(0, 9))
 def test_the_mean_within_a_box(x, y, seed):
     depth = np.random.default_rng(seed).random((40, 40), dtype=np.float32)
-    pixels = [float(depth[row, column]) for row in range(40) for column in range(40) if y[0] <= row < y[1] and x[0] <= column < x[1]]
+    pixels = [
+        float(depth[row, column])
+        for row in range(40)
+        for column in range(40)
+        if y[0] <= row < y[1] and x[0] <= column < x[1]
+    ]
     box = (x[0], y[0], x[1], y[1])
     assert nearness(depth, box, "corrected") == pytest.approx(sum(pixels) / len(pixels), abs=1e-12)
     assert nearness(depth.T, box, "official") == pytest.approx(sum(pixels) / len(pixels), abs=1e-12)

@@ -7,7 +7,13 @@ from benchmarks.t2i_compbench.rules.frame import clip_size, frame_size
 
 @pytest.mark.parametrize(
     ("size", "frame"),
-    [((512, 512), (479, 479)), ((1, 1), (479, 479)), ((480, 480), (479, 479)), ((768, 512), (480, 320)), ((512, 768), (320, 480))],
+    [
+        ((512, 512), (479, 479)),
+        ((1, 1), (479, 479)),
+        ((480, 480), (479, 479)),
+        ((768, 512), (480, 320)),
+        ((512, 768), (320, 480)),
+    ],
 )
 def test_the_frame_of_a_picture(size, frame):
     assert frame_size(*size) == frame
@@ -35,5 +41,7 @@ def test_a_picture_without_pixels_is_refused(size):
 
 
 def test_a_picture_that_would_vanish_in_the_frame_is_refused():
-    with pytest.raises(ValueError, match="20000 x 1 pixels would be less than one pixel wide in a frame of 480: crop it"):
+    with pytest.raises(
+        ValueError, match="20000 x 1 pixels would be less than one pixel wide in a frame of 480: crop it"
+    ):
         frame_size(20_000, 1)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.rules.frame import frame_size
-from harness.types import Detections, Plan, Prompt, Sample, Tokens
+from harness.types import Chain, Detections, Prompt, Sample, Tokens
 
 PROMPT = "a dog on the left of a cat"
 ROW = {
@@ -28,10 +28,12 @@ ROW = {
 }
 
 
-def sample(number: int = 0, *, text: str = PROMPT, category: str = "2D-spatial", size: tuple[int, int] = (64, 64)) -> Sample:
+def sample(
+    number: int = 0, *, text: str = PROMPT, category: str = "2D-spatial", size: tuple[int, int] = (64, 64)
+) -> Sample:
     return Sample(
         prompt=Prompt(id=f"{category}/0000", text=text, category=category, number=number),
-        plan=Plan(text="", objects=(), bare_text=""),
+        chain=Chain(text="", objects=(), bare_text=""),
         image=Image.new("RGB", size),
         tokens=Tokens(prompt=(), chain=(), image=()),
         logprobs=(),
@@ -47,14 +49,36 @@ def detector(folder: Path, *rows: dict[str, Any] | str, labels: str | None = Non
 
 def test_a_row_is_found_by_category_prompt_and_number(tmp_path: Path) -> None:
     odd = {**ROW, "prompt": 'a "tall" café / bar\u2028', "number": 7, "labels": [], "boxes": [], "scores": []}
-    given = detector(tmp_path, {**ROW, "number": 1}, "", odd, {**ROW, "category": "complex", "labels": ["x", "y", "z"]}, ROW)
-    asked = [sample(), sample(1), sample(7, text=odd["prompt"]), sample(category="complex"), sample(2), sample(7)]
+    given = detector(
+        tmp_path,
+        {**ROW, "number": 1},
+        "",
+        odd,
+        {**ROW, "category": "complex", "labels": ["x", "y", "z"]},
+        ROW,
+    )
+    asked = [
+        sample(),
+        sample(1),
+        sample(7, text=odd["prompt"]),
+        sample(category="complex"),
+        sample(2),
+        sample(7),
+    ]
     first, second, empty, other, *lacking = given.detect(asked)
-    assert first == second == Detections(frame=(479, 479), labels=("dog", "cat", "dog"), boxes=first.boxes, scores=(0.9, 0.5, 0.5))
+    assert (
+        first
+        == second
+        == Detections(
+            frame=(479, 479), labels=("dog", "cat", "dog"), boxes=first.boxes, scores=(0.9, 0.5, 0.5)
+        )
+    )
     assert first.boxes == ((10.0, 20.0, 110.5, 220.0), (300.0, 20.0, 479.0, 479.0), (0.0, 0.0, 1.0, 1.0))
     assert (empty.labels, other.labels) == ((), ("x", "y", "z"))
     file = tmp_path / "found.jsonl"
-    assert lacking == [f"{file} has no detections of image {number} of {PROMPT!r} (2D-spatial)" for number in (2, 7)]
+    assert lacking == [
+        f"{file} has no detections of image {number} of {PROMPT!r} (2D-spatial)" for number in (2, 7)
+    ]
     assert (given.name, given.external) == ("UniDet RS200", (str(file),))
 
 
@@ -70,7 +94,9 @@ def spans(side: int) -> st.SearchStrategy[list[float]]:
 
 
 @given(boxes=st.lists(st.tuples(spans(480), spans(320)), max_size=5))
-def test_mirroring_twice_is_nothing_and_once_is_left_for_right(tmp_path_factory: pytest.TempPathFactory, boxes: list) -> None:
+def test_mirroring_twice_is_nothing_and_once_is_left_for_right(
+    tmp_path_factory: pytest.TempPathFactory, boxes: list
+) -> None:
     row = {**ROW, "frame": [480, 320], "labels": ["dog"] * len(boxes), "scores": [0.5] * len(boxes)}
     row["boxes"] = [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in boxes]
     given = detector(tmp_path_factory.mktemp("rows"), row)
@@ -84,10 +110,19 @@ def test_mirroring_twice_is_nothing_and_once_is_left_for_right(tmp_path_factory:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"boxes": [[10, 20, 5, 220], *ROW["boxes"][1:]]}, r"the box \[10\.0, 20\.0, 5\.0, 220\.0\] is not x1, y1, x2, y2"),
+        (
+            {"boxes": [[10, 20, 5, 220], *ROW["boxes"][1:]]},
+            r"the box \[10\.0, 20\.0, 5\.0, 220\.0\] is not x1, y1, x2, y2",
+        ),
         ({"boxes": [*ROW["boxes"][:2], [0, 9, 1, 9]]}, r"the box \[0\.0, 9\.0, 1\.0, 9\.0\] is not"),
-        ({"boxes": [*ROW["boxes"][:2], [0, 0, float("nan"), 9]]}, r"the box \[0\.0, 0\.0, nan, 9\.0\] is not"),
-        ({"boxes": [*ROW["boxes"][:2], [0, 0, float("inf"), 9]]}, r"the box \[0\.0, 0\.0, inf, 9\.0\] is not"),
+        (
+            {"boxes": [*ROW["boxes"][:2], [0, 0, float("nan"), 9]]},
+            r"the box \[0\.0, 0\.0, nan, 9\.0\] is not",
+        ),
+        (
+            {"boxes": [*ROW["boxes"][:2], [0, 0, float("inf"), 9]]},
+            r"the box \[0\.0, 0\.0, inf, 9\.0\] is not",
+        ),
         ({"boxes": [*ROW["boxes"][:2], [500, 0, 900, 9]]}, "within its frame of 479 x 479"),
         ({"boxes": [*ROW["boxes"][:2], [0, 0, 9]]}, "each box must be x1, y1, x2, y2"),
         ({"boxes": [[0, 0, 9]] * 3}, "each box must be x1, y1, x2, y2"),
@@ -109,7 +144,9 @@ def test_mirroring_twice_is_nothing_and_once_is_left_for_right(tmp_path_factory:
         ({"prompt": 5}, "prompt 5 must be texts"),
     ],
 )
-def test_a_row_that_cannot_be_is_refused_with_its_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_a_row_that_cannot_be_is_refused_with_its_line(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     given = detector(tmp_path, {**ROW, "number": 3}, {**ROW, **change})
     with pytest.raises(ValueError, match=rf"line 2 of .*found\.jsonl is no row of detections: .*({said})"):
         given.load()
@@ -136,13 +173,18 @@ def test_a_class_id_that_is_none(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_two_rows_of_one_image_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"line 3 of .* is the second row of image 0 of '{PROMPT}' \(2D-spatial\): keep one"):
+    with pytest.raises(
+        ValueError, match=rf"line 3 of .* is the second row of image 0 of '{PROMPT}' \(2D-spatial\): keep one"
+    ):
         detector(tmp_path, ROW, {**ROW, "number": 1}, ROW).load()
 
 
 def test_detections_of_other_images_are_none_and_both_frames_are_told(tmp_path: Path) -> None:
     [reason] = detector(tmp_path, ROW).detect([sample(size=(768, 512))])
-    assert "has 768 x 512 pixels, which the programs make into 480 x 320" in reason and "in a frame of 479 x 479" in reason
+    assert (
+        "has 768 x 512 pixels, which the programs make into 480 x 320" in reason
+        and "in a frame of 479 x 479" in reason
+    )
 
 
 def test_an_image_that_has_no_frame_is_unscored(tmp_path: Path) -> None:
@@ -166,7 +208,9 @@ def test_rows_in_any_order_are_those_that_a_plain_reader_finds(tmp_path: Path) -
     for number in range(60):
         size = (chance.randint(20, 900), chance.randint(20, 900))
         width, height = frame_size(*size)
-        corners = [(chance.random() * width / 2, chance.random() * height / 2) for _ in range(chance.randint(0, 6))]
+        corners = [
+            (chance.random() * width / 2, chance.random() * height / 2) for _ in range(chance.randint(0, 6))
+        ]
         rows.append({
             **ROW,
             "prompt": f"{'é' * (number % 5)} {number // 10}",
@@ -181,11 +225,17 @@ def test_rows_in_any_order_are_those_that_a_plain_reader_finds(tmp_path: Path) -
     chance.shuffle(rows)
     for row in rows:
         [found] = given.detect([sample(row["number"], text=row["prompt"], size=row["size"])])
-        assert [found.frame, found.labels, found.scores] == [tuple(row["frame"]), tuple(row["labels"]), tuple(row["scores"])]
+        assert [found.frame, found.labels, found.scores] == [
+            tuple(row["frame"]),
+            tuple(row["labels"]),
+            tuple(row["scores"]),
+        ]
         assert found.boxes == tuple(map(tuple, row["boxes"]))
 
 
-def write_maps(folder: Path, text: str, numbers: list[int], *, size: tuple[int, int] = (64, 48), mode: str = "L") -> None:
+def write_maps(
+    folder: Path, text: str, numbers: list[int], *, size: tuple[int, int] = (64, 48), mode: str = "L"
+) -> None:
     folder.mkdir(exist_ok=True)
     for number in numbers:
         picture = Image.new(mode, size)
@@ -215,15 +265,22 @@ def test_a_depth_map_that_is_not_there_or_cannot_be_read_is_a_reason(tmp_path: P
     cut.write_bytes(cut.read_bytes()[:40])
     given = GivenDepth(folder=str(tmp_path), name="Y")
     texts = [(0, PROMPT), (0, "no such"), (2, "a cat behind a dog"), (1, "a bee hidden by a key")]
-    gap, none, beyond, damaged = given.depth([sample(number, text=text, size=(64, 48)) for number, text in texts])
+    gap, none, beyond, damaged = given.depth(
+        [sample(number, text=text, size=(64, 48)) for number, text in texts]
+    )
     assert gap == f"{tmp_path} has 1 depth pictures of {PROMPT!r}, and 2 of others"
     assert none == f"{tmp_path} has 0 depth pictures of 'no such', and 2 of others"
     assert beyond == f"{tmp_path} has 2 depth pictures of 'a cat behind a dog', none of image 2"
     assert damaged.startswith(f"{cut} cannot be read as a picture (")
 
 
-@pytest.mark.parametrize(("mode", "size", "said"), [("RGB", (64, 48), "mode RGB and 64 x 48"), ("L", (48, 64), "mode L and 48 x 64")])
-def test_pictures_that_are_no_depth_of_these_images(tmp_path: Path, mode: str, size: tuple[int, int], said: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "size", "said"),
+    [("RGB", (64, 48), "mode RGB and 64 x 48"), ("L", (48, 64), "mode L and 48 x 64")],
+)
+def test_pictures_that_are_no_depth_of_these_images(
+    tmp_path: Path, mode: str, size: tuple[int, int], said: str
+) -> None:
     write_maps(tmp_path, PROMPT, [0], mode=mode, size=size)
     [reason] = GivenDepth(folder=str(tmp_path), name="Y").depth([sample(size=(64, 48))])
     assert f"has {said} pixels, its image has 64 x 48: give 8-bit grey pictures" in reason

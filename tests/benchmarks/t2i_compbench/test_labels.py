@@ -15,7 +15,9 @@ HEADER = ("key", "oid_freebase", "oid_name", "objects365_name", "coco_name", "ma
 
 @pytest.fixture
 def labels(data_dir: Path) -> list[str]:
-    return json.loads((data_dir / "t2i_compbench" / "unidet_labels_722.json").read_text(encoding="utf-8"))["labels"]
+    return json.loads((data_dir / "t2i_compbench" / "unidet_labels_722.json").read_text(encoding="utf-8"))[
+        "labels"
+    ]
 
 
 def names(number: int, label: str) -> tuple[str, str, str, str]:
@@ -27,9 +29,12 @@ def names(number: int, label: str) -> tuple[str, str, str, str]:
         return first.capitalize(), second, "ignored", ""
     if number > 700:
         return "", "", "", f"object--support--{label.replace(' ', '-')}"
-    return (("", label, "ignored", "a--b"), (label.title(), "", label, ""), (label.upper(), label, "", ""), ("", "", label, "a--b"))[
-        number % 4
-    ]
+    return (
+        ("", label, "ignored", "a--b"),
+        (label.title(), "", label, ""),
+        (label.upper(), label, "", ""),
+        ("", "", label, "a--b"),
+    )[number % 4]
 
 
 def write_csv(file: Path, rows: list[tuple[str, str, str, str]], *, end: str = "\n") -> Path:
@@ -42,7 +47,9 @@ def write_csv(file: Path, rows: list[tuple[str, str, str, str]], *, end: str = "
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_unidets_label_file_gives_the_published_list(labels: list[str], tmp_path: Path, end: str) -> None:
-    file = write_csv(tmp_path / "labels.csv", [names(number, label) for number, label in enumerate(labels)], end=end)
+    file = write_csv(
+        tmp_path / "labels.csv", [names(number, label) for number, label in enumerate(labels)], end=end
+    )
     assert read_labels(file) == tuple(labels)
     assert len(labels) == COUNT and labels[249] == "tissue " and labels[126] == labels[719] == "boat"
 
@@ -61,16 +68,23 @@ def test_an_edit_in_the_label_file_makes_no_difference(labels: list[str], tmp_pa
 
 
 @pytest.mark.parametrize("count", [721, 723, 80])
-def test_a_list_of_the_wrong_length_is_refused_with_both_lengths(labels: list[str], tmp_path: Path, count: int) -> None:
+def test_a_list_of_the_wrong_length_is_refused_with_both_lengths(
+    labels: list[str], tmp_path: Path, count: int
+) -> None:
     (tmp_path / "labels.json").write_text(json.dumps((labels + labels)[:count]), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"holds {count} labels, and the classes .* are 722: take unidet_labels.csv"):
+    with pytest.raises(
+        ValueError, match=f"holds {count} labels, and the classes .* are 722: take unidet_labels.csv"
+    ):
         read_labels(tmp_path / "labels.json")
 
 
 def test_another_order_is_refused_with_both_sums(labels: list[str], tmp_path: Path) -> None:
     rows = [names(number, label) for number, label in enumerate(labels)]
     rows[1], rows[2] = rows[2], rows[1]
-    with pytest.raises(ValueError, match=f"not T2I-CompBench's in their order: their SHA-256 is [0-9a-f]{{64}}, and not {DIGEST}"):
+    with pytest.raises(
+        ValueError,
+        match=f"not T2I-CompBench's in their order: their SHA-256 is [0-9a-f]{{64}}, and not {DIGEST}",
+    ):
         read_labels(write_csv(tmp_path / "labels.csv", rows))
 
 
@@ -92,5 +106,7 @@ def test_no_label_file_at_all(tmp_path: Path, content: bytes, said: str) -> None
 
 
 def test_a_missing_label_file_says_what_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no label file .*no\.csv: .*python -m harness.fetch t2i_compbench"):
+    with pytest.raises(
+        ValueError, match=r"there is no label file .*no\.csv: .*python -m harness.fetch t2i_compbench"
+    ):
         read_labels(tmp_path / "no.csv")

@@ -17,7 +17,15 @@ from benchmarks.t2i_compbench.language.rules import Rules
 RULES = Rules()
 TWO_PHRASES = re.compile(r"(?:an? )?[^A-Z,.]+ and (?:an? )?[^A-Z,.]+")
 WITH_A_PREPOSITION_OR_VERB = re.compile(r"\b(?:of|with|has|in|on|behind)\b")
-IRREGULAR = {"leaves": "leaf", "shelves": "shelf", "knives": "knife", "people": "person", "men": "man", "women": "woman", "mice": "mouse"}
+IRREGULAR = {
+    "leaves": "leaf",
+    "shelves": "shelf",
+    "knives": "knife",
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "mice": "mouse",
+}
 
 
 def singular(word: str) -> str:
@@ -37,7 +45,11 @@ def plain(phrase: str) -> str:
 
 
 def is_two_phrases(prompt: str) -> bool:
-    return bool(TWO_PHRASES.fullmatch(prompt)) and prompt.count(" and ") == 1 and not WITH_A_PREPOSITION_OR_VERB.search(prompt)
+    return (
+        bool(TWO_PHRASES.fullmatch(prompt))
+        and prompt.count(" and ") == 1
+        and not WITH_A_PREPOSITION_OR_VERB.search(prompt)
+    )
 
 
 def ends(chunk: str, noun: str) -> bool:
@@ -46,7 +58,9 @@ def ends(chunk: str, noun: str) -> bool:
 
 def same_heads(chunks: set[str], nouns: set[str]) -> bool:
     """Does every chunk end in one of the nouns, and every noun end one of the chunks?"""
-    return all(any(ends(chunk, noun) for noun in nouns) for chunk in chunks) and heads_found(chunks, nouns) == 1
+    return (
+        all(any(ends(chunk, noun) for noun in nouns) for chunk in chunks) and heads_found(chunks, nouns) == 1
+    )
 
 
 def heads_found(chunks: set[str], nouns: set[str]) -> float:
@@ -64,7 +78,9 @@ def train(data_dir) -> list[tuple[str, set[str], Annotation]]:
     file = data_dir / "t2i_r1" / "geneval_and_t2i_data_final.json"
     if not file.is_file():
         pytest.skip(f"no {file}")
-    annotated = ((prompt, one) for prompt, one in read_annotations(file).items() if not prompt.startswith("a photo of"))
+    annotated = (
+        (prompt, one) for prompt, one in read_annotations(file).items() if not prompt.startswith("a photo of")
+    )
     return [(prompt, {plain(chunk) for chunk in RULES.chunks(prompt)}, one) for prompt, one in annotated]
 
 
@@ -79,19 +95,28 @@ def test_two_phrase_prompts_agree_nearly_always(train, task, count):
 
 
 @pytest.mark.parametrize(
-    ("task", "equal_at_least", "found_at_least"), [("color", 0.15, 0.75), ("shape", 0.20, 0.91), ("texture", 0.37, 0.91)]
+    ("task", "equal_at_least", "found_at_least"),
+    [("color", 0.15, 0.75), ("shape", 0.20, 0.91), ("texture", 0.37, 0.91)],
 )
 def test_sentences_hold_most_of_what_is_annotated(train, task, equal_at_least, found_at_least):
     rows = [row for row in train if row[2].task == task and not is_two_phrases(row[0])]
     wanted = [(chunks, {plain(phrase) for phrase in one.attributes}) for _, chunks, one in rows]
     equal = mean(chunks == phrases for chunks, phrases in wanted)
-    found = sum(len(phrases & chunks) for chunks, phrases in wanted) / sum(len(phrases) for _, phrases in wanted)
-    heads = mean(heads_found(chunks, {plain(noun) for noun in one.nouns}) for _, chunks, one in rows if one.nouns)
-    print(f"{task}, sentences and others: {len(rows)} prompts, equal {equal:.1%}, annotated phrases found {found:.1%}, heads {heads:.1%}")
+    found = sum(len(phrases & chunks) for chunks, phrases in wanted) / sum(
+        len(phrases) for _, phrases in wanted
+    )
+    heads = mean(
+        heads_found(chunks, {plain(noun) for noun in one.nouns}) for _, chunks, one in rows if one.nouns
+    )
+    print(
+        f"{task}, sentences and others: {len(rows)} prompts, equal {equal:.1%}, annotated phrases found {found:.1%}, heads {heads:.1%}"
+    )
     assert equal >= equal_at_least and found >= found_at_least
 
 
-@pytest.mark.parametrize(("task", "found_at_least"), [("spatial", 0.99), ("numeracy", 0.95), ("complex", 0.95), ("non", 0.95)])
+@pytest.mark.parametrize(
+    ("task", "found_at_least"), [("spatial", 0.99), ("numeracy", 0.95), ("complex", 0.95), ("non", 0.95)]
+)
 def test_the_annotated_nouns_of_other_categories_are_heads_of_chunks(train, task, found_at_least):
     rows = [row for row in train if row[2].task == task and row[2].nouns]
     found = mean(heads_found(chunks, {plain(noun) for noun in one.nouns}) for _, chunks, one in rows)

@@ -18,7 +18,13 @@ from benchmarks.t2i_compbench.language.tokens import Token
 ROOT = Path(__file__).parents[3]
 TEXT = "A red car near it"
 CHUNKS = ("A red car", "it")
-TOKENS = (Token("A", "DET"), Token("red", "ADJ"), Token("car", "NOUN"), Token("near", "ADP"), Token("it", "PRON"))
+TOKENS = (
+    Token("A", "DET"),
+    Token("red", "ADJ"),
+    Token("car", "NOUN"),
+    Token("near", "ADP"),
+    Token("it", "PRON"),
+)
 
 # A real pipeline of spaCy whose only component knows a few words; noun_chunks is spaCy's own.
 PACKAGE = """
@@ -76,7 +82,9 @@ def write_model(root: Path, version: str = "3.5.0", code: str = PACKAGE) -> Path
     folder = root / "en_core_web_sm"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(code, encoding="utf-8")
-    (folder / "meta.json").write_text(json.dumps({"lang": "en", "name": "core_web_sm", "version": version}), encoding="utf-8")
+    (folder / "meta.json").write_text(
+        json.dumps({"lang": "en", "name": "core_web_sm", "version": version}), encoding="utf-8"
+    )
     return folder
 
 
@@ -98,7 +106,8 @@ def test_the_name_says_which_version_is_installed(model):
 
 def test_spacy_without_its_model_says_how_to_install_it(absent):
     with pytest.raises(
-        ValueError, match=r"pip install --no-deps https://github\.com/.*en_core_web_sm-3\.5\.0-py3-none-any\.whl#sha256=0964"
+        ValueError,
+        match=r"pip install --no-deps https://github\.com/.*en_core_web_sm-3\.5\.0-py3-none-any\.whl#sha256=0964",
     ):
         choose_language("spacy", None)
     assert installed_meta() is None
@@ -115,7 +124,11 @@ def test_auto_takes_the_export_then_the_model_then_rules(model, tmp_path, monkey
     write_export([TEXT], file)
     assert choose_language("auto", str(file)).name == "export of en_core_web_sm 3.5.0"
     monkeypatch.setattr("benchmarks.t2i_compbench.language.spacy_model.MODEL", "no_such_model_sm")
-    assert choose_language("auto", str(tmp_path / "other.json")).name == "rules" == choose_language("auto", None).name
+    assert (
+        choose_language("auto", str(tmp_path / "other.json")).name
+        == "rules"
+        == choose_language("auto", None).name
+    )
 
 
 def test_rules_are_taken_where_asked_for(model):
@@ -139,7 +152,9 @@ def test_choosing_imports_neither_spacy_nor_torch(tmp_path):
         "print(*[name for name in ('spacy', 'torch', 'thinc', 'en_core_web_sm') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['en_core_web_sm 3.5.0', 'en_core_web_sm 3.5.0', 'rules']\n\n"
 
@@ -151,8 +166,13 @@ def test_an_export_answers_as_the_model_did(model, tmp_path, absent_after):
     file = tmp_path / "deep" / "chunks.json"
     write_export([TEXT, "naïve “quotes” / \\ 日本", TEXT], file)
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert (content["model"], content["version"]) == ("en_core_web_sm", "3.5.0") and content["spacy"][0] == "3"
-    assert content["prompts"][TEXT] == {"chunks": list(CHUNKS), "tokens": [[token.text, token.pos] for token in TOKENS]}
+    assert (content["model"], content["version"]) == ("en_core_web_sm", "3.5.0") and content["spacy"][
+        0
+    ] == "3"
+    assert content["prompts"][TEXT] == {
+        "chunks": list(CHUNKS),
+        "tokens": [[token.text, token.pos] for token in TOKENS],
+    }
     assert list(content["prompts"]) == [TEXT, "naïve “quotes” / \\ 日本"]
     assert [entry.name for entry in file.parent.iterdir()] == ["chunks.json"]
     absent_after()
@@ -164,7 +184,9 @@ def test_an_export_answers_as_the_model_did(model, tmp_path, absent_after):
 @pytest.fixture
 def absent_after(monkeypatch: pytest.MonkeyPatch):
     """Call it, and the model is gone."""
-    return lambda: monkeypatch.setattr("benchmarks.t2i_compbench.language.spacy_model.MODEL", "no_such_model_sm")
+    return lambda: monkeypatch.setattr(
+        "benchmarks.t2i_compbench.language.spacy_model.MODEL", "no_such_model_sm"
+    )
 
 
 def test_an_export_needs_the_model(absent, tmp_path):
@@ -208,9 +230,18 @@ def test_a_text_outside_the_export_goes_to_the_same_model_or_is_refused(model, t
         ("[]", "no export"),
         ('{"model": "en_core_web_sm", "version": "3.5.0"}', "no export"),
         ('{"model": "en_core_web_sm", "version": 3, "prompts": {}}', "no export"),
-        ('{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": ["a cat"]}}}', "the prompt 'a cat'"),
-        ('{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": [1], "tokens": []}}}', "the prompt 'a cat'"),
-        ('{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": [], "tokens": [["a"]]}}}', "the prompt 'a cat'"),
+        (
+            '{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": ["a cat"]}}}',
+            "the prompt 'a cat'",
+        ),
+        (
+            '{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": [1], "tokens": []}}}',
+            "the prompt 'a cat'",
+        ),
+        (
+            '{"model": "m", "version": "3.5.0", "prompts": {"a cat": {"chunks": [], "tokens": [["a"]]}}}',
+            "the prompt 'a cat'",
+        ),
     ],
 )
 def test_a_damaged_export_is_refused(tmp_path, content, reason):

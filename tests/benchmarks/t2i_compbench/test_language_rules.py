@@ -13,7 +13,24 @@ from benchmarks.t2i_compbench.language.lexicon import CLOSED, readings, words_of
 from benchmarks.t2i_compbench.language.rules import Rules
 
 RULES = Rules()
-COARSE = {"NOUN", "PROPN", "PRON", "ADJ", "VERB", "ADP", "DET", "NUM", "CCONJ", "SCONJ", "PUNCT", "ADV", "AUX", "PART", "INTJ", "SPACE"}
+COARSE = {
+    "NOUN",
+    "PROPN",
+    "PRON",
+    "ADJ",
+    "VERB",
+    "ADP",
+    "DET",
+    "NUM",
+    "CCONJ",
+    "SCONJ",
+    "PUNCT",
+    "ADV",
+    "AUX",
+    "PART",
+    "INTJ",
+    "SPACE",
+}
 
 # One case for every rule of the chunker and the tagger.
 CHUNKS = {
@@ -37,7 +54,11 @@ CHUNKS = {
     "The red apple sits in front of it": ["The red apple", "front", "it"],
     "The soft light shone on an orange": ["The soft light", "an orange"],
     "a very old oak tree": ["a very old oak tree"],
-    "The plastic cup and metallic straw rest on the coaster.": ["The plastic cup", "metallic straw", "the coaster"],
+    "The plastic cup and metallic straw rest on the coaster.": [
+        "The plastic cup",
+        "metallic straw",
+        "the coaster",
+    ],
     "The tray with oval handles served drinks.": ["The tray", "oval handles", "drinks"],
     "A person is painting a wooden chair.": ["A person", "a wooden chair"],
     "melted chocolate on all the round cakes": ["melted chocolate", "all the round cakes"],
@@ -94,7 +115,15 @@ def test_readings(word, found):
 
 
 def test_first_and_last_noun_of_the_spatial_prompts_are_the_template_s(data_dir):
-    relations = (" on the ", " on side of ", " next to ", " near ", " in front of ", " behind ", " hidden by ")
+    relations = (
+        " on the ",
+        " on side of ",
+        " next to ",
+        " near ",
+        " in front of ",
+        " behind ",
+        " hidden by ",
+    )
     wrong = []
     for category in ("2D-spatial", "3D-spatial"):
         for part in ("val", "train"):
@@ -127,11 +156,19 @@ def test_a_text_of_thousands_of_words_ends_in_time():
     assert time.process_time() - begin < 5
 
 
-KNOWN = sorted(words_of("nouns") | words_of("adjectives") | words_of("verbs") | words_of("adverbs") | frozenset().union(*CLOSED.values()))
+KNOWN = sorted(
+    words_of("nouns")
+    | words_of("adjectives")
+    | words_of("verbs")
+    | words_of("adverbs")
+    | frozenset().union(*CLOSED.values())
+)
 
 
 @given(
-    st.lists(st.sampled_from([*KNOWN, ",", ".", "-", "'s", "and", "a", "the", "of", "Paris"]), max_size=25).map(" ".join)
+    st.lists(
+        st.sampled_from([*KNOWN, ",", ".", "-", "'s", "and", "a", "the", "of", "Paris"]), max_size=25
+    ).map(" ".join)
     | st.text(max_size=60)
 )
 def test_every_text_is_read(text):

@@ -48,13 +48,18 @@ def test_what_the_route_leaves_out_may_be_missing(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("which", "spatial", "clip"), [("spatial", None, 0.1), ("action", 0.1, None), ("both", None, 0.1), ("both", 0.1, None)]
+    ("which", "spatial", "clip"),
+    [("spatial", None, 0.1), ("action", 0.1, None), ("both", None, 0.1), ("both", 0.1, None)],
 )
-def test_what_the_route_needs_may_not(which: Route, spatial: float | None, clip: float | None, mode: Mode) -> None:
+def test_what_the_route_needs_may_not(
+    which: Route, spatial: float | None, clip: float | None, mode: Mode
+) -> None:
     with pytest.raises(ValueError, match=f"route '{which}' lacks a score"):
         merge(which, 0.5, spatial, clip, mode=mode)
 
 
 @given(st.sampled_from(ROUTES), st.sampled_from(MODES), *[st.floats(0, 1)] * 3)
-def test_a_mean_of_parts_between_0_and_1_is_too(which: Route, mode: Mode, attribute: float, spatial: float, clip: float) -> None:
+def test_a_mean_of_parts_between_0_and_1_is_too(
+    which: Route, mode: Mode, attribute: float, spatial: float, clip: float
+) -> None:
     assert 0 <= merge(which, attribute, spatial, clip, mode=mode) <= 1

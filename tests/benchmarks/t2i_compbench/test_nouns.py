@@ -41,7 +41,9 @@ def test_all_nouns_of_numeracy(data_dir):
 
 
 def test_the_singular_of_a_singular_is_itself(data_dir):
-    words = json.loads((data_dir / "t2i_compbench" / "unidet_labels_722.json").read_text(encoding="utf-8"))["labels"]
+    words = json.loads((data_dir / "t2i_compbench" / "unidet_labels_722.json").read_text(encoding="utf-8"))[
+        "labels"
+    ]
     for word in [part.strip() for label in words for part in label.split(",")] + list(ALIASES):
         assert singular(singular(word)) == singular(word)
 

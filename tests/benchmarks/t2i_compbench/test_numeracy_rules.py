@@ -15,8 +15,32 @@ from benchmarks.t2i_compbench.rules.numeracy import Nouns, NumeracyScore, score_
 from harness.types import Detections
 
 NOUNS = Nouns(
-    singulars=("cat", "car", "egg", "fish", "goldfish", "girl", "ship", "painting", "television", "bear", "fish"),
-    plurals=("cats", "cars", "eggs", "fish", "goldfish", "girls", "ships", "paintings", "televisions", "bears", "fish"),
+    singulars=(
+        "cat",
+        "car",
+        "egg",
+        "fish",
+        "goldfish",
+        "girl",
+        "ship",
+        "painting",
+        "television",
+        "bear",
+        "fish",
+    ),
+    plurals=(
+        "cats",
+        "cars",
+        "eggs",
+        "fish",
+        "goldfish",
+        "girls",
+        "ships",
+        "paintings",
+        "televisions",
+        "bears",
+        "fish",
+    ),
 )
 MODES: tuple[Mode, ...] = ("official", "corrected")
 
@@ -29,7 +53,9 @@ def apart(count: int) -> tuple[Box4, ...]:
 
 
 def found(*labels: str, boxes: tuple[Box4, ...] | None = None) -> Detections:
-    return Detections(frame=(479, 479), labels=labels, boxes=boxes or apart(len(labels)), scores=(0.5,) * len(labels))
+    return Detections(
+        frame=(479, 479), labels=labels, boxes=boxes or apart(len(labels)), scores=(0.5,) * len(labels)
+    )
 
 
 def score(prompt: str, *labels: str, mode: Mode, nouns: Nouns = NOUNS) -> NumeracyScore:
@@ -39,7 +65,12 @@ def score(prompt: str, *labels: str, mode: Mode, nouns: Nouns = NOUNS) -> Numera
 @pytest.mark.parametrize("mode", MODES)
 def test_all_there_none_there_and_the_wrong_number(mode: Mode) -> None:
     perfect = score("two cats and a car", "cat", "car", "tree", "cat", mode=mode)
-    assert (perfect.value, perfect.asked, perfect.counted, perfect.kept) == (1.0, (("cat", 2), ("car", 1)), (2, 1), (0, 1, 2, 3))
+    assert (perfect.value, perfect.asked, perfect.counted, perfect.kept) == (
+        1.0,
+        (("cat", 2), ("car", 1)),
+        (2, 1),
+        (0, 1, 2, 3),
+    )
     assert score("two cats and a car", "tree", mode=mode).value == 0.0
     assert score("two cats and a car", mode=mode).kept == ()
     assert score("two cats and a car", "cat", "cat", "cat", "car", mode=mode).value == 0.75
@@ -106,7 +137,13 @@ def test_nouns_of_two_words() -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "label"),
-    [("a girl", "person"), ("a ship", "boat"), ("a goldfish", "fish"), ("a painting", "picture"), ("a painting", "picture/frame")],
+    [
+        ("a girl", "person"),
+        ("a ship", "boat"),
+        ("a goldfish", "fish"),
+        ("a painting", "picture"),
+        ("a painting", "picture/frame"),
+    ],
 )
 def test_nouns_that_the_official_script_renames(prompt: str, label: str) -> None:
     assert [score(prompt, label, mode=mode).value for mode in MODES] == [1.0, 1.0]
@@ -120,7 +157,9 @@ def test_letters_within_a_label_count_officially() -> None:
     """Q14: a carrot is a car, where there is no car."""
     assert [score("a car", "carrot", mode=mode).value for mode in MODES] == [1.0, 0.0]
     assert [score("a car", "carrot", "car", mode=mode).value for mode in MODES] == [1.0, 1.0]
-    assert [score("two cars", "carrot", "car", mode=mode).value for mode in MODES] == [0.5, 0.5], "no renaming beside an exact label"
+    assert [score("two cars", "carrot", "car", mode=mode).value for mode in MODES] == [0.5, 0.5], (
+        "no renaming beside an exact label"
+    )
 
 
 def test_renaming_also_holds_for_later_nouns_officially() -> None:
@@ -142,7 +181,10 @@ def test_a_box_under_two_labels_of_a_noun_is_one_thing_in_corrected_mode() -> No
     ("other", "duplicate"),
     [
         ((0.0, 0.0, 9.0, 9.0), True),
-        ((0.0, 0.0, 9.0, 8.0), True),  # 90 of 100 pixels: not more than 0.9 of the larger, but all of the smaller
+        (
+            (0.0, 0.0, 9.0, 8.0),
+            True,
+        ),  # 90 of 100 pixels: not more than 0.9 of the larger, but all of the smaller
         ((0.0, 0.0, 9.0, 99.0), True),  # the first lies in it
         ((2.0, 2.0, 4.0, 4.0), True),
         ((0.0, 1.0, 9.0, 10.0), False),  # 0.9 of either
@@ -166,7 +208,9 @@ def naive(boxes: list[Box4], labels: list[str]) -> tuple[int, ...]:
         width = max(0, min(one[2], other[2]) - max(one[0], other[0]) + 1)
         height = max(0, min(one[3], other[3]) - max(one[1], other[1]) + 1)
         shared = width * height
-        return max(shared / (area(one) + area(other) - shared), shared / area(one), shared / area(other)) > 0.9
+        return (
+            max(shared / (area(one) + area(other) - shared), shared / area(one), shared / area(other)) > 0.9
+        )
 
     left: list[int] = []
     for place, (box, label) in enumerate(zip(boxes, labels, strict=True)):
@@ -179,7 +223,9 @@ def naive(boxes: list[Box4], labels: list[str]) -> tuple[int, ...]:
 def crowds(draw: st.DrawFn) -> tuple[list[Box4], list[str]]:
     """Boxes on a coarse grid, so that many meet and many fall on the limit."""
     side = st.integers(0, 24).map(float)
-    corners = st.tuples(side, side, side, side).map(lambda at: (min(at[0], at[2]), min(at[1], at[3]), max(at[0], at[2]), max(at[1], at[3])))
+    corners = st.tuples(side, side, side, side).map(
+        lambda at: (min(at[0], at[2]), min(at[1], at[3]), max(at[0], at[2]), max(at[1], at[3]))
+    )
     pairs = draw(st.lists(st.tuples(corners, st.sampled_from("ab")), max_size=25))
     return [box for box, _ in pairs], [label for _, label in pairs]
 
@@ -210,7 +256,10 @@ def test_an_image_of_many_detections_takes_little_time() -> None:
     assert time.perf_counter() - start < 1, "0.04 s on an idle core"
 
 
-@given(st.lists(st.sampled_from(["cat", "car", "egg", "carrot", "tree"]), max_size=8), st.permutations(["two cats", "a car", "three eggs"]))
+@given(
+    st.lists(st.sampled_from(["cat", "car", "egg", "carrot", "tree"]), max_size=8),
+    st.permutations(["two cats", "a car", "three eggs"]),
+)
 def test_a_score_is_made_of_halves_of_shares(labels: list[str], phrases: list[str]) -> None:
     for mode in MODES:
         value = score(" and ".join(phrases), *labels, mode=mode).value
@@ -246,7 +295,9 @@ def test_the_official_prompts_can_all_be_counted(data_dir: Path, mode: Mode) -> 
         pytest.skip(f"no prompt files of T2I-CompBench at {folder}: set DATA_DIR")
     nouns = Nouns.read(folder / "new_objects.txt")
     prompts = [
-        line for name in ("numeracy_train.txt", "numeracy_val.txt") for line in (folder / name).read_text(encoding="utf-8").splitlines()
+        line
+        for name in ("numeracy_train.txt", "numeracy_val.txt")
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
     ]
     asked = [score_numeracy(tokenize(prompt), found(), nouns, mode=mode).asked for prompt in prompts]
     assert len(asked) == 1000 and all(count for objects in asked for _, count in objects)

@@ -55,7 +55,9 @@ def test_pronouns_and_places_are_asked_officially(chunk: str) -> None:
     assert [questions([chunk], mode=mode) for mode in MODES] == [(f"{chunk}?",), ()]
 
 
-@pytest.mark.parametrize("chunk", ["a top hat", "the right hand", "the side table", "a back yard", "an it girl", "the other vase"])
+@pytest.mark.parametrize(
+    "chunk", ["a top hat", "the right hand", "the side table", "a back yard", "an it girl", "the other vase"]
+)
 def test_things_that_are_named_with_such_words_are_asked(chunk: str) -> None:
     assert [questions([chunk], mode=mode) for mode in MODES] == [(f"{chunk}?",)] * 2
 
@@ -106,7 +108,10 @@ answers = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 @given(answers)
 def test_the_official_score_is_that_of_eight_answers_in_float32(probabilities: list[float]) -> None:
     score = np.float32(float(f"{probabilities[0]:.4f}"))
-    for answer in [*(float(f"{probability:.4f}") for probability in probabilities[1:]), *[1.0] * (8 - len(probabilities))]:
+    for answer in [
+        *(float(f"{probability:.4f}") for probability in probabilities[1:]),
+        *[1.0] * (8 - len(probabilities)),
+    ]:
         score = np.float32(score * np.float32(answer))
     assert product(probabilities, mode="official") == float(f"{score:.4f}")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from benchmarks.t2i_compbench.measures import IMAGES
 from benchmarks.t2i_compbench.scorer import Scoring
-from harness.types import Box, Detection, Metric, Plan, Prompt, Sample, Score, Tokens
+from harness.types import Box, Chain, Detection, Metric, Prompt, Sample, Score, Tokens
 
 
 class Answers:
@@ -33,7 +33,10 @@ class Answers:
 
     def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
         self.asked += questions
-        return [[image.getpixel((0, 0))[0] / 255 for _ in own] for image, own in zip(images, questions, strict=True)]
+        return [
+            [image.getpixel((0, 0))[0] / 255 for _ in own]
+            for image, own in zip(images, questions, strict=True)
+        ]
 
 
 class Cosine:
@@ -72,7 +75,11 @@ class Asked:
         boxes = {"dog": Box(0, 400, 300, 600), "cat": Box(700, 400, 1000, 600)}
         if not dark_left:
             boxes = {"dog": boxes["cat"], "cat": boxes["dog"]}
-        return [Detection(label=name, box=boxes[name], score={"dog": 0.5, "cat": 0.75}[name])] if name in boxes else []
+        return (
+            [Detection(label=name, box=boxes[name], score={"dog": 0.5, "cat": 0.75}[name])]
+            if name in boxes
+            else []
+        )
 
 
 @pytest.fixture
@@ -82,7 +89,9 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bench(world: Path, *, vqa: Any = None, categories: Sequence[str] = mini_scored.CATEGORIES, **changes: Any) -> T2ICompBench:
+def bench(
+    world: Path, *, vqa: Any = None, categories: Sequence[str] = mini_scored.CATEGORIES, **changes: Any
+) -> T2ICompBench:
     found = {"rs200": "rs200.jsonl", "r50": "r50.jsonl", "depth": "depth"}
     settings = {
         "mode": "official",
@@ -109,9 +118,16 @@ def bench(world: Path, *, vqa: Any = None, categories: Sequence[str] = mini_scor
 
 
 def drawn(prompt: Prompt, *, red: int = 255) -> Sample:
-    nothing = Plan(text="", objects=(), bare_text="")
+    nothing = Chain(text="", objects=(), bare_text="")
     image = Image.new("RGB", mini_scored.SIZE, (red, 0, 0))
-    return Sample(prompt=prompt, plan=nothing, image=image, tokens=Tokens(prompt=(), chain=(), image=()), logprobs=(), seed=0)
+    return Sample(
+        prompt=prompt,
+        chain=nothing,
+        image=image,
+        tokens=Tokens(prompt=(), chain=(), image=()),
+        logprobs=(),
+        seed=0,
+    )
 
 
 def prompt(text: str, category: str = "color", number: int = 0) -> Prompt:
@@ -127,7 +143,12 @@ def test_every_phrase_is_asked_and_the_answers_are_multiplied(world: Path) -> No
 
 
 def test_scores_come_in_the_order_of_the_samples_whatever_their_categories(world: Path) -> None:
-    texts = [("a red book", "color"), ("a dog on the left of a cat", "2D-spatial"), ("a red book", "color"), ("two dogs", "numeracy")]
+    texts = [
+        ("a red book", "color"),
+        ("a dog on the left of a cat", "2D-spatial"),
+        ("a red book", "color"),
+        ("two dogs", "numeracy"),
+    ]
     scores = bench(world).score([drawn(prompt(text, category)) for text, category in texts])
     assert [score.value is not None for score in scores] == [True, True, True, False]
     assert scores[3].unscored.endswith("has no detections of image 0 of 'two dogs' (numeracy)")
@@ -150,14 +171,17 @@ def test_a_prompt_that_stops_the_official_program_is_unscored(world: Path) -> No
     assert score.value is None and score.unscored
 
 
-def test_complex_prompts_are_scored_as_far_as_there_are_models(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_complex_prompts_are_scored_as_far_as_there_are_models(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     benchmark = bench(world, given={"rs200": None, "r50": None, "depth": None, "labels": None})
     spatial, action, both = (drawn(one) for one in benchmark.prompts("val")[-3:])
     scores = benchmark.score([spatial, action, both])
     assert scores[1].value == pytest.approx((1.0 + 0.3) / 2)
     assert [score.value for score in (scores[0], scores[2])] == [None, None]
     assert (
-        scores[0].unscored == "spatial: rs200 needs its weights; or give a file with what it found, benchmarks.scoring.given.rs200=FILE "
+        scores[0].unscored
+        == "spatial: rs200 needs its weights; or give a file with what it found, benchmarks.scoring.given.rs200=FILE "
         "(docs/t2i_compbench.md)"
     )
     assert scores[0].evidence["attribute"]["value"] == 1.0, "what was measured is kept"
@@ -181,29 +205,42 @@ def test_mirrored_images_are_scored_where_the_prompt_says_left_or_right(world: P
     left = prompt("a dog on the left of a cat", "2D-spatial")
     near = prompt("a dog near a cat", "2D-spatial")
     book = prompt("the left book", "color")
-    scores = benchmark.mirrored([drawn(left), drawn(near), drawn(book), drawn(prompt(left.text, left.category, 1))])
+    scores = benchmark.mirrored(
+        [drawn(left), drawn(near), drawn(book), drawn(prompt(left.text, left.category, 1))]
+    )
     assert scores[1:3] == [None, None]
-    assert [score.value for score in (scores[0], scores[3])] == [0.0, 0.25 * 0.9 + 0.25 * 0.775 + 0.5], "each the other way round"
+    assert [score.value for score in (scores[0], scores[3])] == [0.0, 0.25 * 0.9 + 0.25 * 0.775 + 0.5], (
+        "each the other way round"
+    )
 
 
 def test_a_detector_that_is_asked_for_the_two_objects_makes_a_metric_of_its_own(world: Path) -> None:
     asked = Asked()
     benchmark = bench(world, categories=["2D-spatial", "spatial_owlv2", "spatial_gdino"], owlv2=asked)
-    assert benchmark.metrics["spatial_owlv2"] == Metric(name="spatial_owlv2", labels=("mode=corrected", "detector=owl", "np=rules"))
+    assert benchmark.metrics["spatial_owlv2"] == Metric(
+        name="spatial_owlv2", labels=("mode=corrected", "detector=owl", "np=rules")
+    )
     [sample] = [drawn(one) for one in benchmark.prompts("val") if one.category == "spatial_owlv2"]
     sample.image.paste((0, 0, 0), (0, 0, 10, sample.image.height))
     [score] = benchmark.score([sample])
     assert asked.names == ["dog", "cat"] and score.value == 0.25 * 0.5 + 0.25 * 0.75 + 0.5
     width, height = mini_scored.SIZE
     assert score.evidence["frame"] == [width, height]
-    assert score.evidence["boxes"][0] == {"label": "dog", "score": 0.5, "box": pytest.approx([0, 0.4 * height, 0.3 * width, 0.6 * height])}
+    assert score.evidence["boxes"][0] == {
+        "label": "dog",
+        "score": 0.5,
+        "box": pytest.approx([0, 0.4 * height, 0.3 * width, 0.6 * height]),
+    }
     assert [one.value for one in benchmark.mirrored([sample])] == [0.25 * 0.5 + 0.25 * 0.75]
 
 
 def test_what_has_no_official_program_has_no_official_results(world: Path) -> None:
     benchmark = bench(world, categories=["spatial_gdino"])
     [one] = benchmark.prompts("val")
-    benchmark.write_results(world / "ours", [{"prompt_id": one.id, "category": one.category, "number": 0, "value": 1.0, "evidence": {}}])
+    benchmark.write_results(
+        world / "ours",
+        [{"prompt_id": one.id, "category": one.category, "number": 0, "value": 1.0, "evidence": {}}],
+    )
     assert not (world / "ours").exists()
     with pytest.raises(ValueError, match="spatial_gdino has no official program"):
         benchmark.read_results(world)
@@ -224,7 +261,9 @@ def test_official_results_stand_in_for_a_measure(world: Path) -> None:
     theirs = write_official(world, "complex/labels/annotation_obj_detection_2d", values)
     benchmark = bench(world, imported=str(theirs))
     assert "unidet_2d imported" in benchmark.metrics["complex"].labels
-    assert benchmark.metrics["2D-spatial"].labels == ("mode=official", "detector=rs200.jsonl", "np=rules"), "it has none of its own"
+    assert benchmark.metrics["2D-spatial"].labels == ("mode=official", "detector=rs200.jsonl", "np=rules"), (
+        "it has none of its own"
+    )
     third = benchmark.prompts("val")[-1]
     [score] = benchmark.score([drawn(Prompt(id=third.id, text=third.text, category="complex", number=7))])
     assert score.evidence["spatial"]["value"] == values[2 * IMAGES + 7]
@@ -244,7 +283,13 @@ def test_three_in_one_is_merged_from_official_parts(world: Path) -> None:
 def test_results_are_numbered_as_the_official_programs_number_them(world: Path) -> None:
     benchmark = bench(world, categories=["complex"])
     rows = [
-        {"prompt_id": one.id, "category": "complex", "number": number, "value": 0.1 * place, "evidence": {"attribute": {"value": 0.5}}}
+        {
+            "prompt_id": one.id,
+            "category": "complex",
+            "number": number,
+            "value": 0.1 * place,
+            "evidence": {"attribute": {"value": 0.5}},
+        }
         for place, one in enumerate(benchmark.prompts("val"))
         for number in range(2)
     ]
@@ -264,7 +309,10 @@ def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.Captu
     ]
     benchmark.write_results(world / "ours", rows)
     assert not (world / "ours" / "color").exists() and (world / "ours" / "shape").is_dir()
-    assert "note: color, blip_vqa: vqa_result.json is not written, 1 of 1 images are unscored" in capsys.readouterr().err
+    assert (
+        "note: color, blip_vqa: vqa_result.json is not written, 1 of 1 images are unscored"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,9 +320,18 @@ def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.Captu
     [
         ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': give official or corrected"),
         ({"np": "nltk"}, "np=nltk: give auto, spacy, rules"),
-        ({"given": {"rs200": None}}, "benchmarks.scoring.given has rs200: it takes rs200, r50, depth, labels"),
-        ({"imported": "/nowhere"}, "benchmarks.scoring.imported=/nowhere holds no official results of color, shape,"),
-        ({"given": {"rs200": "/nowhere", "r50": None, "depth": None, "labels": None}}, "there is no file /nowhere"),
+        (
+            {"given": {"rs200": None}},
+            "benchmarks.scoring.given has rs200: it takes rs200, r50, depth, labels",
+        ),
+        (
+            {"imported": "/nowhere"},
+            "benchmarks.scoring.imported=/nowhere holds no official results of color, shape,",
+        ),
+        (
+            {"given": {"rs200": "/nowhere", "r50": None, "depth": None, "labels": None}},
+            "there is no file /nowhere",
+        ),
     ],
 )
 def test_wrong_settings_of_scoring_are_refused(world: Path, changes: dict[str, Any], message: str) -> None:
@@ -295,6 +352,14 @@ def test_files_without_which_nothing_can_be_scored_are_named(world: Path) -> Non
 def test_missing_is_what_the_categories_need(world: Path) -> None:
     nothing = {"rs200": None, "r50": None, "depth": None, "labels": None}
     vqa = Answers(given=False)
-    assert bench(world, vqa=vqa, given=nothing, categories=["complex"]).missing() == ["no weights", "rs200 needs its weights"]
-    assert bench(world, given=nothing, categories=["3D-spatial"]).missing() == ["r50 needs its weights", "depth needs its weights"]
-    assert bench(world, vqa=vqa, categories=["2D-spatial", "numeracy", "spatial_gdino"]).missing() == [], "files stand in"
+    assert bench(world, vqa=vqa, given=nothing, categories=["complex"]).missing() == [
+        "no weights",
+        "rs200 needs its weights",
+    ]
+    assert bench(world, given=nothing, categories=["3D-spatial"]).missing() == [
+        "r50 needs its weights",
+        "depth needs its weights",
+    ]
+    assert bench(world, vqa=vqa, categories=["2D-spatial", "numeracy", "spatial_gdino"]).missing() == [], (
+        "files stand in"
+    )

@@ -4,7 +4,12 @@ from hypothesis import strategies as st
 
 from benchmarks.t2i_compbench.language.tokens import Token
 from benchmarks.t2i_compbench.rules.nouns import matches
-from benchmarks.t2i_compbench.rules.objects import DEPTH_PREPOSITIONS, MORE_PREPOSITIONS, around_preposition, corrected
+from benchmarks.t2i_compbench.rules.objects import (
+    DEPTH_PREPOSITIONS,
+    MORE_PREPOSITIONS,
+    around_preposition,
+    corrected,
+)
 from benchmarks.t2i_compbench.rules.relations import LOCALITIES, iou, position
 from benchmarks.t2i_compbench.rules.spatial import score_2d
 from harness.types import Detections
@@ -29,7 +34,13 @@ def detections(*found, frame=FRAME):
 
 
 def score(prompt, *found, mode="official", nouns=(), complex_prompt=False, frame=FRAME):
-    return score_2d(prompt, tagged(prompt, nouns), detections(*found, frame=frame), complex_prompt=complex_prompt, mode=mode)
+    return score_2d(
+        prompt,
+        tagged(prompt, nouns),
+        detections(*found, frame=frame),
+        complex_prompt=complex_prompt,
+        mode=mode,
+    )
 
 
 # --- both modes
@@ -97,7 +108,9 @@ def test_the_opposite_of_the_mirrored_picture_is_as_good(mode, a, b):
     assert left == position("on the right of", mirrored(a), mirrored(b), mode=mode, frame=FRAME)
     assert not (left and position("on the left of", mirrored(a), mirrored(b), mode=mode, frame=FRAME))
     for locality in ("on the top of", "next to", "near"):
-        assert position(locality, a, b, mode=mode, frame=FRAME) == position(locality, mirrored(a), mirrored(b), mode=mode, frame=FRAME)
+        assert position(locality, a, b, mode=mode, frame=FRAME) == position(
+            locality, mirrored(a), mirrored(b), mode=mode, frame=FRAME
+        )
 
 
 @pytest.mark.parametrize("mode", ["official", "corrected"])
@@ -106,15 +119,22 @@ def test_the_opposite_of_the_mirrored_picture_is_as_good(mode, a, b):
 def test_positions_are_shares_and_a_relation_turns_with_its_opposite(mode, a, b, locality):
     found = position(locality, a, b, mode=mode, frame=FRAME)
     assert 0 <= found <= 1
-    assert found == position(OPPOSITE.get(locality, locality), b, a, mode=mode, frame=FRAME) or locality not in OPPOSITE
+    assert (
+        found == position(OPPOSITE.get(locality, locality), b, a, mode=mode, frame=FRAME)
+        or locality not in OPPOSITE
+    )
 
 
 @settings(deadline=None)
-@given(a=corners, b=corners, locality=st.sampled_from(LOCALITIES), factor=st.sampled_from([0.25, 0.5, 2.0, 8.0]))
+@given(
+    a=corners, b=corners, locality=st.sampled_from(LOCALITIES), factor=st.sampled_from([0.25, 0.5, 2.0, 8.0])
+)
 def test_corrected_positions_do_not_depend_on_the_size_of_the_frame(a, b, locality, factor):
     larger = [tuple(factor * bound for bound in box) for box in (a, b)]
     frame = round(480 * factor), round(320 * factor)
-    assert position(locality, a, b, mode="corrected", frame=(480, 320)) == position(locality, *larger, mode="corrected", frame=frame)
+    assert position(locality, a, b, mode="corrected", frame=(480, 320)) == position(
+        locality, *larger, mode="corrected", frame=frame
+    )
 
 
 # --- the quirks of official mode, by number, and what corrected mode makes of them
@@ -130,7 +150,10 @@ def test_persons_are_persons_and_in_corrected_mode_keep_their_own_labels_too():
     persons = ("girl", LEFT, 0.9), ("person", RIGHT, 0.8)
     prompt = "a girl on the left of a boy"
     assert (score(prompt, *persons).objects, score(prompt, *persons).found) == (("person", "person"), (1, 1))
-    assert (score(prompt, *persons, mode="corrected").objects, score(prompt, *persons, mode="corrected").found) == (("girl", "boy"), (0, 1))
+    assert (
+        score(prompt, *persons, mode="corrected").objects,
+        score(prompt, *persons, mode="corrected").found,
+    ) == (("girl", "boy"), (0, 1))
 
 
 def test_q2_on_top_of_has_no_rule():
@@ -138,7 +161,14 @@ def test_q2_on_top_of_has_no_rule():
     assert position("on top of", TOP, BOTTOM, mode="corrected") == 1.0
     prompt = "The cat is on top of the dog."
     for mode, value in (("official", 0.0), ("corrected", 0.95)):
-        found = score(prompt, ("cat", TOP, 0.9), ("dog", BOTTOM, 0.9), mode=mode, nouns=("cat", "dog"), complex_prompt=True)
+        found = score(
+            prompt,
+            ("cat", TOP, 0.9),
+            ("dog", BOTTOM, 0.9),
+            mode=mode,
+            nouns=("cat", "dog"),
+            complex_prompt=True,
+        )
         assert (found.value, found.locality) == (pytest.approx(value), "on top of")
 
 
@@ -154,10 +184,14 @@ def test_q3_on_bottom_of_has_no_locality_and_words_stay_as_they_are():
 
 def test_q4_a_score_below_a_half_is_cut():
     wrong = ("cat", RIGHT, 0.9), ("dog", LEFT, 0.9)
-    official, corrected = (score("a cat on the left of a dog", *wrong, mode=mode) for mode in ("official", "corrected"))
+    official, corrected = (
+        score("a cat on the left of a dog", *wrong, mode=mode) for mode in ("official", "corrected")
+    )
     assert (official.value, official.before_cut) == (0.0, pytest.approx(0.45))
     assert corrected.value == corrected.before_cut == pytest.approx(0.45)
-    assert score("a cat on the left of a dog", ("cat", RIGHT, 1.0), ("dog", LEFT, 1.0)).value == 0.5  # not below
+    assert (
+        score("a cat on the left of a dog", ("cat", RIGHT, 1.0), ("dog", LEFT, 1.0)).value == 0.5
+    )  # not below
 
 
 def test_q5_near_on_one_axis_is_near():
@@ -172,12 +206,16 @@ def test_q5_near_on_one_axis_is_near():
 def test_q7_distances_are_pixels_of_the_frame():
     small = (10.0, 10.0, 20.0, 20.0), (80.0, 80.0, 90.0, 90.0)
     assert position("near", *small, frame=(120, 90)) == 1.0
-    assert position("near", *small, mode="corrected", frame=(120, 90)) == pytest.approx(150 * 120 / 480 / 70 / 2**0.5)
+    assert position("near", *small, mode="corrected", frame=(120, 90)) == pytest.approx(
+        150 * 120 / 480 / 70 / 2**0.5
+    )
 
 
 def test_q9_only_the_best_scored_one_of_a_label_is_judged():
     found = ("cat", RIGHT, 0.9), ("cat", LEFT, 0.8), ("dog", MIDDLE, 0.7)
-    official, corrected = (score("a cat on the left of a dog", *found, mode=mode) for mode in ("official", "corrected"))
+    official, corrected = (
+        score("a cat on the left of a dog", *found, mode=mode) for mode in ("official", "corrected")
+    )
     assert (official.found, official.value) == ((0, 2), 0.0)
     assert (corrected.found, corrected.value) == ((1, 2), pytest.approx(0.875))
 
@@ -187,7 +225,9 @@ def test_one_box_is_both_objects_in_official_mode_alone():
     assert score("a sofa next to a couch", *twice).value == pytest.approx(0.925)
     corrected = score("a sofa next to a couch", *twice, mode="corrected")
     assert (corrected.found, corrected.value) == ((0, None), pytest.approx(0.225))
-    apart = score("a sofa next to a couch", *twice, ("sofa", (70.0, 200.0, 120.0, 250.0), 0.5), mode="corrected")
+    apart = score(
+        "a sofa next to a couch", *twice, ("sofa", (70.0, 200.0, 120.0, 250.0), 0.5), mode="corrected"
+    )
     assert (apart.found, apart.value) == ((0, 2), pytest.approx(0.85))
 
 
@@ -196,7 +236,9 @@ def test_q23_the_objects_hang_on_the_tags_and_corrected_mode_reads_the_template(
     mistagged = score(prompt, *found, nouns=("left", "dog"))
     assert (mistagged.objects, mistagged.value) == (("left", "dog"), 0.0)
     assert score(prompt, *found, nouns=("left", "dog"), mode="corrected").value == 1.0
-    with pytest.raises(ValueError, match="no word of the prompt 'a cat on the left of a dog' is tagged as a noun"):
+    with pytest.raises(
+        ValueError, match="no word of the prompt 'a cat on the left of a dog' is tagged as a noun"
+    ):
         score(prompt, *found, nouns=("none",))
 
 
@@ -216,16 +258,29 @@ def test_corrected_mode_reads_other_wordings(prompt, objects, locality):
 
 @pytest.mark.parametrize(
     ("prompt", "complex_prompt"),
-    [("a cat and a dog", False), ("The cat sleeps.", True), ("a cat near a dog next to a bee", True), ("near a bee", True)],
+    [
+        ("a cat and a dog", False),
+        ("The cat sleeps.", True),
+        ("a cat near a dog next to a bee", True),
+        ("near a bee", True),
+    ],
 )
 def test_corrected_mode_leaves_prompts_unscored_that_it_cannot_read(prompt, complex_prompt):
-    with pytest.raises(ValueError, match="does not say exactly one relation of two objects; known are on top of, "):
+    with pytest.raises(
+        ValueError, match="does not say exactly one relation of two objects; known are on top of, "
+    ):
         score(prompt, nouns=("cat", "dog", "bee"), complex_prompt=complex_prompt, mode="corrected")
 
 
-@pytest.mark.parametrize(("stem", "prepositions"), [("spatial", MORE_PREPOSITIONS), ("3d_spatial", DEPTH_PREPOSITIONS)])
+@pytest.mark.parametrize(
+    ("stem", "prepositions"), [("spatial", MORE_PREPOSITIONS), ("3d_spatial", DEPTH_PREPOSITIONS)]
+)
 def test_corrected_mode_reads_every_simple_prompt_without_tags(data_dir, stem, prepositions):
-    lines = [line for part in ("train", "val") for line in (data_dir / "t2i_compbench" / f"{stem}_{part}.txt").read_text().splitlines()]
+    lines = [
+        line
+        for part in ("train", "val")
+        for line in (data_dir / "t2i_compbench" / f"{stem}_{part}.txt").read_text().splitlines()
+    ]
     for line in filter(str.strip, lines):
         said = corrected(line, (), complex_prompt=False, prepositions=prepositions)
         assert said.locality in line and all(noun in line for noun in said.objects), line
@@ -280,4 +335,7 @@ def best_of_all(found, locality, first, second):
 def test_the_best_pair_is_that_of_a_naive_search(found, locality, nouns):
     result = score(f"a {nouns[0]} {locality} a {nouns[1]}", *found, mode="corrected")
     assert result.value == pytest.approx(best_of_all(found, locality, *nouns), abs=1e-12)
-    assert all(place is None or matches(noun, found[place][0]) for noun, place in zip(nouns, result.found, strict=True))
+    assert all(
+        place is None or matches(noun, found[place][0])
+        for noun, place in zip(nouns, result.found, strict=True)
+    )

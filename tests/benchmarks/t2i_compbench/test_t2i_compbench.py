@@ -12,8 +12,8 @@ from mini_compbench import write_prompts
 from mini_world import ROLLOUT
 
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
-from harness.cell import plan_stages
-from harness.keys import key
+from harness.stages.keys import key
+from harness.study.cell import plan_stages
 from harness.types import Prompt
 
 PAPER = ["color", "shape", "texture", "2D-spatial", "non-spatial", "complex"]
@@ -66,18 +66,25 @@ def test_the_official_train_prompts_are_dev_and_train(official: Path) -> None:
         train, dev = benchmark.prompts("train"), benchmark.prompts("dev")
         assert len(dev) == 6 * count == len({prompt.text for prompt in dev})
         assert not {prompt.text for prompt in dev} & {prompt.text for prompt in train}
-        whole = [text for stem in ("color", "spatial") for text in as_the_generator_reads(official / f"{stem}_train.txt")]
+        whole = [
+            text
+            for stem in ("color", "spatial")
+            for text in as_the_generator_reads(official / f"{stem}_train.txt")
+        ]
         parts = {prompt.text for prompt in (*train, *dev) if prompt.category in ("color", "2D-spatial")}
         assert parts == set(whole)
         if not count:
             assert len(train) == 6 * 700, "repeated prompts stay, as in the official file"
-    assert {"a conical birthday hat and a spherical piñata", "A person is wearing sunglasses and people-watching at a café."} <= {
-        prompt.text for prompt in train
-    }
+    assert {
+        "a conical birthday hat and a spherical piñata",
+        "A person is wearing sunglasses and people-watching at a café.",
+    } <= {prompt.text for prompt in train}
 
 
 def test_lines_are_read_as_the_generator_reads_them(root: Path) -> None:
-    (root / "color_val.txt").write_bytes("a dog \r\n  a cat\tcat\t2\r\na café\x0ba  cup\ra dog \u2028last".encode())
+    (root / "color_val.txt").write_bytes(
+        "a dog \r\n  a cat\tcat\t2\r\na café\x0ba  cup\ra dog \u2028last".encode()
+    )
     prompts = [prompt.text for prompt in bench(root, categories=["color"]).prompts("val")]
     assert prompts == as_the_generator_reads(root / "color_val.txt")
     assert prompts == ["a dog ", "  a cat", "a café", "a  cup", "a dog ", "last"]
@@ -114,8 +121,12 @@ def test_dev_lies_evenly_over_the_train_file_and_holds_no_text_of_train(root: Pa
     assert [(prompt.id, prompt.text) for prompt in benchmark.prompts("dev")] == [
         (f"color/train/{line:04d}", f"prompt {line}") for line in (0, 3, 6)
     ]
-    assert [prompt.text for prompt in benchmark.prompts("train")] == [f"prompt {number}" for number in (1, 2, 4, 5, 7, 8, 9)]
-    with pytest.raises(ValueError, match=r"dev_per_category=10 leaves no color prompt to train on: 10 are distinct"):
+    assert [prompt.text for prompt in benchmark.prompts("train")] == [
+        f"prompt {number}" for number in (1, 2, 4, 5, 7, 8, 9)
+    ]
+    with pytest.raises(
+        ValueError, match=r"dev_per_category=10 leaves no color prompt to train on: 10 are distinct"
+    ):
         bench(root, categories=["color"], dev_per_category=10).prompts("train")
 
 
@@ -124,7 +135,8 @@ def test_caption_lists_join_the_train_prompts_only(root: Path, tmp_path: Path) -
     benchmark = bench(root, captions=[str(tmp_path / "laion.txt")], dev_per_category=0)
     added = benchmark.prompts("train")[6 * 12 :]
     assert added == [
-        Prompt(id=f"laion/{line:06d}", text=text, category="laion") for line, text in enumerate(("a castle", "by the sea", "fog"))
+        Prompt(id=f"laion/{line:06d}", text=text, category="laion")
+        for line, text in enumerate(("a castle", "by the sea", "fog"))
     ]
     assert {prompt.category for split in ("val", "dev") for prompt in benchmark.prompts(split)} == set(PAPER)
     assert benchmark.categories == tuple(PAPER)
@@ -133,16 +145,25 @@ def test_caption_lists_join_the_train_prompts_only(root: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"root": "/nowhere"}, "T2I-CompBench's prompts are not here, benchmarks.root=/nowhere is no folder: fetch it with `python -m"),
+        (
+            {"root": "/nowhere"},
+            "T2I-CompBench's prompts are not here, benchmarks.root=/nowhere is no folder: fetch it with `python -m",
+        ),
         ({"annotations": "/nowhere"}, "benchmarks.annotations=/nowhere: there is no such file"),
         ({"color_val": "2024"}, "benchmarks.color_val=2024: give 2025-09-03, 2023, or null"),
         ({"categories": ["colour"]}, "benchmarks.categories=['colour']: give one or more of color, shape,"),
         ({"categories": []}, "benchmarks.categories=[]"),
         ({"dev_per_category": -1}, "benchmarks.dev_per_category=-1: give a whole number from 0"),
         ({"n_prompts": 0}, "benchmarks.n_prompts=0: give a whole number from 1"),
-        ({"captions": "laion.txt"}, "benchmarks.captions='laion.txt': give a list of text files, [FILE, ...]"),
+        (
+            {"captions": "laion.txt"},
+            "benchmarks.captions='laion.txt': give a list of text files, [FILE, ...]",
+        ),
         ({"captions": ["/nowhere/laion.txt"]}, "benchmarks.captions: /nowhere/laion.txt is no file"),
-        ({"captions": ["a/laion.txt", "b/laion.txt"]}, "benchmarks.captions=['a/laion.txt', 'b/laion.txt']: two files have one name"),
+        (
+            {"captions": ["a/laion.txt", "b/laion.txt"]},
+            "benchmarks.captions=['a/laion.txt', 'b/laion.txt']: two files have one name",
+        ),
     ],
     ids=str,
 )
@@ -155,7 +176,10 @@ def test_wrong_settings_are_refused(root: Path, changes: dict[str, Any], message
 def test_missing_files_are_named(root: Path) -> None:
     (root / "spatial_val.txt").unlink()
     (root / "complex_train.txt").unlink()
-    with pytest.raises(ValueError, match=r"lacks spatial_val\.txt, complex_train\.txt: fetch it .*set T2I_COMPBENCH_DIR to examples"):
+    with pytest.raises(
+        ValueError,
+        match=r"lacks spatial_val\.txt, complex_train\.txt: fetch it .*set T2I_COMPBENCH_DIR to examples",
+    ):
         bench(root)
     assert bench(root, categories=["color"]).prompts("val")
 
@@ -172,12 +196,16 @@ def test_annotations_become_facts(root: Path, tmp_path: Path) -> None:
 
 def test_it_knows_every_text_of_a_category_and_the_protocol(root: Path) -> None:
     few = bench(root, n_prompts=1)
-    assert few.texts("color") == {f"val color number {n}" for n in range(3)} | {f"train color number {n}" for n in range(12)}
+    assert few.texts("color") == {f"val color number {n}" for n in range(3)} | {
+        f"train color number {n}" for n in range(12)
+    }
     assert (few.images_per_prompt, few.first_seed) == (10, 42)
 
 
 def test_there_is_nothing_to_imitate(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"no chains and pictures to imitate: train on GoT data with data=got"):
+    with pytest.raises(
+        ValueError, match=r"no chains and pictures to imitate: train on GoT data with data=got"
+    ):
         bench(root).records(0, 10)
 
 
@@ -216,11 +244,20 @@ def test_the_files_count_by_content_wherever_they_lie(root: Path, tmp_path: Path
     (tmp_path / "captions.txt").write_text("a castle")
     with_captions = cell(root, [str(tmp_path / "captions.txt")])
     (tmp_path / "captions.txt").write_text("a tower")
-    assert len({keys["samples"] for keys in (after, with_captions, cell(root, [str(tmp_path / "captions.txt")]))}) == 3
+    assert (
+        len(
+            {keys["samples"] for keys in (after, with_captions, cell(root, [str(tmp_path / "captions.txt")]))}
+        )
+        == 3
+    )
 
 
 def test_no_prompt_file_is_in_the_project(official: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     published = {hashlib.sha256(path.read_bytes()).hexdigest() for path in official.rglob("*_*.txt")}
-    ours = [path for top in ("benchmarks", "harness", "tests", "policies", "rewards") for path in (root / top).rglob("*.txt")]
+    ours = [
+        path
+        for top in ("benchmarks", "harness", "tests", "policies", "rewards")
+        for path in (root / top).rglob("*.txt")
+    ]
     assert not [path for path in ours if hashlib.sha256(path.read_bytes()).hexdigest() in published]

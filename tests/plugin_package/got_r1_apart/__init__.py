@@ -6,7 +6,7 @@ from harness.types import Score
 
 
 class Apart:
-    """1 where no two planned boxes overlap by more than `tolerance` (IoU), 0 where two coincide or none is planned."""
+    """1 where no two planned boxes overlap by more than `tolerance` (IoU); 0 where two coincide or there is none."""
 
     name = "apart"
 
@@ -16,9 +16,11 @@ class Apart:
         self._tolerance = tolerance
 
     def __call__(self, samples):
-        return [self._score(sample.plan) for sample in samples]
+        return [self._score(sample.chain) for sample in samples]
 
-    def _score(self, plan):
-        boxes = [thing.box for thing in plan.objects if thing.box is not None]
-        overlap = max((one.iou(other) for one, other in combinations(boxes, 2)), default=0.0 if boxes else 1.0)
-        return Score(value=min(1.0, (1 - overlap) / (1 - self._tolerance)), evidence={"boxes": len(boxes), "overlap": overlap})
+    def _score(self, chain):
+        boxes = [thing.box for thing in chain.objects if thing.box is not None]
+        overlaps = [one.iou(other) for one, other in combinations(boxes, 2)]
+        overlap = max(overlaps, default=0.0 if boxes else 1.0)
+        value = min(1.0, (1 - overlap) / (1 - self._tolerance))
+        return Score(value=value, evidence={"boxes": len(boxes), "overlap": overlap})

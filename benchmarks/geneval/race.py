@@ -1,0 +1,70 @@
+"""How fast GenEval's detector looks at pictures: the whole network and its instance rule, with random weights.
+
+On a CPU one picture that the network sees at 256 pixels a side; on a GPU pictures at the 800 of GenEval.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from benchmarks.geneval.models.mask2former import SHORT, instances
+from harness.experts.pretrained import blocks
+from harness.protocols import Race
+
+BATCH, MANY = 8, 32  # pictures at once, and of a race on a GPU
+SMALL = 256  # pixels a side of the one picture on a CPU
+CLASSES = 80
+
+
+def mask2former_race() -> Iterator[Race]:
+    """One race of one system."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    count, side = (MANY, SHORT) if device.type == "cuda" else (1, SMALL)
+    yield Race(
+        work=f"random Mask2Former with Swin-S at {side} x {side} pixels, float32",
+        setting=f"{count} images" if count > 1 else "1 image",
+        amount=count,
+        unit="images",
+        counts={},
+        count_unit="",
+        systems={"ours": partial(_timed, device, count, side)},
+    )
+
+
+def random_model() -> Any:
+    """Of the published sizes: Swin-S, 100 queries, 80 classes."""
+    import torch
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+    torch.manual_seed(0)
+    swin = SwinConfig.from_dict(
+        {"depths": [2, 2, 18, 2], "out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    )
+    config = Mask2FormerConfig.from_dict({"backbone_config": swin.to_dict(), "num_labels": CLASSES})
+    return Mask2FormerForUniversalSegmentation(config).eval()
+
+
+def _timed(device: Any, count: int, side: int) -> Mapping[str, float]:
+    """Seconds of all pictures; on a GPU one batch goes before, which is slower than others."""
+    import torch
+
+    model = random_model().to(device)
+    pixels_B3HW = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    names = [str(number) for number in range(CLASSES)]
+    with torch.inference_mode():
+        if device.type == "cuda":
+            model(pixel_values=pixels_B3HW[:BATCH].to(device))
+            torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for places in blocks(range(count), BATCH):
+            output = model(pixel_values=pixels_B3HW[list(places)].to(device))
+            for classes_QK, masks_Qhw in zip(
+                output.class_queries_logits, output.masks_queries_logits, strict=True
+            ):
+                instances(classes_QK, masks_Qhw, (side, side), names, above=0.3)
+        return {"images": time.perf_counter() - begun}

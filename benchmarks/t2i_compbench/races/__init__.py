@@ -1,0 +1,1 @@
+"""What `harness.bench score` runs: our scorers beside other ways to the same numbers."""

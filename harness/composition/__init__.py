@@ -1,0 +1,1 @@
+"""From words and YAML files to settings and components. Hydra is used here only."""

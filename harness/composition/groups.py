@@ -1,0 +1,125 @@
+"""Where Hydra finds our YAML: group = folder.
+
+`policies rewards benchmarks ablations` lie beside this package, the machine's own groups under
+`harness/conf/`; folders of the same names in packages declared as entry points in `got_r1.plugins` join
+them. A source limited to these folders keeps `--help` complete and fast: a plain search path entry would be
+the whole of site-packages.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from pkgutil import resolve_name
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from harness.files import cache
+from harness.stages import sources
+
+HARNESS = Path(__file__).resolve().parents[1]
+BESIDE = ("ablations", "benchmarks", "policies", "rewards")
+
+# ${fetched:NAME} is where `harness.fetch NAME` puts it; whatever composes a configuration imports this module
+OmegaConf.register_new_resolver("fetched", lambda name: str(cache(name)), replace=True)
+
+
+@lru_cache(maxsize=1)
+def options() -> dict[str, dict[str, Path]]:
+    """Group -> option -> YAML file.
+
+    Raises:
+        ValueError: two files claim the same option, or a declared plugin package cannot be found.
+    """
+    folders = {name: [HARNESS.parent / name] for name in BESIDE}
+    folders |= {folder.name: [folder] for folder in (HARNESS / "conf").iterdir() if folder.is_dir()}
+    for name, package in sources.plugin_packages().items():
+        place = sources.locate(package)
+        if place is None:
+            raise ValueError(
+                f"the plugin {name!r} declares the package {package!r} in {sources.PLUGINS}, which cannot be found"
+            )
+        for group, places in folders.items():
+            places.append((place.parent if place.is_file() else place) / group)
+    return {group: _yaml_files(group, places) for group, places in sorted(folders.items())}
+
+
+def _yaml_files(group: str, folders: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
+        if path.stem in found:
+            raise ValueError(f"{group}={path.stem} is both {found[path.stem]} and {path}: rename one")
+        found[path.stem] = path
+    return found
+
+
+def classes(group: str) -> dict[str, type]:
+    """Option -> the class that its YAML names by `_target_`, for those that name one; imported, not constructed.
+
+    Raises:
+        ValueError: one cannot be imported.
+    """
+    found: dict[str, type] = {}
+    for option, file in options()[group].items():
+        target = OmegaConf.select(OmegaConf.load(file), "_target_")
+        if not isinstance(target, str):
+            continue
+        try:
+            made = resolve_name(target)
+        except Exception as error:  # whatever the import of a module raises
+            raise ValueError(
+                f"{group}={option}: {target} cannot be imported ({error}): mend {file}, or remove it"
+            ) from error
+        if isinstance(made, type):
+            found[option] = made
+    return found
+
+
+class GroupSource(ConfigSource):
+    """The root configuration and our groups as one Hydra config source, `study://`."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "study"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path == "" or config_path in options()
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path) is not None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = self._file(config_path)
+        if path is None:
+            raise ConfigLoadError(f"no configuration {config_path!r}")
+        header = self._get_header_dict(path.read_text(encoding="utf-8")[:512])
+        return ConfigResult(
+            provider=self.provider, path=self.full_path(), config=OmegaConf.load(path), header=header
+        )
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        groups = list(options()) if config_path == "" else []
+        configs = ["config"] if config_path == "" else list(options()[config_path])
+        if results_filter is None:
+            return sorted(groups + configs)
+        return groups if results_filter == ObjectType.GROUP else configs
+
+    @staticmethod
+    def _file(config_path: str) -> Path | None:
+        config_path = config_path.removesuffix(".yaml")
+        if config_path == "config":
+            return HARNESS / "config.yaml"
+        group, _, option = config_path.rpartition("/")
+        return options().get(group, {}).get(option)
+
+
+class GroupSearchPath(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append(provider="got-r1", path=f"{GroupSource.scheme()}://")

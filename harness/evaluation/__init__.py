@@ -1,0 +1,1 @@
+"""Stage programs that draw a benchmark's prompts and score the samples."""

@@ -1,0 +1,1 @@
+"""Finding named objects in an image: by asking a multimodal model, or with a detector."""

@@ -1,0 +1,1 @@
+"""Judges: multimodal models that answer questions about chains and images, and the reading of their answers."""

@@ -1,0 +1,1 @@
+"""How well an image fits a text: CLIP and HPS."""

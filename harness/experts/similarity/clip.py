@@ -1,0 +1,111 @@
+"""`clip=clip`: the cosine of CLIP (arXiv 2103.00020), which GoT-R1's ablation takes for the prompt-image reward.
+
+T2I-CompBench's CLIPScore is the same with ViT-B/32 and `long_texts=unscored` (its `CLIP_similarity.py`, 1b70949).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from PIL.Image import Image
+
+from harness.experts.pixels import cropped, normalised_3HW, unit_3HW
+from harness.experts.pretrained import Pretrained, read_serving
+from harness.experts.similarity.cosine import features, pair_cosines
+
+if TYPE_CHECKING:
+    import torch
+
+LONG_TEXTS = ("cut", "unscored")
+
+
+class Clip:
+    """Raw cosine of picture and text; pictures are resized and cropped by PIL, as the official program does.
+
+    Args:
+        model: hub id or folder of a CLIP in transformers' layout.
+        dtype: float32, bfloat16 or float16.
+        long_texts: what becomes of a text of more tokens than the model takes (77): `cut` to its length, or `unscored`.
+        serving: what changes no answer: `batch_size`, pictures or texts at once, and `device`, `auto` or a torch device.
+        where: the configuration node that these settings stand in, for messages.
+
+    Raises:
+        ValueError: a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        dtype: str,
+        long_texts: str,
+        serving: Mapping[str, Any],
+        where: str = "clip.similarity",
+    ) -> None:
+        device, self._batch = read_serving(where, serving)
+        self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
+        self.name = model
+        if long_texts not in LONG_TEXTS:
+            raise ValueError(f"{where}.long_texts={long_texts!r}: allowed are {' and '.join(LONG_TEXTS)}")
+        self._cuts = long_texts == "cut"
+
+    def missing(self) -> list[str]:
+        """That the model is neither a folder here nor in the hub's cache."""
+        return self._pretrained.missing()
+
+    def load(self) -> None:
+        """Reads the weights and the tokenizer, which `similarity` does otherwise when it is first asked.
+
+        Raises:
+            ValueError: they are not there, or another model's; says what to do.
+        """
+        _ = self._tokenizer  # checked against the model, which is read first
+
+    def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
+        """In [-1, 1], in practice about 0.15 to 0.35; None for a text that is too long where those are unscored."""
+        found = pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
+        if self._cuts or not texts:
+            return found
+        read = self._tokenizer(list(texts), truncation=True, max_length=self._longest + 1).input_ids
+        return [value if len(ids) <= self._longest else None for value, ids in zip(found, read, strict=True)]
+
+    def image_features(self, images: Sequence[Image]) -> torch.Tensor:
+        """[B, D] of at least one picture, of length 1, in float32 on the CPU."""
+        return features(images, self._embed_images, self._batch)
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """[B, D] of at least one text, of length 1, in float32 on the CPU; cut to the model's length."""
+        return features(texts, self._embed_texts, self._batch)
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import CLIPModel
+
+        return self._pretrained.load(CLIPModel)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        return self._pretrained.processor(CLIPTokenizer, vocabulary=self._model.config.text_config.vocab_size)
+
+    @property
+    def _longest(self) -> int:
+        return self._model.config.text_config.max_position_embeddings
+
+    def _embed_images(self, images: Sequence[Image]) -> torch.Tensor:
+        import torch
+
+        model = self._model
+        side = model.config.vision_config.image_size
+        pixels_B3HW = torch.stack([normalised_3HW(unit_3HW(cropped(image, side))) for image in images])
+        return model.get_image_features(pixels_B3HW.to(model.device, model.dtype)).pooler_output
+
+    def _embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        model = self._model
+        ids = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
+        )
+        return model.get_text_features(**ids.to(model.device)).pooler_output

@@ -1,0 +1,91 @@
+"""From component scores to the reward of a sample: a total over the components that its expression names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.protocols import Component
+from harness.reward.total import Total
+from harness.types import Reward, Sample, Score
+
+
+def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a `rewards` configuration that decides numbers: the canonical total and the components it names.
+
+    Needs neither torch nor the components themselves, so it serves to check a configuration when it is composed.
+
+    Raises:
+        ValueError: the total or a component it names is missing or malformed.
+    """
+    for key in ("total", "components"):
+        if config.get(key) is None:
+            raise ValueError(
+                f"rewards.{key} is missing: a reward has a total (an expression) and components (name: its class and settings)"
+            )
+    total = Total.parse(config["total"])
+    components = config["components"]
+    total.check(components)
+    for name in sorted(total.names):
+        entry = components[name]
+        if not isinstance(entry, Mapping) or "_target_" not in entry:
+            raise ValueError(f"rewards.components.{name} must name its class under _target_, got {entry!r}")
+    return {
+        "total": total.text,
+        "components": {name: components[name] for name in components if name in total.names},
+    }
+
+
+class RewardFunction:
+    """Scores samples with every component that the total names, and combines them.
+
+    Args:
+        total: expression over the keys of `components`.
+        components: the reward components by the name the total calls them; those it does not name are never called.
+    """
+
+    def __init__(self, *, total: str, components: Mapping[str, Component]) -> None:
+        self.total = Total.parse(total)
+        self.total.check(components)
+        self.components = {
+            name: component for name, component in components.items() if name in self.total.names
+        }
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Reward]:
+        """One reward per sample, in order. A sample with an unscored component has an unscored total, with the reason.
+
+        Raises:
+            ValueError: a component gave a value outside [0, 1], or not one score per sample.
+        """
+        scores = {name: self._scores(name, component, samples) for name, component in self.components.items()}
+        return [
+            self._reward({name: column[row] for name, column in scores.items()})
+            for row in range(len(samples))
+        ]
+
+    def _scores(self, name: str, component: Component, samples: Sequence[Sample]) -> list[Score]:
+        scores = list(component(samples))
+        if len(scores) != len(samples):
+            raise ValueError(
+                f"component {name!r} gave {len(scores)} scores for {len(samples)} samples; it must give one per sample, in order"
+            )
+        for sample, score in zip(samples, scores, strict=True):
+            if score.value is not None and not 0 <= score.value <= 1:  # NaN fails this too
+                raise ValueError(
+                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, and a component must lie in [0, 1]: "
+                    "scale or clip it in its class, or return an unscored Score where it has no value"
+                )
+        return scores
+
+    def _reward(self, scores: Mapping[str, Score]) -> Reward:
+        values = {name: score.value for name, score in scores.items() if score.value is not None}
+        missing = [f"{name}: {score.unscored}" for name, score in scores.items() if score.value is None]
+        if missing:
+            return Reward(total=Score(value=None, unscored="; ".join(missing)), components=scores)
+        value = self.total.evaluate(values)
+        if not math.isfinite(value):
+            raise ValueError(
+                f"rewards.total {self.total.text!r} gave {value} for {values}: use smaller constants"
+            )
+        return Reward(total=Score(value=value, evidence={"expression": self.total.text}), components=scores)

@@ -1,0 +1,186 @@
+"""Locks whose owner is known to be alive.
+
+On one machine the kernel decides (`flock`: a killed owner loses the lock at that instant). An owner on
+another machine, where a shared file system may not pass `flock` on, is alive while Slurm lists its job or
+while it keeps touching the lock file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+HEARTBEAT_S = 20.0
+DEAD_AFTER_S = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who holds a lock; `job` is a Slurm job id."""
+
+    host: str
+    pid: int
+    job: str | None
+    since: str
+
+    def __str__(self) -> str:
+        job = f", Slurm job {self.job}" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}, since {self.since}"
+
+
+class Held(Exception):
+    """The lock is another's: `owner` says whose (None in the instant before it has written its name)."""
+
+    def __init__(self, owner: Owner | None) -> None:
+        super().__init__(str(owner or "another process"))
+        self.owner = owner
+
+
+def me() -> Owner:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Owner(host=socket.gethostname(), pid=os.getpid(), job=os.environ.get("SLURM_JOB_ID"), since=now)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Holds the lock `path` while the block runs, or raises `Held` at once."""
+    descriptor = _acquire(path)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(path, stop), daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def wait_for(path: Path, on_wait: Callable[[Owner | None], None], poll_s: float = 0.5) -> Iterator[None]:
+    """As `lock`, but waits; `on_wait` is told whose turn it is, at every look."""
+    while True:
+        try:
+            held = lock(path)
+            held.__enter__()
+            break
+        except Held as error:
+            on_wait(error.owner)
+            time.sleep(poll_s)
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+def owner_of(path: Path) -> Owner | None:
+    """What a lock file says, or None where there is none (or it is being written)."""
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody alive holds the lock; takes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return _alive_elsewhere(path)
+    finally:
+        os.close(descriptor)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; one that ended and was not yet fetched by its parent does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    except OSError:  # no /proc (macOS), or it ended just now
+        return not Path("/proc/self/stat").exists()
+    return state not in ("Z", "X")
+
+
+def slurm_lists(job: str) -> bool | None:
+    """Whether `squeue` lists the job; None where Slurm cannot be asked."""
+    if shutil.which("squeue") is None:
+        return None
+    answer = subprocess.run(
+        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60, check=False
+    )
+    if answer.returncode != 0:
+        return False if "Invalid job id" in answer.stderr else None
+    return bool(answer.stdout.strip())
+
+
+def _acquire(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_same_file(descriptor, path):  # its owner removed it between our open and our flock
+                os.close(descriptor)
+                continue
+            if _alive_elsewhere(path):
+                raise Held(owner_of(path))
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(asdict(me())).encode(), 0)
+            return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Held(owner_of(path)) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _alive_elsewhere(path: Path) -> bool:
+    owner = owner_of(path)
+    if owner is None or owner.host == socket.gethostname():
+        return False  # we hold the flock, so nobody on this host does
+    if owner.job is not None and owner.job == os.environ.get("SLURM_JOB_ID"):
+        return False  # this very job, before it was requeued to this host
+    listed = slurm_lists(owner.job) if owner.job else None
+    if listed is not None:
+        return listed
+    try:
+        return time.time() - path.stat().st_mtime < DEAD_AFTER_S
+    except FileNotFoundError:
+        return False
+
+
+def _beat(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        try:
+            os.utime(path)
+        except OSError:
+            return

@@ -1,0 +1,180 @@
+"""A cell: from resolved settings to scores, read top to bottom.
+
+start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's prompts -> scores
+
+A policy of pictures that exist already gives the samples itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.composition.components import make
+from harness.protocols import Benchmark, PolicyRecipe, Sampling, Trainer
+from harness.reward.function import used_components
+from harness.stages.keys import key
+from harness.stages.status import StatusWriter
+from harness.stages.store import DamagedStageError, StageStore, StorageError
+from harness.types import Stage
+
+TRACEBACK_LINES = 15
+
+
+def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Every stage of a cell, each after its inputs, the scores last. Constructs the components, which checks their settings.
+
+    Raises:
+        ValueError: a component refuses its settings (or whatever else its constructor raises).
+    """
+    policy, trainer, benchmark = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
+    if getattr(trainer, "trains", True) and (
+        hasattr(policy, "samples") or not getattr(policy, "trainable", True)
+    ):
+        raise ValueError(
+            "the policy of policies= cannot be trained, and the trainer of trainers= trains: use trainers=frozen"
+        )
+    make(used_components(config["rewards"])["components"])
+
+    check = _check(config["evaluation"].get("check"), benchmark)
+    evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
+    for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", evaluation["rollout"])):
+        _check_rollout(section, rollout)
+    _check_prompts(json.dumps(prompts), evaluation["split"])
+
+    drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
+    scores = Stage(
+        name="scores",
+        program="harness.evaluation.score.score",
+        settings={"benchmark": config["benchmarks"], "check": check},
+        inputs={
+            "samples": policy.samples(drawn) if hasattr(policy, "samples") else _drawn(drawn, policy, trainer)
+        },
+        parallel=0,
+    )
+    files = [
+        (one, tuple(getattr(made, "external", ())))
+        for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts)))
+    ]
+    return tuple(with_inputs([_with_files(scores, files)]).values())
+
+
+def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    """The benchmark as every stage but the scores knows it: how it scores is nothing to draw or train anew for."""
+    return {name: value for name, value in benchmark.items() if name != "scoring"}
+
+
+def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) -> Stage:
+    start = policy.start(config)
+    trained = [start, *trainer.stages(config, start)][-1]
+    settings = {
+        "policy": config["policies"],
+        "benchmark": config["benchmarks"],
+        "evaluation": config["evaluation"],
+        "seed": config["seed"],
+    }
+    return Stage(
+        name="samples",
+        program="harness.evaluation.draw.sample",
+        settings=settings,
+        inputs={"policy": trained},
+    )
+
+
+def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str, ...]]]) -> Stage:
+    """The stage and all it reads, in which a benchmark's files count by content wherever the settings hold that benchmark."""
+    inputs = {name: _with_files(source, files) for name, source in stage.inputs.items()}
+    read = next((paths for benchmark, paths in files if stage.settings.get("benchmark") == benchmark), ())
+    return replace(stage, inputs=inputs, external=(*stage.external, *read))
+
+
+def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
+    """The settings of drawing, with the benchmark's number of images where none is given."""
+    evaluation = {name: value for name, value in given.items() if name != "check"}
+    if evaluation["images_per_prompt"] is None:
+        evaluation["images_per_prompt"] = getattr(benchmark, "images_per_prompt", 1)
+    for name in ("images_per_prompt", "batch_size"):
+        if not isinstance(evaluation[name], int) or evaluation[name] < 1:
+            raise ValueError(f"evaluation.{name}={evaluation[name]!r}: give a whole number from 1")
+    return evaluation
+
+
+def _check(check: Any, benchmark: Benchmark) -> str | None:
+    """`evaluation.check`, if the benchmark can do it."""
+    if check not in (None, "mirror"):
+        raise ValueError(f"evaluation.check={check!r}: allowed are mirror and null")
+    if check and not hasattr(benchmark, "mirrored"):
+        raise ValueError(
+            "evaluation.check=mirror: this benchmark cannot score mirrored images. Leave it null"
+        )
+    return check
+
+
+def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:
+    for name in ("guidance", "text_temperature", "image_temperature"):
+        if not isinstance(rollout[name], int | float) or isinstance(rollout[name], bool):
+            raise ValueError(f"{section}.{name}={rollout[name]!r}: give a number")
+    if not isinstance(rollout["max_chain_tokens"], int):
+        raise ValueError(
+            f"{section}.max_chain_tokens={rollout['max_chain_tokens']!r}: give a whole number from 0 (no chain)"
+        )
+    Sampling(**rollout)
+
+
+@cache
+def _check_prompts(benchmark: str, split: str) -> None:
+    """Refuses a benchmark (its settings as JSON) that has nothing to evaluate on, before anything is trained."""
+    if not make(json.loads(benchmark)).prompts(split):
+        raise ValueError(
+            f"evaluation.split={split}: the benchmark has no prompts there. Name another split, or change its settings"
+        )
+
+
+def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:
+    """Key -> stage for the given stages and all they read, each after its inputs."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        found |= with_inputs(stage.inputs.values())
+        found[key(stage)] = stage
+    return found
+
+
+def missing(stage: Stage, store: StageStore) -> dict[str, Stage]:
+    """Key -> stage for what is still to be made to have this one, inputs first; inputs of complete stages are not needed."""
+    if store.is_complete(stage):
+        return {}
+    found: dict[str, Stage] = {}
+    for source in stage.inputs.values():
+        found |= missing(source, store)
+    return {**found, key(stage): stage}
+
+
+def run(folder: Path, stage: Stage, store: StageStore) -> bool:
+    """Makes a stage and what it needs, and keeps `folder/status.json`; an error ends up there instead of travelling on.
+
+    Returns:
+        Whether the stage is complete.
+    """
+    with StatusWriter(folder) as status:
+        try:
+            store.make(stage, status)
+        except KeyboardInterrupt:
+            status.end("stopped")
+            raise
+        except (DamagedStageError, StorageError) as error:  # the message says all
+            print(f"error: {error}", file=sys.stderr)
+            status.end("failed", error=str(error))
+            return False
+        except Exception as error:
+            traceback.print_exc()
+            lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+            status.end("failed", error="\n".join(lines[-TRACEBACK_LINES:]))
+            return False
+        status.end("done")
+        return True

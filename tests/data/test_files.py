@@ -1,0 +1,132 @@
+"""Rows of annotation files: whole, whatever their size, and what is said of damaged ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data import files
+from harness.data.files import rows
+
+RECORDS = [
+    {
+        "prompt": f"prompt {n} \u2028 é",
+        "chain": "x" * (n * 7 % 50),
+        "image": f"{n}.png",
+        "more": [n, {"a": None}],
+    }
+    for n in range(40)
+]
+COLUMNS = ["prompt", "chain", "image"]
+
+
+def plain(file: Path, columns: list[str] = COLUMNS) -> list[tuple[int, dict[str, Any]]]:
+    return [
+        (row.number, {name: row.columns[name] for name in columns if name in row.columns})
+        for row in rows(file, columns)
+    ]
+
+
+WANTED = [(n, {name: record[name] for name in COLUMNS}) for n, record in enumerate(RECORDS, start=1)]
+
+
+def write(file: Path, text: str | bytes) -> Path:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 2**20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_is_read_whole_whatever_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, indent: int | None
+) -> None:
+    monkeypatch.setattr(files, "CHUNK", chunk)
+    for name, encoding in (("a.json", "utf-8"), ("b.json", "utf-8-sig")):
+        file = write(
+            tmp_path / name, f"\n {json.dumps(RECORDS, indent=indent, ensure_ascii=False)}\n".encode(encoding)
+        )
+        assert plain(file) == WANTED
+
+
+def test_lines_are_read_whole_and_counted_as_lines(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps(record, ensure_ascii=False) for record in RECORDS)
+    for name in ("a.jsonl", "a.json"):
+        assert plain(write(tmp_path / name, text)) == WANTED
+    spaced = write(tmp_path / "b.jsonl", '\ufeff{"prompt": 1}\r\n\n  \n{"prompt": 2}\n')
+    assert plain(spaced) == [(1, {"prompt": 1}), (4, {"prompt": 2})]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "[]", " [ ] "])
+def test_an_empty_file_has_no_rows(tmp_path: Path, text: str) -> None:
+    assert plain(write(tmp_path / "a.json", text)) == []
+
+
+def test_a_bad_line_is_one_bad_row(tmp_path: Path) -> None:
+    lines = [b'{"prompt": 1}', b'{"prompt": ', b"\xff\xfe", b"[1, 2]", b"7", b"[" * 100000, b'{"prompt": 2}']
+    found = list(rows(write(tmp_path / "a.jsonl", b'{"prompt": 0}\n' + b"\n".join(lines)), COLUMNS))
+    assert [row.columns.get("prompt") for row in found] == [0, 1, None, None, None, None, None, 2]
+    assert [row.fault is None for row in found] == [True, True, False, False, False, False, False, True]
+    assert "no JSON" in found[2].fault and "named columns, this is [1, 2]" in found[4].fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"a": 1}, {"a": 2}, {"a',
+        '[{"a": 1} {"a": 2}]',
+        '[{"a": 1},, {}]',
+        '[{"a": 1}][{"a": 2}]',
+        '[{"a": 1}',
+        "[",
+    ],
+)
+def test_a_damaged_array_is_an_error_that_names_the_file_and_the_place(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"a\.json is damaged near character \d+"):
+        list(rows(write(tmp_path / "a.json", text), COLUMNS))
+
+
+def test_an_array_that_is_no_utf8_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.json is damaged near"):
+        list(rows(write(tmp_path / "a.json", b'[{"a": "\xff"}]'), COLUMNS))
+
+
+def test_parquet_rows_and_their_pictures(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "a.parquet"
+    pictures = [f"picture {n}".encode() for n in range(len(RECORDS))]
+    texts = {name: [record[name] for record in RECORDS] for name in COLUMNS}
+    table = {
+        **texts,
+        "bytes": pictures,
+        "struct": [{"bytes": one, "path": None} for one in pictures],
+        "none": [None] * len(pictures),
+    }
+    parquet.write_table(pa.table(table), file, row_group_size=9)
+    assert plain(file) == WANTED
+    assert plain(file, ["prompt", "absent"]) == [(n, {"prompt": values["prompt"]}) for n, values in WANTED]
+    assert [row.number for row in rows(file, ["absent"])] == [n for n, _ in WANTED]
+    for column in ("bytes", "struct"):
+        found = list(rows(file, ["prompt", column], column))
+        order = [39, 0, 20, 1, 38]
+        assert [found[n].columns[column]() for n in order] == [pictures[n] for n in order]
+    with pytest.raises(ValueError, match="the column 'none' holds no picture"):
+        next(rows(file, ["none"], "none")).columns["none"]()
+
+
+def test_a_damaged_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as parquet"):
+        list(rows(write(tmp_path / "a.parquet", "PAR1 no"), COLUMNS))
+
+
+def test_without_pyarrow_the_message_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"pip install 'got-r1-harness\[data\]'"):
+        list(rows(write(tmp_path / "a.parquet", ""), COLUMNS))

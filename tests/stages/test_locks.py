@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness.stages import locks
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.stages import locks
+with locks.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock `tmp_path/lock`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _write_owner(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(asdict(replace(locks.me(), **changes))))
+
+
+def _fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    script = folder / "squeue"
+    script.write_text(f"#!/bin/sh\n{answer}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path):
+    path = tmp_path / "lock"
+    with locks.lock(path):
+        owner = locks.owner_of(path)
+        assert owner is not None and owner.pid == os.getpid()
+        assert locks.is_held(path)
+    assert not path.exists()
+    assert not locks.is_held(path)
+
+
+def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path, holder):
+    with pytest.raises(locks.Held) as refused, locks.lock(tmp_path / "lock"):
+        pass
+    assert refused.value.owner is not None and refused.value.owner.pid == holder.pid
+    assert f"process {holder.pid} on" in str(refused.value)
+
+
+def test_a_killed_owner_is_succeeded_at_once(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "lock").exists()
+    with locks.lock(tmp_path / "lock"):
+        owner = locks.owner_of(tmp_path / "lock")
+        assert owner is not None and owner.pid == os.getpid()
+
+
+def test_waiting_ends_when_the_owner_does(tmp_path, holder):
+    seen = []
+
+    def on_wait(owner):
+        seen.append(owner.pid)
+        holder.kill()
+
+    with locks.wait_for(tmp_path / "lock", on_wait, poll_s=0.05):
+        pass
+    assert set(seen) == {holder.pid}
+
+
+def test_the_lock_is_released_when_the_block_raises(tmp_path):
+    with pytest.raises(RuntimeError), locks.wait_for(tmp_path / "lock", print):
+        raise RuntimeError
+    assert not locks.is_held(tmp_path / "lock")
+
+
+def test_an_owner_on_another_host_is_alive_while_it_touches_the_file(tmp_path):
+    path = tmp_path / "lock"
+    _write_owner(path, host="far-away")
+    with pytest.raises(locks.Held, match="far-away"), locks.lock(path):
+        pass
+    long_ago = time.time() - locks.DEAD_AFTER_S - 1
+    os.utime(path, (long_ago, long_ago))
+    with locks.lock(path):
+        assert locks.is_held(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "held"),
+    [("echo RUNNING", True), ("true", False), ("echo 'Invalid job id' >&2; exit 1", False)],
+)
+def test_an_owner_in_a_slurm_job_is_alive_while_slurm_lists_it(tmp_path, monkeypatch, answer, held):
+    path = tmp_path / "lock"
+    _write_owner(path, host="node7", job="123")
+    _fake_squeue(tmp_path, monkeypatch, answer)
+    assert locks.is_held(path) is held
+
+
+def test_a_requeued_job_takes_its_own_lock_back(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    _write_owner(path, host="node7", job="123")
+    _fake_squeue(tmp_path, monkeypatch, "echo RUNNING")
+    monkeypatch.setenv("SLURM_JOB_ID", "123")
+    with locks.lock(path):
+        pass
+
+
+def test_a_process_that_ended_is_not_alive_even_before_its_parent_fetched_it():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while Path(f"/proc/{process.pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.01)
+    assert not locks.is_alive(process.pid)
+    process.wait()
+    assert not locks.is_alive(process.pid)
+    assert locks.is_alive(os.getpid())

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.stages import store
+from harness.stages.keys import key
+from harness.stages.store import DamagedStageError, StageStore, StorageError
+from harness.types import Stage
+
+NUMBERS = itertools.count()
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Silent:
+    """A reporter that only remembers."""
+
+    def __init__(self):
+        self.begun, self.steps = [], []
+
+    def begin(self, stage):
+        self.begun.append(stage.name)
+
+    def wait(self, stage, owner):
+        raise AssertionError("nobody else is here")
+
+    def progress(self, step, total, metrics):
+        self.steps.append(step)
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Makes a function available as a stage program; the module is this test's own."""
+
+    def offer(function):
+        module = tmp_path / f"program_{next(NUMBERS)}.py"
+        module.write_text("CALLS = []\ndef run(work, settings, inputs): CALLS[0](work, settings, inputs)\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        store.load_program(f"{module.stem}.run").__globals__["CALLS"].append(function)
+        return f"{module.stem}.run"
+
+    return offer
+
+
+def _write_result(work, settings, inputs):
+    (work.folder / "result").write_text(json.dumps({"settings": settings, "inputs": sorted(inputs)}))
+
+
+def test_a_stage_is_made_after_its_inputs_and_only_once(tmp_path, program):
+    path = program(_write_result)
+    first = Stage(name="first", program=path, settings={})
+    second = Stage(name="second", program=path, settings={"width": 2}, inputs={"start": first})
+    store, reporter = StageStore(tmp_path / "stages"), Silent()
+    assert not store.is_complete(second)
+    folder = store.make(second, reporter)
+    assert folder == store.folder(second) and store.is_complete(first)
+    assert json.loads((folder / "result").read_text()) == {"settings": {"width": 2}, "inputs": ["start"]}
+    store.make(second, reporter)
+    assert reporter.begun == ["first", "second"]
+    assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == sorted(
+        [store.folder(first).name, folder.name]
+    )
+
+
+def test_an_error_leaves_a_folder_to_go_on_in(tmp_path, program):
+    def fail_once(work, settings, inputs):
+        if not (work.folder / "seen").exists():
+            (work.folder / "seen").touch()
+            work.progress(1, 3, {"reward": 0.5})
+            raise RuntimeError("first attempt")
+        work.progress(2, 3, {"reward": 0.6})
+
+    stage = Stage(name="shaky", program=program(fail_once), settings={})
+    store = StageStore(tmp_path)
+    with pytest.raises(RuntimeError, match="first attempt"):
+        store.make(stage, Silent())
+    assert not store.is_complete(stage)
+    folder = store.make(stage, Silent())
+    record = json.loads((folder / "stage.json").read_text())
+    assert len(record["attempts"]) == 2
+    assert record["seconds"] == pytest.approx(sum(attempt["seconds"] for attempt in record["attempts"]))
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+    ]
+    assert not (folder / "attempts.json").exists()
+
+
+def test_a_resumed_run_replaces_the_lines_it_makes_again(tmp_path, program):
+    def write(work, settings, inputs):
+        (work.folder / "metrics.jsonl").write_text(
+            '{"step": 1, "loss": 1}\n{"step": 2, "loss": 9}\n{"step": 3, "loss": 9}\n{"step": 4, "lo'
+        )
+        for step in (2, 3):
+            work.progress(step, 3, {"loss": step})
+
+    folder = StageStore(tmp_path).make(Stage(name="grpo", program=program(write), settings={}), Silent())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": 1, "loss": 1}, {"step": 2, "loss": 2}, {"step": 3, "loss": 3}]
+
+
+def test_progress_without_metrics_writes_no_line(tmp_path, program):
+    folder = StageStore(tmp_path).make(
+        Stage(name="x", program=program(lambda work, settings, inputs: work.progress(1, 1)), settings={}),
+        Silent(),
+    )
+    assert not (folder / "metrics.jsonl").exists()
+
+
+def test_a_full_disk_is_explained_and_leaves_nothing_complete(tmp_path, program):
+    def fill(work, settings, inputs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(work.folder / "big"))
+
+    stage = Stage(name="big", program=program(fill), settings={})
+    with pytest.raises(StorageError, match=r"No space left.*outputs_dir=FOLDER.*same command again"):
+        StageStore(tmp_path).make(stage, Silent())
+    assert not StageStore(tmp_path).is_complete(stage)
+
+
+def _as_torch(work, settings, inputs):
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    finally:
+        raise RuntimeError("unexpected pos 9073280 vs 9073172")
+
+
+def _as_safetensors(work, settings, inputs):
+    raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("fill", [_as_torch, _as_safetensors])
+def test_a_full_disk_behind_an_error_of_a_library_is_explained(tmp_path, program, fill):
+    with pytest.raises(StorageError, match=r"No space left.*Free some space.*outputs_dir=FOLDER"):
+        StageStore(tmp_path).make(Stage(name="big", program=program(fill), settings={}), Silent())
+
+
+def _cut(folder):
+    (folder / "result").write_text("{")
+
+
+def _remove(folder):
+    (folder / "result").unlink()
+
+
+def _spoil_record(folder):
+    (folder / "stage.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [(_cut, "result is damaged"), (_remove, "result is missing"), (_spoil_record, "stage.json is")],
+)
+def test_a_stage_that_is_no_longer_whole_is_refused_with_the_remedy(tmp_path, program, spoil, named):
+    stage = Stage(name="first", program=program(_write_result), settings={})
+    store = StageStore(tmp_path)
+    folder = store.make(stage, Silent())
+    spoil(folder)
+    for use in (
+        store.is_complete,
+        lambda stage: store.make(Stage(name="x", program="a.b", settings={}, inputs={"of": stage}), Silent()),
+    ):
+        with pytest.raises(
+            DamagedStageError, match=rf"{named}.*delete the folder .*{folder.name}.*command again"
+        ):
+            use(stage)
+    shutil.rmtree(folder)
+    assert store.make(stage, Silent()) == folder
+
+
+def test_a_really_full_disk(tmp_path):
+    """A program that writes more than the process may: the limit of the kernel stands for the disk's."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from harness.stages.store import StageStore; from harness.types import Stage\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "Path(sys.argv[1], 'fat.py').write_text('def run(work, settings, inputs): (work.folder / \"fat\").write_bytes(bytes(10**6))')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))\n"
+        "class R:\n  begin = wait = progress = staticmethod(lambda *a: None)\n"
+        "StageStore(Path(sys.argv[1])).make(Stage(name='fat', program='fat.run', settings={}), R())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "StorageError: cannot write" in ended.stderr
+    assert not list(tmp_path.glob("fat-*/stage.json"))
+
+
+def test_a_folder_whose_record_was_removed_is_made_anew(tmp_path, program):
+    stage = Stage(name="x", program=program(_write_result), settings={})
+    store = StageStore(tmp_path)
+    (store.make(stage, Silent()) / "stage.json").unlink()
+    assert not store.is_complete(stage)
+    assert (store.make(stage, Silent()) / "result").exists()
+
+
+def test_what_is_no_function_is_named():
+    with pytest.raises(ValueError, match=r"'harness\.types\.CANVAS'.*no function"):
+        store.load_program("harness.types.CANVAS")
+
+
+def test_peak_memory_is_that_of_the_stage(tmp_path, program):
+    def hungry(work, settings, inputs):
+        bytearray(b"x" * settings["mb"] * 2**20)
+
+    path = program(hungry)
+    store = StageStore(tmp_path)
+    peaks = []
+    for mb in (200, 1):
+        folder = store.make(Stage(name="x", program=path, settings={"mb": mb}), Silent())
+        peaks.append(json.loads((folder / "stage.json").read_text())["peak_mb"])
+    assert peaks[0] > peaks[1] + 100
+
+
+def _stage(**changes):
+    return Stage(**{"name": "grpo", "program": "harness.chain.parse", "settings": {"steps": 1}, **changes})
+
+
+def test_keys_count_numbers_by_value():
+    assert key(_stage()) == key(_stage(settings={"steps": 1.0}))
+    assert key(_stage()) != key(_stage(settings={"steps": 1.5}))
+    assert key(_stage(settings={"steps": True})) != key(_stage())
+    assert len(key(_stage())) == 12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "sft"},
+        {"program": "harness.chain.format_chain"},
+        {"settings": {"steps": 2}},
+        {"inputs": {"start": Stage(name="a", program="b.c", settings={})}},
+    ],
+)
+def test_keys_differ_with_all_that_decides_numbers(changes):
+    assert key(_stage(**changes)) != key(_stage())
+
+
+def test_how_an_expert_is_reached_does_not_count():
+    def judged(url: str, model: str = "m") -> str:
+        return key(_stage(settings={"judge": {"model": model, "serving": {"url": url}}}))
+
+    assert judged("http://here/v1") == judged("http://there/v1") != judged("http://here/v1", model="n")
+
+
+def test_external_files_count_by_content_wherever_they_lie(tmp_path):
+    folders = [tmp_path / name for name in ("here", "there")]
+    for folder in folders:
+        (folder / "weights").mkdir(parents=True)
+        (folder / "weights" / "model.bin").write_bytes(b"same")
+    stages_ = [_stage(settings={"checkpoint": str(folder)}, external=(str(folder),)) for folder in folders]
+    assert key(stages_[0]) == key(stages_[1])
+    (folders[1] / "weights" / "model.bin").write_bytes(b"other")
+    assert key(stages_[0]) != key(stages_[1])
+
+
+def test_a_missing_external_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere does not exist"):
+        key(_stage(external=(str(tmp_path / "nowhere"),)))
+
+
+def test_settings_that_are_no_plain_values_are_refused():
+    with pytest.raises(ValueError, match="plain values"):
+        key(_stage(settings={"when": object()}))
