@@ -1,4 +1,6 @@
-"""Published files, fetched from GitHub at one commit and checked: what a benchmark reads and may be no part of the project."""
+"""Published files, fetched from GitHub at one commit and checked: what a benchmark reads and may be no
+part of the project.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Check = Callable[[Path], None]  # raises ValueError where a file is not the righ
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A file: its name in the folder that is filled, its path on the server (OWNER/REPOSITORY/COMMIT/PATH), and how it is known."""
+    """A file: its name in the folder that is filled, its path on the server
+    (OWNER/REPOSITORY/COMMIT/PATH), and how it is known.
+    """
 
     name: str
     path: str
@@ -33,7 +37,8 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where files come from: GitHub, or the server with the same paths that the environment variable `mirror` names.
+    """Where files come from: GitHub, or the server with the same paths that the environment variable
+    `mirror` names.
 
     `by_hand` says how to get them where there is no network.
     """

@@ -1,4 +1,6 @@
-"""What was found in images elsewhere, in files of JSON lines: looked up by key and checked, without a model."""
+"""What was found in images elsewhere, in files of JSON lines: looked up by key and checked, without a
+model.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ Found = TypeVar("Found", bound=Detections)
 
 
 class GivenRows(Generic[Key, Content]):
-    """Rows by their keys. The file is read and checked whole when first needed; only the places of its rows are kept in memory.
+    """Rows by their keys. The file is read and checked whole when first needed; only the places of its
+    rows are kept in memory.
 
     Args:
         file: one JSON object a line; empty lines do not count.
@@ -71,7 +74,8 @@ class GivenRows(Generic[Key, Content]):
                     key = self._checked(number, line)
                     if key in places:
                         raise ValueError(
-                            f"line {number} of {self._file} is the second row of {self._called(key)}: keep one"
+                            f"line {number} of {self._file} is the second row of {self._called(key)}: "
+                            "keep one"
                         )
                     places[key] = start
                 start += len(line)
@@ -99,7 +103,8 @@ def read_detections(row: Mapping[str, Any], label: Callable[[Any], str]) -> Dete
     """`frame`, `labels`, `boxes` and `scores` of a row; `label` reads a label as it stands there.
 
     Raises:
-        ValueError: they do not go together, or a box has no extent or is not within the frame (or whatever reading them raises).
+        ValueError: they do not go together, or a box has no extent or is not within the frame (or
+            whatever reading them raises).
     """
     labels, boxes, scores = (list(row[name]) for name in ("labels", "boxes", "scores"))
     found = Detections(
@@ -134,7 +139,8 @@ def _check_boxes(found: Detections) -> None:
     if not fine.all():  # what is not finite is not fine either
         box = list(found.boxes[int(np.argmin(fine))])
         raise ValueError(
-            f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of {by(found.frame)}"
+            f"the box {box} is not x1, y1, x2, y2 with x1 < x2 and y1 < y2 within its frame of "
+            f"{by(found.frame)}"
         )
 
 

@@ -1,4 +1,6 @@
-"""The two ways to score: `official` reproduces every quirk of the official programs, `corrected` mends them."""
+"""The two ways to score: `official` reproduces every quirk of the official programs, `corrected` mends
+them.
+"""
 
 from __future__ import annotations
 

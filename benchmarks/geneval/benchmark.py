@@ -17,13 +17,15 @@ SIDES = {"left of", "right of"}
 
 
 class GenEval:
-    """GenEval (arXiv 2310.11513): is what the prompt names there, as often, as colored and where it says? An image is right or wrong.
+    """GenEval (arXiv 2310.11513): is what the prompt names there, as often, as colored and where it says?
+    An image is right or wrong.
 
     Args:
         root: the folder of the published files.
         categories: the tags of the study; their prompts stand in the order of the file.
         n_prompts: only the first so many prompts of each; None for all.
-        scoring: how they are judged; None where only prompts are wanted, whose stages do not depend on the code of scoring then.
+        scoring: how they are judged; None where only prompts are wanted, whose stages do not depend on
+            the code of scoring then.
 
     Raises:
         ValueError: files are missing or damaged, or a setting is none of those allowed.
@@ -58,8 +60,10 @@ class GenEval:
         """
         if split != "val":
             raise ValueError(
-                f"GenEval has no split {split!r}, only val: it is there to evaluate on. Train with another benchmark, such as "
-                "benchmarks=t2i_compbench, then score the checkpoint with benchmarks=geneval trainers=frozen policies.checkpoint=FOLDER"
+                f"GenEval has no split {split!r}, only val: it is there to evaluate on. Train with "
+                "another benchmark, such as "
+                "benchmarks=t2i_compbench, then score the checkpoint with benchmarks=geneval "
+                "trainers=frozen policies.checkpoint=FOLDER"
             )
         firsts = {
             name: [one for one in self._every if one.category == name][: self._n_prompts]
@@ -78,7 +82,8 @@ class GenEval:
             ValueError: always; it says what SFT can train on.
         """
         raise ValueError(
-            "GenEval holds prompts alone, no chains and pictures to imitate: train on GoT data with data=got, or leave SFT out"
+            "GenEval holds prompts alone, no chains and pictures to imitate: train on GoT data with "
+            "data=got, or leave SFT out"
         )
 
     def load(self) -> None:
@@ -90,7 +95,9 @@ class GenEval:
         self._scorer.load()
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """1 for an image that is right by GenEval's rules, or by what `mode` makes of them, and 0 for any other."""
+        """1 for an image that is right by GenEval's rules, or by what `mode` makes of them, and 0 for any
+        other.
+        """
         return self._scorer.score(samples)
 
     def mirrored(self, samples: Sequence[Sample]) -> list[Score | None]:
@@ -100,7 +107,9 @@ class GenEval:
         return [next(scores) if _is_directed(sample.prompt) else None for sample in samples]
 
     def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """results.jsonl and summary.txt as the official programs write and print them, where every image is judged."""
+        """results.jsonl and summary.txt as the official programs write and print them, where every image
+        is judged.
+        """
         if reason := self._scorer.write(folder, rows):
             print(f"note: {reason}", file=sys.stderr)
 

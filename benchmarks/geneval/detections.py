@@ -3,10 +3,12 @@
 The file is JSON lines, a row an image, as mmdet and CLIP say it in GenEval's own program:
 
     {"prompt": "a photo of a red dog", "number": 3, "frame": [512, 512], "labels": ["dog", "bench"],
-     "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55], "colors": ["red", null]}
+     "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55], "colors":
+     ["red", null]}
 
-`number` tells the images of a prompt apart, from 0; boxes are in pixels of the image, which is `frame`, width and height. Labels are
-GenEval's class names or numbers. `colors` may be left out, or null where GenEval asks for none.
+`number` tells the images of a prompt apart, from 0; boxes are in pixels of the image, which is `frame`,
+width and height. Labels are GenEval's class names or numbers. `colors` may be left out, or null where
+GenEval asks for none.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ Key = tuple[str, int]  # prompt, number
 
 
 class View(NamedTuple):
-    """What is in an image: detections, and the colors of those objects whose colors were asked for, by class and place."""
+    """What is in an image: detections, and the colors of those objects whose colors were asked for, by
+    class and place.
+    """
 
     found: Detections
     colors: Mapping[tuple[str, int], str]
@@ -141,7 +145,8 @@ class GivenDetections:
             return f"{self._file} has no detections of {called}"
         if found.frame != (size := _upright(sample, False).size):
             return (
-                f"{self._file}: {called} has {by(size)} pixels, and its detections are in a frame of {by(found.frame)}: "
+                f"{self._file}: {called} has {by(size)} pixels, and its detections are in a frame of "
+                f"{by(found.frame)}: "
                 "give the detections of these images"
             )
         colors = {key: found.colors[key[1]] for key in asked(sample, found)}
@@ -158,7 +163,8 @@ class GivenDetections:
             raise ValueError(f"prompt {prompt!r} must be a text, number {number!r} a whole number from 0")
         if odd := [score for score in row["scores"] if not 0 < score <= 1]:
             raise ValueError(
-                f"the score {odd[0]} is not above 0 and at most 1; a mask without a pixel has the score 0: leave it out"
+                f"the score {odd[0]} is not above 0 and at most 1; a mask without a pixel has the "
+                "score 0: leave it out"
             )
         found = read_detections(row, self._label)
         colors = row.get("colors", [None] * len(found.labels))
@@ -168,7 +174,8 @@ class GivenDetections:
             or not set(colors) <= {None, *COLORS}
         ):
             raise ValueError(
-                f"colors {colors!r} must be one of {', '.join(COLORS)} or null for each of {len(found.labels)} labels"
+                f"colors {colors!r} must be one of {', '.join(COLORS)} or null for each of "
+                f"{len(found.labels)} labels"
             )
         return (prompt, number), ColoredDetections(**vars(found), colors=tuple(colors))
 

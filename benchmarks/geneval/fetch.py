@@ -1,7 +1,8 @@
-"""What `harness.fetch` gets for GenEval: its prompts and class names, at one commit, with the SHA-256 sums of `sources.json`.
+"""What `harness.fetch` gets for GenEval: its prompts and class names, at one commit, with the SHA-256
+sums of `sources.json`.
 
-None of it is part of the project. The environment variable GENEVAL_MIRROR names a server that holds the same paths as
-https://raw.githubusercontent.com.
+None of it is part of the project. The environment variable GENEVAL_MIRROR names a server that holds the
+same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ MIRROR = "GENEVAL_MIRROR"
 REPOSITORY = "djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/"
 FOLDERS = {METADATA: "prompts/", PROMPTS: "prompts/", NAMES: "evaluation/"}
 BY_HAND = (
-    f"clone github.com/djghosh13/geneval elsewhere, bring prompts/{METADATA} and evaluation/{NAMES} into one folder here and set "
+    f"clone github.com/djghosh13/geneval elsewhere, bring prompts/{METADATA} and evaluation/{NAMES} "
+    "into one folder here and set "
     "GENEVAL_DIR to it"
 )
 

@@ -1,8 +1,9 @@
-"""The published files of GenEval: the prompts with what each asks for, and the names of the 80 classes of its detector.
+"""The published files of GenEval: the prompts with what each asks for, and the names of the 80 classes of
+its detector.
 
-`evaluation_metadata.jsonl` holds a JSON object a line: `tag`, `prompt`, `include` (a list of `class`, `count` and, where they are
-asked for, `color` and `position`: [relation, which entry of `include` it is to]), and for counting `exclude`. A prompt's place in
-it, from 0, is its number in the official folders.
+`evaluation_metadata.jsonl` holds a JSON object a line: `tag`, `prompt`, `include` (a list of `class`,
+`count` and, where they are asked for, `color` and `position`: [relation, which entry of `include` it is
+to]), and for counting `exclude`. A prompt's place in it, from 0, is its number in the official folders.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ TAGS = (
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 RELATIONS = ("left of", "right of", "above", "below")
 METADATA, PROMPTS, NAMES = "evaluation_metadata.jsonl", "generation_prompts.txt", "object_names.txt"
-GET = f"fetch it with `python -m harness.fetch geneval`, or set GENEVAL_DIR to a folder with {METADATA} and {NAMES} as they were published"
+GET = (
+    f"fetch it with `python -m harness.fetch geneval`, or set GENEVAL_DIR to a folder with {METADATA} "
+    f"and {NAMES} as they were published"
+)
 
 Line = Mapping[str, Any]  # what one line of the metadata holds
 
@@ -37,7 +41,8 @@ def sums() -> dict[str, str]:
 
 
 def read_names(root: Path) -> tuple[str, ...]:
-    """The names of the 80 classes, spelled as prompts spell them; a name's place is the detector's number of the class (COCO's order).
+    """The names of the 80 classes, spelled as prompts spell them; a name's place is the detector's number
+    of the class (COCO's order).
 
     Raises:
         ValueError: the file is missing, or does not hold the published names in their order.
@@ -45,7 +50,8 @@ def read_names(root: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in _text(root / NAMES).splitlines())
     if hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest() != sums()[NAMES]:
         raise ValueError(
-            f"{root / NAMES} does not hold the 80 published names in their order, which says what each class is: {GET}"
+            f"{root / NAMES} does not hold the 80 published names in their order, which says what each "
+            f"class is: {GET}"
         )
     return names
 
@@ -76,7 +82,8 @@ def read_metadata(root: Path) -> list[Line]:
 
 
 def metadata_version(root: Path) -> str:
-    """Which evaluation_metadata.jsonl the folder holds, by its SHA-256: "published", or "unknown, sha256 1234abcd...".
+    """Which evaluation_metadata.jsonl the folder holds, by its SHA-256: "published", or "unknown, sha256
+    1234abcd...".
 
     Raises:
         ValueError: it is missing.
@@ -120,7 +127,8 @@ def _check_position(position: Any, place: int) -> None:
     fine = isinstance(position, list) and len(position) == 2 and isinstance(position[1], int)
     if not fine or position[0] not in RELATIONS or position[1] not in range(place):
         raise ValueError(
-            f"the position {position!r} is not one of {', '.join(RELATIONS)} with the place of an earlier entry, from 0"
+            f"the position {position!r} is not one of {', '.join(RELATIONS)} with the place of an "
+            "earlier entry, from 0"
         )
 
 

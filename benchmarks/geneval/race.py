@@ -1,4 +1,5 @@
-"""How fast GenEval's detector looks at pictures: the whole network and its instance rule, with random weights.
+"""How fast GenEval's detector looks at pictures: the whole network and its instance rule, with random
+weights.
 
 On a CPU one picture that the network sees at 256 pixels a side; on a GPU pictures at the 800 of GenEval.
 """

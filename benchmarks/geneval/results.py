@@ -1,9 +1,13 @@
-"""Result files as evaluate_images.py leaves them, which summary_scores.py reads: a JSON object a line for every image.
+"""Result files as evaluate_images.py leaves them, which summary_scores.py reads: a JSON object a line for
+every image.
 
-    {"filename": "IMAGES/00012/samples/00003.png", "tag": ..., "prompt": ..., "correct": false, "reason": "expected cow>=1, found 0",
-     "metadata": the prompt's line as text, "details": class -> rows of x1, y1, x2, y2, score of what was kept, as text}
+    {"filename": "IMAGES/00012/samples/00003.png", "tag": ..., "prompt": ..., "correct": false, "reason":
+    "expected cow>=1, found 0",
+     "metadata": the prompt's line as text, "details": class -> rows of x1, y1, x2, y2, score of what was
+     kept, as text}
 
-The folder's number is the prompt's place in the metadata, from 0, and the file's number tells its images apart.
+The folder's number is the prompt's place in the metadata, from 0, and the file's number tells its images
+apart.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ Details = Mapping[
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Whether an image is right, and if not why. `metadata` is the line of its prompt, `details` what was kept in it."""
+    """Whether an image is right, and if not why. `metadata` is the line of its prompt, `details` what was
+    kept in it.
+    """
 
     filename: str
     metadata: Line
@@ -66,15 +72,17 @@ def write(file: Path, results: Sequence[Result]) -> None:
 
 
 def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[tuple[int, int], Result]:
-    """The results of the wanted prompts, by the prompt's place in the metadata and the image's number, in this order.
+    """The results of the wanted prompts, by the prompt's place in the metadata and the image's number, in
+    this order.
 
-    The images of a prompt are numbered anew, from 0, in the order of their files' numbers. Which prompt it is, the
-    result itself says, whatever its folder is called.
+    The images of a prompt are numbered anew, from 0, in the order of their files' numbers. Which prompt
+    it is, the result itself says, whatever its folder is called.
 
     Args:
         file: the result file.
         metadata: all lines (`files.read_metadata`).
-        wanted: places of the prompts that are asked for; each must have its images, all the same number of them.
+        wanted: places of the prompts that are asked for; each must have its images, all the same number
+            of them.
 
     Raises:
         ValueError: the file is missing, no such file, of other prompts, or not complete; says what is wrong.
@@ -157,7 +165,8 @@ def _place(result: Result, places: Mapping[str, int], metadata: Sequence[Line]) 
     prompt = result.metadata["prompt"]
     if prompt not in places or metadata[places[prompt]] != result.metadata:
         raise ValueError(
-            f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of another version"
+            f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of "
+            "another version"
         )
     return places[prompt]
 
@@ -181,6 +190,7 @@ def _check_complete(file: Path, metadata: Sequence[Line], counts: Mapping[int, i
     if odd:
         shown = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
         raise ValueError(
-            f"{file} has not as many images of every prompt that is asked for: {shown}{f'; {usual} of most' if usual else ''}. "
+            f"{file} has not as many images of every prompt that is asked for: "
+            f"{shown}{f'; {usual} of most' if usual else ''}. "
             "Judge all of them, or name the categories that it holds with benchmarks.categories=[...]"
         )

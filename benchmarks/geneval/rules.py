@@ -1,8 +1,9 @@
-"""GenEval's rules for one image: which detections count, how two boxes stand, and is what the prompt asks for there?
+"""GenEval's rules for one image: which detections count, how two boxes stand, and is what the prompt asks
+for there?
 
-Pure functions over plain records, as evaluate_images.py has them (arXiv 2310.11513): no model, no image, no file. Detections are
-named by their places; G1 to G10 are the quirks of docs/geneval.md. Official mode reproduces each of them, corrected mode mends
-them: two metrics, never in one column.
+Pure functions over plain records, as evaluate_images.py has them (arXiv 2310.11513): no model, no image,
+no file. Detections are named by their places; G1 to G10 are the quirks of docs/geneval.md. Official mode
+reproduces each of them, corrected mode mends them: two metrics, never in one column.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ Judged = tuple[list[str], list[Group]]  # reasons against the image, and what wa
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """A detection counts with a score above `score`, for counting above `counting_score`. Of one class, it must share less than
-    an IoU of `overlap` with every surer one; None: it may lie anywhere.
+    """A detection counts with a score above `score`, for counting above `counting_score`. Of one class,
+    it must share less than an IoU of `overlap` with every surer one; None: it may lie anywhere.
     """
 
     score: float
@@ -62,10 +63,12 @@ class Verdict:
 
 
 def keep(found: Detections, tag: str, *, mode: Mode = "official") -> dict[str, tuple[int, ...]]:
-    """Class -> the places of its detections that count for a prompt of this tag, by falling score; classes without any are left out.
+    """Class -> the places of its detections that count for a prompt of this tag, by falling score;
+    classes without any are left out.
 
-    Scores are compared in float32, as the detector gives them. Of equal scores the later comes first in official mode, which
-    is what numpy's sort makes of short lists (G8), and the earlier one in corrected mode.
+    Scores are compared in float32, as the detector gives them. Of equal scores the later comes first in
+    official mode, which is what numpy's sort makes of short lists (G8), and the earlier one in corrected
+    mode.
     """
     limits = LIMITS[mode]
     least = np.float32(limits.counting_score if tag == "counting" else limits.score)
@@ -80,7 +83,9 @@ def keep(found: Detections, tag: str, *, mode: Mode = "official") -> dict[str, t
 
 
 def iou(a: Box4, b: Box4) -> float:
-    """Intersection over union of boxes whose last row and column belong to them: sides are one pixel longer than x2 - x1, y2 - y1."""
+    """Intersection over union of boxes whose last row and column belong to them: sides are one pixel
+    longer than x2 - x1, y2 - y1.
+    """
     shared = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     union = _area(a) + _area(b) - shared
     return shared / union if union else 0.0
@@ -89,9 +94,10 @@ def iou(a: Box4, b: Box4) -> float:
 def relations(a: Box4, b: Box4, *, mode: Mode = "official") -> frozenset[str]:
     """Which of `RELATIONS` box `a` has to box `b`; y grows downwards.
 
-    The offset of the centres is shortened on each axis by a tenth of both sizes. A relation holds if what is left, divided by the
-    length of the whole offset (G6), exceeds one half; on a diagonal two do (G5). Corrected: divided by the length of
-    what is left, and only on the axis where that is longer. All in float32.
+    The offset of the centres is shortened on each axis by a tenth of both sizes. A relation holds if what
+    is left, divided by the length of the whole offset (G6), exceeds one half; on a diagonal two do (G5).
+    Corrected: divided by the length of what is left, and only on the axis where that is longer. All in
+    float32.
     """
     corners_22_xy = np.array([a, b], dtype=np.float32).reshape(2, 2, 2)  # box, corner, axis
     centres, sizes = corners_22_xy.mean(axis=1), np.abs(np.diff(corners_22_xy, axis=1))[:, 0]
@@ -110,7 +116,9 @@ def relations(a: Box4, b: Box4, *, mode: Mode = "official") -> frozenset[str]:
 
 
 def colored(metadata: Line, kept: Kept, *, mode: Mode = "official") -> list[tuple[str, int]]:
-    """Class and place of every object whose color `evaluate` asks for, so that a model can see them together."""
+    """Class and place of every object whose color `evaluate` asks for, so that a model can see them
+    together.
+    """
     groups = [(entry, _group(entry, kept, mode)) for entry in metadata["include"] if "color" in entry]
     return list(
         dict.fromkeys(
@@ -127,10 +135,10 @@ def evaluate(
 ) -> Verdict:
     """Does the image show what its prompt asks for, and no more than it may?
 
-    Official: each entry of `include` is judged by the surest `count` objects of its class alone (G3, G4). Corrected: any
-    `count` objects that are as they should be will do. Both: a color is looked at only where there are enough objects, a
-    position only where all that it concerns is there (G9); only `exclude`, which prompts of counting have, minds further
-    objects (G10).
+    Official: each entry of `include` is judged by the surest `count` objects of its class alone (G3, G4).
+    Corrected: any `count` objects that are as they should be will do. Both: a color is looked at only
+    where there are enough objects, a position only where all that it concerns is there (G9); only
+    `exclude`, which prompts of counting have, minds further objects (G10).
 
     Args:
         metadata: the line of the prompt (`files.read_metadata`).
@@ -166,7 +174,9 @@ def _by_the_surest(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, 
 
 
 def _misplaced(entry: Entry, group: Group, fine: Sequence[Group | None], boxes: Sequence[Box4]) -> str | None:
-    """Why the position asked for does not hold: every object must have it to every one of the entry that it refers to."""
+    """Why the position asked for does not hold: every object must have it to every one of the entry that
+    it refers to.
+    """
     if "position" not in entry:
         return None
     relation, other = entry["position"]
@@ -200,7 +210,9 @@ def _by_any(include: Sequence[Entry], boxes: Sequence[Box4], kept: Kept, color_o
 def _arranged(
     include: Sequence[Entry], suitable: Sequence[Group], boxes: Sequence[Box4]
 ) -> list[Group] | None:
-    """Of the suitable objects of every entry, `count` so that all positions hold; None where there are none."""
+    """Of the suitable objects of every entry, `count` so that all positions hold; None where there are
+    none.
+    """
 
     @cache
     def stands(place: int, relation: str, target: int) -> bool:
@@ -238,7 +250,10 @@ def _fitting(entry: Entry, group: Group, color_of: ColorOf) -> Group | str:
     if len(fitting) >= entry["count"]:
         return fitting
     there = ", ".join(f"{colors.count(color)} {color}" for color in COLORS if color in colors)
-    return f"expected {entry['color']} {entry['class']}>={entry['count']}, found {len(fitting)} {entry['color']}; and {there}"
+    return (
+        f"expected {entry['color']} {entry['class']}>={entry['count']}, found {len(fitting)} "
+        f"{entry['color']}; and {there}"
+    )
 
 
 def _apart(places: Sequence[int], boxes: Sequence[Box4], overlap: float | None) -> tuple[int, ...]:

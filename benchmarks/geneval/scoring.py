@@ -44,12 +44,14 @@ class Scoring:
         self._given = Path(given) if given is not None else None
         if self._given is not None and not self._given.is_file():
             raise ValueError(
-                f"benchmarks.scoring.given={given}: there is no such file. Give one with a row for each image, or null"
+                f"benchmarks.scoring.given={given}: there is no such file. Give one with a row for "
+                "each image, or null"
             )
         self.external = (given,) if given is not None else ()
 
     def scorer(self, root: Path, categories: Collection[str], prompts: Sequence[Prompt]) -> Scorer:
-        """What judges images of these categories; `root` is the folder of the published files, `prompts` are all of them in order.
+        """What judges images of these categories; `root` is the folder of the published files, `prompts`
+        are all of them in order.
 
         Raises:
             ValueError: a file is missing there.
@@ -100,7 +102,9 @@ class Scorer:
         ]
 
     def write(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """Writes the official result file and what the official summary prints; or returns why nothing was written."""
+        """Writes the official result file and what the official summary prints; or returns why nothing
+        was written.
+        """
         if unscored := sum(row["value"] is None for row in rows):
             return f"{results.RESULTS} is not written, {unscored} of {len(rows)} images are unscored"
         found = [self._result(row) for row in rows]

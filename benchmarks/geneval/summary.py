@@ -22,7 +22,9 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is right: of the images, of the prompts (one right image is enough), and of each tag's images, in the order they came."""
+    """What is right: of the images, of the prompts (one right image is enough), and of each tag's images,
+    in the order they came.
+    """
 
     images: Share
     prompts: Share

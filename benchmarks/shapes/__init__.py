@@ -1,6 +1,8 @@
-"""The shapes world: colored, textured shapes on a 24 x 24 pixel canvas, small enough to train on with two CPU cores.
+"""The shapes world: colored, textured shapes on a 24 x 24 pixel canvas, small enough to train on with two
+CPU cores.
 
-Read in this order: `vocabulary` (what an object can be), `facts` (what a prompt says), `scene` and `render` (what a
-picture shows), `prompts` and `records` (what is asked and imitated), `detector` (pixels to objects), `scoring` and
-`oracle` (objects to scores and answers), `benchmark` (all of it behind the harness's protocol).
+Read in this order: `vocabulary` (what an object can be), `facts` (what a prompt says), `scene` and
+`render` (what a picture shows), `prompts` and `records` (what is asked and imitated), `detector` (pixels
+to objects), `scoring` and `oracle` (objects to scores and answers), `benchmark` (all of it behind the
+harness's protocol).
 """

@@ -31,7 +31,8 @@ class Shapes:
         train_per_category: prompts for GRPO.
         dev_per_category: prompts for tuning.
         val_per_category: prompts for reports.
-        unseen_share: of the val prompts, those that hold an attribute-object pair which no train or dev prompt holds.
+        unseen_share: of the val prompts, those that hold an attribute-object pair which no train or dev
+            prompt holds.
         unfaithful_share: of the records, those whose chain and picture contradict the prompt.
         n_prompts: only the first so many prompts of each category and split; None for all.
         oracle: this world's exact experts by role, which `judge=oracle` and `grounder=oracle` refer to.
@@ -80,7 +81,9 @@ class Shapes:
         ]
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
-        """The first `count` training records; their prompts are drawn afresh, and are in neither dev nor val."""
+        """The first `count` training records; their prompts are drawn afresh, and are in neither dev nor
+        val.
+        """
         held_out = {
             prompt.text
             for splits in self._splits.values()
@@ -130,6 +133,7 @@ def _known(categories: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in categories if name not in CATEGORIES]
     if unknown or not categories or len(set(categories)) < len(categories):
         raise ValueError(
-            f"benchmarks.categories is {list(categories)}; give one or more of {', '.join(CATEGORIES)}, each once"
+            f"benchmarks.categories is {list(categories)}; give one or more of "
+            f"{', '.join(CATEGORIES)}, each once"
         )
     return tuple(categories)

@@ -1,7 +1,7 @@
 """Pixels to objects: nearest palette color, connected regions, best silhouette, best texture.
 
-It sees the picture only, never the scene that made it. On drawn scenes it is exact; on imperfect pictures the score
-says how much of the region looks as its label says.
+It sees the picture only, never the scene that made it. On drawn scenes it is exact; on imperfect pictures
+the score says how much of the region looks as its label says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class ShapesDetector:
     """The world's own object detector (`harness.protocols.Detector`)."""
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """Objects of each picture by falling score; labels are spelled as in chains, e.g. `red striped circle`."""
+        """Objects of each picture by falling score; labels are spelled as in chains, e.g. `red striped
+        circle`.
+        """
         found: list[list[Detection]] = [[] for _ in images]
         if not images:
             return found
@@ -61,7 +63,9 @@ def _canvas(image: Image.Image) -> np.ndarray:
 
 
 def _segment(pixels_NYX3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels are dark (N, Y, X), and which belong to each color (N, C, Y, X), dark ones to the color around them."""
+    """Which pixels are dark (N, Y, X), and which belong to each color (N, C, Y, X), dark ones to the
+    color around them.
+    """
     flat = pixels_NYX3.reshape(-1, 3).astype(np.float32)
     distance = (_PALETTE**2).sum(1) - 2 * flat @ _PALETTE.T  # less the square of the pixel, the same for all
     nearest = distance.argmin(1).reshape(pixels_NYX3.shape[:3])
@@ -100,7 +104,9 @@ def _regions(planes_PYX: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _silhouettes() -> tuple[np.ndarray, np.ndarray]:
-    """Every shape at both sizes at every place of the grid: which shape (T,), and masks as columns (Y * X, T)."""
+    """Every shape at both sizes at every place of the grid: which shape (T,), and masks as columns (Y *
+    X, T).
+    """
     shapes, masks = [], []
     for index, shape in enumerate(SHAPES):
         for cells in (SMALL, BIG):
@@ -124,7 +130,9 @@ def _best_silhouette(region_KYX: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _best_texture(region_KYX: np.ndarray, dark_KYX: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per region the texture (index into TEXTURES) and the share of its pixels that are dark or not as that texture wants."""
+    """Per region the texture (index into TEXTURES) and the share of its pixels that are dark or not as
+    that texture wants.
+    """
     wanted_RYX = np.stack([texture_mask(texture, PIXELS, PIXELS) for texture in TEXTURES])
     agree_KRYX = (dark_KYX[:, None] == wanted_RYX) & region_KYX[:, None]
     share_KR = agree_KRYX.sum((2, 3)) / region_KYX.sum((1, 2))[:, None]

@@ -13,8 +13,8 @@ from benchmarks.shapes.vocabulary import Attributes
 class Facts:
     """Two or three objects (one in typed prompts) and perhaps a relation between the first and the second.
 
-    `relation` reads "objects[0] relation objects[1]", whichever the text names first; `phrasing` is `direct` if it
-    names objects[0] first, `inverse` if objects[1], None without a relation.
+    `relation` reads "objects[0] relation objects[1]", whichever the text names first; `phrasing` is
+    `direct` if it names objects[0] first, `inverse` if objects[1], None without a relation.
     """
 
     objects: tuple[Attributes, ...]
@@ -38,7 +38,9 @@ class Facts:
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Facts | None:
-        """From the facts of a prompt; None if they are not of this world (a prompt that was typed, another benchmark's)."""
+        """From the facts of a prompt; None if they are not of this world (a prompt that was typed,
+        another benchmark's).
+        """
         if not facts.get("objects") or "phrasing" not in facts:
             return None
         objects = tuple(_read(thing) for thing in facts["objects"])
@@ -47,7 +49,9 @@ class Facts:
 
 
 def _plain(thing: Attributes) -> dict[str, str | None]:
-    """An object as JSON values. The key of its color is spelled `colour` in every `samples.jsonl` written so far."""
+    """An object as JSON values. The key of its color is spelled `colour` in every `samples.jsonl` written
+    so far.
+    """
     return {"shape": thing.shape, "colour": thing.color, "texture": thing.texture}
 
 

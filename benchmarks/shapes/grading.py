@@ -1,7 +1,8 @@
-"""The oracle's rubrics: what each of the paper's three graded questions (section 2 of the rubric table) means in this world.
+"""The oracle's rubrics: what each of the paper's three graded questions (section 2 of the rubric table)
+means in this world.
 
-Every function returns a grade 0..10 and one sentence of reasoning. Credit is partial and never falls when a chain or
-picture is mended.
+Every function returns a grade 0..10 and one sentence of reasoning. Credit is partial and never falls when
+a chain or picture is mended.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _STATED = {word: re.compile(rf"\b(?:{pattern})\b") for word, pattern in _RELATIO
 _WITH_SIZE = re.compile(r"\bwith an? (bigger|smaller)\b")
 _ON_ITS = re.compile(r"^\s*on its (left|right|top|bottom)\b|^\s*(next) to it\b")
 _GLUE = frozenset(
-    "a an and the is are there of to on in at its it with next left right top bottom above below over under beside near "
+    "a an and the is are there of to on in at its it with next left right top bottom above below over "
+    "under beside near "
     f"bigger larger smaller than big small {NEUTRAL_NOUN}".split()
 )
 
@@ -59,7 +61,9 @@ def grade_semantic(facts: Facts, chain: Chain) -> tuple[int, str]:
 
 
 def grade_spatial(facts: Facts, chain: Chain) -> tuple[int, str]:
-    """Whether the planned boxes hold the named objects and stand as the relation wants: 8-10, 5-7 partly, 1-4 not."""
+    """Whether the planned boxes hold the named objects and stand as the relation wants: 8-10, 5-7 partly,
+    1-4 not.
+    """
     boxes = [_usable(thing.box) for thing in chain.objects]
     if not any(boxes):
         return 0, "The layout is blank."
@@ -79,7 +83,9 @@ def grade_spatial(facts: Facts, chain: Chain) -> tuple[int, str]:
 
 
 def grade_picture(facts: Facts, detections: Sequence[Detection]) -> tuple[int, str]:
-    """Whether the picture shows the objects with their attributes, and strictly the relation; wrong relation: at most 4."""
+    """Whether the picture shows the objects with their attributes, and strictly the relation; wrong
+    relation: at most 4.
+    """
     looks = [shown(seen.label) for seen in detections]
     credits, chosen = _match(facts.objects, looks, [seen.score for seen in detections])
     value = 10 * sum(credits) / len(credits)
@@ -98,7 +104,8 @@ def grade_picture(facts: Facts, detections: Sequence[Detection]) -> tuple[int, s
 def _match(
     required: Sequence[Attributes], looks: Sequence[Attributes | None], trust: Sequence[float]
 ) -> tuple[list[float], list[int | None]]:
-    """Credit in [0, 1] of each required object and which candidate it was given for; `trust` weighs the candidates.
+    """Credit in [0, 1] of each required object and which candidate it was given for; `trust` weighs the
+    candidates.
 
     A candidate with a part of the attributes earns half that share, so that a wrong binding is worth little.
     """
@@ -155,7 +162,9 @@ def _usable(box: Box | None) -> Corners | None:
 
 
 def _stated_relation(text: str, names: Sequence[str], first: int | None, second: int | None) -> str | None:
-    """The relation of object `first` to object `second` that a text states, in either order; None if it states none or several."""
+    """The relation of object `first` to object `second` that a text states, in either order; None if it
+    states none or several.
+    """
     if first is None or second is None:
         return None
     spans, cursor = [], 0

@@ -20,13 +20,17 @@ from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 
 
 class OracleJudge:
-    """Grades chains, layouts and pictures; answers as a real MLLM does: JSON text with a `score` from 0 to 10."""
+    """Grades chains, layouts and pictures; answers as a real MLLM does: JSON text with a `score` from 0
+    to 10.
+    """
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer per question: a failure where the facts it needs are missing, or the kind is none that it knows."""
+        """One answer per question: a failure where the facts it needs are missing, or the kind is none
+        that it knows.
+        """
         pictures = [question.images[0] for question in questions if _shows_picture(question)]
         seen = iter(_detect_once(self._detector, pictures))
         return [_answer(question, next(seen) if _shows_picture(question) else []) for question in questions]
@@ -39,7 +43,9 @@ class OracleGrounder:
         self._detector = ShapesDetector()
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """Boxes by falling confidence; [] if no object has all that the name says, or the name says nothing known."""
+        """Boxes by falling confidence; [] if no object has all that the name says, or the name says
+        nothing known.
+        """
         return [
             _boxes(name, seen) for name, seen in zip(names, _detect_once(self._detector, images), strict=True)
         ]

@@ -1,4 +1,6 @@
-"""Prompts in six categories, named as in T2I-CompBench: what they may say, how they say it, and how they are read back."""
+"""Prompts in six categories, named as in T2I-CompBench: what they may say, how they say it, and how they
+are read back.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def _distinct(category: str, objects: tuple[Attributes, ...]) -> bool:
 
 
 def write_prompt(facts: Facts, category: str) -> str:
-    """The text of a prompt. Shape prompts name no shape by a noun: a red circle is "a red round tile" there."""
+    """The text of a prompt. Shape prompts name no shape by a noun: a red circle is "a red round tile"
+    there.
+    """
     template = _TEMPLATES[facts.relation, facts.phrasing, len(facts.objects)]
     return template.format(*(_phrase(thing, category) for thing in facts.objects))
 
@@ -65,7 +69,8 @@ def write_prompt(facts: Facts, category: str) -> str:
 def parse_prompt(text: str) -> Facts | None:
     """What a text says if it is worded like a prompt of this world, else None.
 
-    Reads every prompt of `write_prompt` back, and prompts of a single object; case, spaces and a full stop do not matter.
+    Reads every prompt of `write_prompt` back, and prompts of a single object; case, spaces and a full
+    stop do not matter.
     """
     text = " ".join(text.lower().split()).rstrip(".")
     said = [read_attributes(found) for found in _PHRASE.findall(text)]
@@ -110,7 +115,8 @@ _PHRASE = re.compile(rf"\b(?:(?:{_KNOWN}) )*(?:{'|'.join((*SHAPES, NEUTRAL_NOUN)
 def distinct_prompts(
     rng: Random, category: str, unseen: list[bool], taken: set[str]
 ) -> list[tuple[str, Facts]]:
-    """One prompt per entry of `unseen` (whether it must hold, or must not hold, a held-out pair); none is in `taken`.
+    """One prompt per entry of `unseen` (whether it must hold, or must not hold, a held-out pair); none is
+    in `taken`.
 
     Adds their texts to `taken`.
 

@@ -55,10 +55,11 @@ def offset(a: Corners, b: Corners) -> tuple[float, float]:
 
 
 def position(word: str, a: Corners, b: Corners, near: float = NEAR) -> float:
-    """How well `a` stands in a spatial relation to `b`, in [0, 1]: T2I-CompBench's 2D rule (2D_spatial_eval.py).
+    """How well `a` stands in a spatial relation to `b`, in [0, 1]: T2I-CompBench's 2D rule
+    (2D_spatial_eval.py).
 
-    A direction holds only if that axis strictly dominates; boxes that overlap by IoU >= 0.1 get 0.1 / IoU. Words
-    that are not spatial give 0.
+    A direction holds only if that axis strictly dominates; boxes that overlap by IoU >= 0.1 get 0.1 /
+    IoU. Words that are not spatial give 0.
     """
     dx, dy = offset(a, b)
     if word in _AT_SIDE:
@@ -76,7 +77,9 @@ def position(word: str, a: Corners, b: Corners, near: float = NEAR) -> float:
 
 
 def holds(word: str, a: Corners, b: Corners) -> float:
-    """How well any relation word of the world holds, in [0, 1]; sizes are compared by the areas of the boxes."""
+    """How well any relation word of the world holds, in [0, 1]; sizes are compared by the areas of the
+    boxes.
+    """
     if word == "bigger than":
         return float(area(a) > 0 and area(a) >= BIGGER * area(b))
     if word == "smaller than":

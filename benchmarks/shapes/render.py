@@ -1,7 +1,7 @@
 """Objects to pixels: silhouettes of whole cells, filled with a texture of period one cell.
 
-Silhouettes and textures are aligned to the 4 x 4 pixel cells of the grid (an image token each), so a picture is made
-of few distinct cells and a small codebook reconstructs it without loss.
+Silhouettes and textures are aligned to the 4 x 4 pixel cells of the grid (an image token each), so a
+picture is made of few distinct cells and a small codebook reconstructs it without loss.
 """
 
 from __future__ import annotations

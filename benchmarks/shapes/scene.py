@@ -1,7 +1,7 @@
 """What a picture shows: objects on a grid of 6 x 6 cells.
 
-Rule of placement: at least one empty cell lies between any two objects, also diagonally. So objects of one color are
-always separate regions, and a scene has at most one big object.
+Rule of placement: at least one empty cell lies between any two objects, also diagonally. So objects of
+one color are always separate regions, and a scene has at most one big object.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def sample_sizes(rng: Random, facts: Facts) -> tuple[int, ...]:
 
 @cache
 def placements(sizes: tuple[int, ...], relation: str | None) -> tuple[tuple[Place, ...], ...]:
-    """All placements of objects of these sizes that keep their distance and satisfy the relation of the first two."""
+    """All placements of objects of these sizes that keep their distance and satisfy the relation of the
+    first two.
+    """
     options = [[(x, y) for x in range(GRID - cells + 1) for y in range(GRID - cells + 1)] for cells in sizes]
     found: list[tuple[Place, ...]] = [(place,) for place in options[0]]
     for index in range(1, len(sizes)):

@@ -1,4 +1,6 @@
-"""Detections to scores: per category the official form where there is one (T2I-CompBench), otherwise shares of facts."""
+"""Detections to scores: per category the official form where there is one (T2I-CompBench), otherwise
+shares of facts.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _CONSIDERED = 8  # candidates an assignment looks at, the best ones first: keeps
 
 @lru_cache(maxsize=1024)
 def shown(label: str) -> Attributes | None:
-    """What an object called `label` in a plan or by the detector looks like: plain unless it says otherwise."""
+    """What an object called `label` in a plan or by the detector looks like: plain unless it says
+    otherwise.
+    """
     said = read_attributes(label)
     if said is None or said.texture is not None:
         return said
@@ -26,7 +30,8 @@ def shown(label: str) -> Attributes | None:
 
 
 def assign(weights: Sequence[Sequence[float]]) -> list[int | None]:
-    """One column per row, each column for one row only, with the greatest sum of weights; None where only 0 is left.
+    """One column per row, each column for one row only, with the greatest sum of weights; None where only
+    0 is left.
 
     Among equal assignments the one with the earliest columns.
     """
@@ -45,7 +50,9 @@ def assign(weights: Sequence[Sequence[float]]) -> list[int | None]:
 
 
 def find(objects: Sequence[Attributes], detections: Sequence[Detection]) -> list[Detection | None]:
-    """For each phrase the detection that has all it says: as many phrases as possible, then the highest scores."""
+    """For each phrase the detection that has all it says: as many phrases as possible, then the highest
+    scores.
+    """
     looks = [shown(seen.label) for seen in detections]
     weights = [
         [
@@ -66,15 +73,18 @@ def relation_strength(facts: Facts, found: Sequence[Detection | None]) -> float:
 
 
 def attribute_score(facts: Facts, found: Sequence[Detection | None]) -> float:
-    """T2I-CompBench's form for color, shape and texture: the product over phrases of the probability that each is true."""
+    """T2I-CompBench's form for color, shape and texture: the product over phrases of the probability that
+    each is true.
+    """
     return prod(0.0 if seen is None else seen.score for seen in found)
 
 
 def relation_score(facts: Facts, found: Sequence[Detection | None]) -> float:
-    """T2I-CompBench's 2D-spatial rule (2D_spatial_eval.py): a quarter per object's score, half for the relation, and the cut.
+    """T2I-CompBench's 2D-spatial rule (2D_spatial_eval.py): a quarter per object's score, half for the
+    relation, and the cut.
 
-    The official cut is s < 0.5. There it makes a wrong relation 0, as no official detector is ever certain; ours is, so
-    here the cut includes 0.5 itself.
+    The official cut is s < 0.5. There it makes a wrong relation 0, as no official detector is ever
+    certain; ours is, so here the cut includes 0.5 itself.
     """
     confidence = sum(0.25 * seen.score for seen in found[:2] if seen is not None)
     score = confidence + 0.5 * relation_strength(facts, found)

@@ -30,7 +30,8 @@ UNSEEN_COLORS = frozenset(
     {("green", "circle"), ("yellow", "square"), ("purple", "triangle"), ("cyan", "diamond")}
 )
 UNSEEN_TEXTURES = frozenset({("striped", "diamond"), ("dotted", "triangle")})
-"""Attribute-object pairs that no train or dev prompt holds, only val prompts, as in T2I-CompBench's unseen sets.
+"""Attribute-object pairs that no train or dev prompt holds, only val prompts, as in T2I-CompBench's
+unseen sets.
 
 GRPO never asks for them; the GoT records show them like any other pair, as pre-training data does.
 """
@@ -79,7 +80,9 @@ class Attributes:
 
     @property
     def name(self) -> str:
-        """Color, texture unless plain, shape: how chains and detections spell an object, e.g. `red striped circle`."""
+        """Color, texture unless plain, shape: how chains and detections spell an object, e.g. `red
+        striped circle`.
+        """
         texture = None if self.texture == "plain" else self.texture
         return " ".join(word for word in (self.color, texture, self.shape) if word)
 

@@ -2,9 +2,11 @@
 
 `data/geneval_and_t2i_data_final.json` there is JSON lines, one record a prompt:
 
-    {"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"], "attr_nouns": ["red apple", "brown dog"]}
+    {"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"],
+    "attr_nouns": ["red apple", "brown dog"]}
 
-It is machine-written: articles dropped, nouns in the singular, typing errors of the prompts mended, and some records wrong.
+It is machine-written: articles dropped, nouns in the singular, typing errors of the prompts mended, and
+some records wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spatial:
-    """Where the first object is, seen from the second: `locality` is the prompt's own wording (`on the left of`)."""
+    """Where the first object is, seen from the second: `locality` is the prompt's own wording (`on the
+    left of`).
+    """
 
     first: str
     second: str
@@ -34,7 +38,8 @@ class Annotation:
         attributes: attribute and noun, without article; none outside color, shape and texture.
         spatial: the relation, where the record has one.
         numeracy: the objects and how many of each; none outside numeracy.
-        task: the file's word for the category: color, shape, texture, spatial, numeracy, non, complex, object.
+        task: the file's word for the category: color, shape, texture, spatial, numeracy, non, complex,
+            object.
     """
 
     nouns: tuple[str, ...]
@@ -48,14 +53,16 @@ def read_annotations(file: Path) -> dict[str, Annotation]:
     """Prompt -> what is annotated, in the order of the file.
 
     Raises:
-        ValueError: the file cannot be read as UTF-8, a line is no such record, or a prompt stands there twice.
+        ValueError: the file cannot be read as UTF-8, a line is no such record, or a prompt stands there
+            twice.
     """
     annotations: dict[str, Annotation] = {}
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"the annotations {file} cannot be read ({error}): take data/geneval_and_t2i_data_final.json of T2I-R1"
+            f"the annotations {file} cannot be read ({error}): take "
+            "data/geneval_and_t2i_data_final.json of T2I-R1"
         ) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

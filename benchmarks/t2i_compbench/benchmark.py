@@ -1,4 +1,6 @@
-"""T2I-CompBench behind the harness's `Benchmark` protocol: official prompts, official scores, from one install."""
+"""T2I-CompBench behind the harness's `Benchmark` protocol: official prompts, official scores, from one
+install.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ class T2ICompBench:
     Args:
         root: the folder of the official prompt files.
         categories: those of the study, in the order of its table.
-        color_val: version of color_val.txt, "2025-09-03" or "2023"; None takes the file as it lies there, and says which it is.
+        color_val: version of color_val.txt, "2025-09-03" or "2023"; None takes the file as it lies there,
+            and says which it is.
         dev_per_category, n_prompts, captions, annotations: see `prompts.Prompts`.
-        scoring: how they are scored; None where only prompts are wanted, whose stages do not depend on the code of scoring then.
+        scoring: how they are scored; None where only prompts are wanted, whose stages do not depend on
+            the code of scoring then.
 
     Raises:
         ValueError: files are missing, or a setting is none of those allowed.
@@ -100,7 +104,8 @@ class T2ICompBench:
             ValueError: always; it says what SFT can train on.
         """
         raise ValueError(
-            "T2I-CompBench holds prompts alone, no chains and pictures to imitate: train on GoT data with data=got, "
+            "T2I-CompBench holds prompts alone, no chains and pictures to imitate: train on GoT data "
+            "with data=got, "
             "or leave SFT out with trainers=grpo or trainers=frozen"
         )
 

@@ -1,12 +1,15 @@
-"""What detectors and depth models found elsewhere, read from files: an `ObjectDetector` and a `DepthEstimator` without a model.
+"""What detectors and depth models found elsewhere, read from files: an `ObjectDetector` and a
+`DepthEstimator` without a model.
 
-Detections are JSON lines, one row an image, as UniDet gives them with T2I-CompBench's settings (in the frame of `rules.frame`, scores
-above 0.1, by falling score):
+Detections are JSON lines, one row an image, as UniDet gives them with T2I-CompBench's settings (in the
+frame of `rules.frame`, scores above 0.1, by falling score):
 
     {"category": "2D-spatial", "prompt": "a dog on the left of a cat", "number": 3, "frame": [479, 479],
-     "labels": ["dog", "cat"], "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55]}
+     "labels": ["dog", "cat"], "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]],
+     "scores": [0.91, 0.55]}
 
-`number` tells the images of a prompt apart, from 0. Labels are texts, or class ids that a label file makes into texts (`labels`).
+`number` tells the images of a prompt apart, from 0. Labels are texts, or class ids that a label file
+makes into texts (`labels`).
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class GivenDetections:
     Args:
         file: the rows.
         name: what found them, for tables: "UniDet RS200".
-        labels: a label file (`labels.read_labels`), which makes class ids into texts; None where the rows hold texts.
+        labels: a label file (`labels.read_labels`), which makes class ids into texts; None where the rows
+            hold texts.
 
     Raises:
         ValueError: a file is missing.
@@ -62,9 +66,11 @@ class GivenDetections:
         self._rows.load()
 
     def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Detections | str]:
-        """The detections of every sample; where the file has none, or those of an image of another size, a text that says so.
+        """The detections of every sample; where the file has none, or those of an image of another size,
+        a text that says so.
 
-        `mirrored` mirrors the boxes in their frame: that tests the rule which reads them, and not the detector.
+        `mirrored` mirrors the boxes in their frame: that tests the rule which reads them, and not the
+        detector.
 
         Raises:
             ValueError: as `load`.
@@ -85,8 +91,10 @@ class GivenDetections:
             return str(error)
         if found.frame != expected:
             return (
-                f"{self._file}: image {key[2]} of {key[1]!r} has {by(sample.image.size)} pixels, which the programs make into "
-                f"{by(expected)}, and its detections are in a frame of {by(found.frame)}: give the detections of these images"
+                f"{self._file}: image {key[2]} of {key[1]!r} has {by(sample.image.size)} pixels, which "
+                "the programs make into "
+                f"{by(expected)}, and its detections are in a frame of {by(found.frame)}: give the "
+                "detections of these images"
             )
         return mirror(found) if mirrored else found
 
@@ -155,9 +163,15 @@ class GivenDepth:
     def _of(self, sample: Sample, mirrored: bool) -> Image.Image | str:
         own = self._maps.get(sample.prompt.text, [])
         if len(own) < self._each:  # which image lacks its own cannot be known
-            return f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, and {self._each} of others"
+            return (
+                f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, and "
+                f"{self._each} of others"
+            )
         if sample.prompt.number >= len(own):
-            return f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, none of image {sample.prompt.number}"
+            return (
+                f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, none of "
+                f"image {sample.prompt.number}"
+            )
         file = own[sample.prompt.number]
         try:
             with Image.open(file) as picture:
@@ -166,7 +180,8 @@ class GivenDepth:
             return f"{file} cannot be read as a picture ({error})"
         if picture.mode != "L" or picture.size != sample.image.size:
             return (
-                f"{file} has mode {picture.mode} and {by(picture.size)} pixels, its image has {by(sample.image.size)}: "
+                f"{file} has mode {picture.mode} and {by(picture.size)} pixels, its image has "
+                f"{by(sample.image.size)}: "
                 "give 8-bit grey pictures (mode L) of the size of the images"
             )
         return ImageOps.mirror(picture) if mirrored else picture
@@ -202,7 +217,8 @@ def _key(row: Mapping[str, Any]) -> Key:
     category, prompt, number = row["category"], row["prompt"], row["number"]
     if not isinstance(category, str) or not isinstance(prompt, str) or not is_count(number):
         raise ValueError(
-            f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole number from 0"
+            f"category {category!r} and prompt {prompt!r} must be texts, number {number!r} a whole "
+            "number from 0"
         )
     return category, prompt, number
 
@@ -211,9 +227,11 @@ def _check_scores(scores: Sequence[float]) -> None:
     for earlier, score in zip((1.0, *scores), scores, strict=False):
         if not LEAST_SCORE < score <= 1:
             raise ValueError(
-                f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's detectors give no other"
+                f"the score {score} is not above {LEAST_SCORE} and at most 1: T2I-CompBench's "
+                "detectors give no other"
             )
         if score > earlier:
             raise ValueError(
-                f"the score {score} comes after {earlier}: detections stand by falling score, and rules take the first"
+                f"the score {score} comes after {earlier}: detections stand by falling score, and "
+                "rules take the first"
             )

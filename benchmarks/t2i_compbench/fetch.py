@@ -1,8 +1,9 @@
-"""What `harness.fetch` gets for T2I-CompBench: its prompt files with UniDet's label file, and the noun phrases of the prompts.
+"""What `harness.fetch` gets for T2I-CompBench: its prompt files with UniDet's label file, and the noun
+phrases of the prompts.
 
-The prompt files are taken at one commit and must have the SHA-256 sums of `sources.json`; the label file is checked by its
-content (`labels`). Nothing of either is part of the project. The environment variable T2I_COMPBENCH_MIRROR names a server
-that holds the same paths as https://raw.githubusercontent.com.
+The prompt files are taken at one commit and must have the SHA-256 sums of `sources.json`; the label file
+is checked by its content (`labels`). Nothing of either is part of the project. The environment variable
+T2I_COMPBENCH_MIRROR names a server that holds the same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ LABELS_PATH = (
     "xingyizhou/UniDet/94cd0e8612e558c1dff64d2928bc969856c9a802/datasets/label_spaces/learned_mAP+M.csv"
 )
 SETTINGS = Path(__file__).parent.with_suffix(".yaml")  # of the benchmark
-BY_HAND = "clone github.com/Karine-Huang/T2I-CompBench elsewhere, bring its folder examples/dataset here and set T2I_COMPBENCH_DIR to it"
+BY_HAND = (
+    "clone github.com/Karine-Huang/T2I-CompBench elsewhere, bring its folder examples/dataset here and "
+    "set T2I_COMPBENCH_DIR to it"
+)
 
 
 def prompts(to: Path) -> None:
@@ -38,7 +42,8 @@ def prompts(to: Path) -> None:
 
 
 def noun_phrases(to: Path) -> None:
-    """Writes what spaCy's `en_core_web_sm` says of every val and train prompt into the file `to` (`language.export`).
+    """Writes what spaCy's `en_core_web_sm` says of every val and train prompt into the file `to`
+    (`language.export`).
 
     The prompts are read where the benchmark's own settings look for them: T2I_COMPBENCH_DIR, or the cache.
 

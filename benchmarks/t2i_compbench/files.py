@@ -1,9 +1,11 @@
-"""The files of T2I-CompBench (`examples/dataset/` of its repository): prompts, read as its generator reads them, and what scorers read.
+"""The files of T2I-CompBench (`examples/dataset/` of its repository): prompts, read as its generator
+reads them, and what scorers read.
 
-One prompt a line: text after a tab is dropped, spaces at the ends stay, CRLF ends a line as LF does, and the last
-line may lack its end (`GORS_finetune/inference_eval.py`).
+One prompt a line: text after a tab is dropped, spaces at the ends stay, CRLF ends a line as LF does, and
+the last line may lack its end (`GORS_finetune/inference_eval.py`).
 
-Of color_val.txt there are two versions: on 2025-09-03 five of its lines, which repeated others, were replaced.
+Of color_val.txt there are two versions: on 2025-09-03 five of its lines, which repeated others, were
+replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ STEMS = {
 OTHERS = {"spatial_owlv2": "spatial", "spatial_gdino": "spatial"}  # categories of ours on official prompts
 OLD_COLOR_VAL = "before_2025-09-03/color_val.txt"
 VERSIONS = {"2025-09-03": "color_val.txt", "2023": OLD_COLOR_VAL}  # of color_val.txt -> name in sources.json
-GET = "fetch it with `python -m harness.fetch t2i_compbench`, or set T2I_COMPBENCH_DIR to examples/dataset of a checkout"
+GET = (
+    "fetch it with `python -m harness.fetch t2i_compbench`, or set T2I_COMPBENCH_DIR to "
+    "examples/dataset of a checkout"
+)
 
 
 @cache
@@ -41,7 +46,8 @@ def prompt_file(root: Path, category: str, part: str) -> Path:
 
 
 def read_prompts(file: Path) -> list[str]:
-    """The prompts of a file in its order, repeated ones too: a prompt's place is its number in the official file names.
+    """The prompts of a file in its order, repeated ones too: a prompt's place is its number in the
+    official file names.
 
     Raises:
         ValueError: the file is not UTF-8, or holds no prompt or an empty one.
@@ -50,7 +56,8 @@ def read_prompts(file: Path) -> list[str]:
     for number, prompt in enumerate(prompts, start=1):
         if not prompt.strip():
             raise ValueError(
-                f"line {number} of {file} holds no prompt: take the line out, or take the file as it was published"
+                f"line {number} of {file} holds no prompt: take the line out, or take the file as it "
+                "was published"
             )
     if not prompts:
         raise ValueError(f"{file} is empty: take the file as it was published")
@@ -58,7 +65,8 @@ def read_prompts(file: Path) -> list[str]:
 
 
 def color_val_file(root: Path, version: str | int | None) -> Path:
-    """The val prompts of color: in the version of that name, wherever in the folder it lies, or as they lie there for None.
+    """The val prompts of color: in the version of that name, wherever in the folder it lies, or as they
+    lie there for None.
 
     Raises:
         ValueError: there is no such version, or the folder does not hold it.
@@ -68,7 +76,8 @@ def color_val_file(root: Path, version: str | int | None) -> Path:
     wanted = str(version)  # a command line's 2023 is a number
     if wanted not in VERSIONS:
         raise ValueError(
-            f"benchmarks.color_val={version}: give {', '.join(VERSIONS)}, or null for the file as it lies there"
+            f"benchmarks.color_val={version}: give {', '.join(VERSIONS)}, or null for the file as it "
+            "lies there"
         )
     places = [root / name for name in VERSIONS.values()]
     for file in places:
@@ -81,7 +90,9 @@ def color_val_file(root: Path, version: str | int | None) -> Path:
 
 
 def color_val_version(file: Path) -> str:
-    """Which color_val.txt a file is, by its SHA-256: a name of `VERSIONS`, or "unknown, sha256 1234abcd..."."""
+    """Which color_val.txt a file is, by its SHA-256: a name of `VERSIONS`, or "unknown, sha256
+    1234abcd...".
+    """
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     known = {sums()[name]: version for version, name in VERSIONS.items()}
     return known.get(digest, f"unknown, sha256 {digest[:8]}...")

@@ -1,8 +1,10 @@
-"""The 722 class names of UniDet's unified label space, spelt as T2I-CompBench's programs compare them with words of prompts.
+"""The 722 class names of UniDet's unified label space, spelt as T2I-CompBench's programs compare them
+with words of prompts.
 
-They come from UniDet's own label file (Apache-2.0, `datasets/label_spaces/learned_mAP+M.csv` of github.com/xingyizhou/UniDet),
-one class a row in the order of the class ids, with its name in each of the data sets that were unified. T2I-CompBench joins
-these names and has edited some by hand; so the list is made here by rule and `EDITS`, and checked whole.
+They come from UniDet's own label file (Apache-2.0, `datasets/label_spaces/learned_mAP+M.csv` of
+github.com/xingyizhou/UniDet), one class a row in the order of the class ids, with its name in each of the
+data sets that were unified. T2I-CompBench joins these names and has edited some by hand; so the list is
+made here by rule and `EDITS`, and checked whole.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 COUNT = 722
-DIGEST = "8840546c24c3df8df852bb4d6b36032e77f3882311798fe786f33ea6db4caf40"  # SHA-256 of the labels, joined by line feeds
+# SHA-256 of the labels, joined by line feeds
+DIGEST = "8840546c24c3df8df852bb4d6b36032e77f3882311798fe786f33ea6db4caf40"
 COLUMNS = ("oid_name", "objects365_name", "coco_name", "mapillary_name")
 EDITS = {  # class id -> label, where it is not what the rule gives
     11: "picture, frame",
@@ -32,7 +35,10 @@ EDITS = {  # class id -> label, where it is not what the rule gives
     701: "crosswalk",
     718: "traffic sign back",
 }
-GET = "take unidet_labels.csv as `python -m harness.fetch t2i_compbench` leaves it, or the list `labels` of T2I-CompBench as JSON"
+GET = (
+    "take unidet_labels.csv as `python -m harness.fetch t2i_compbench` leaves it, or the list `labels` "
+    "of T2I-CompBench as JSON"
+)
 
 
 class LabelFile:
@@ -62,7 +68,8 @@ def read_labels(file: Path) -> tuple[str, ...]:
     """The label of every class id, from UniDet's CSV or from JSON: a list, or `{"labels": [...]}`.
 
     Raises:
-        ValueError: the file is missing or no such file, or its labels are too few, too many or in another order.
+        ValueError: the file is missing or no such file, or its labels are too few, too many or in another
+            order.
     """
     if not file.is_file():
         raise ValueError(f"there is no label file {file}: {GET}")
@@ -73,12 +80,14 @@ def read_labels(file: Path) -> tuple[str, ...]:
     labels = _of_json(file, text) if text.lstrip()[:1] in ("[", "{") else _of_csv(file, text)
     if len(labels) != COUNT:
         raise ValueError(
-            f"{file} holds {len(labels)} labels, and the classes of T2I-CompBench's detectors are {COUNT}: {GET}"
+            f"{file} holds {len(labels)} labels, and the classes of T2I-CompBench's detectors are "
+            f"{COUNT}: {GET}"
         )
     digest = hashlib.sha256("\n".join(labels).encode()).hexdigest()
     if digest != DIGEST:
         raise ValueError(
-            f"the labels of {file} are not T2I-CompBench's in their order: their SHA-256 is {digest}, and not {DIGEST}; {GET}"
+            f"the labels of {file} are not T2I-CompBench's in their order: their SHA-256 is {digest}, "
+            f"and not {DIGEST}; {GET}"
         )
     return labels
 
@@ -93,7 +102,9 @@ def _of_csv(file: Path, text: str) -> tuple[str, ...]:
 
 
 def _label(row: Mapping[str, str | None]) -> str:
-    """The distinct names of Open Images and Objects365; without these that of COCO, else the last part of Mapillary's."""
+    """The distinct names of Open Images and Objects365; without these that of COCO, else the last part of
+    Mapillary's.
+    """
     open_images, objects365, coco, mapillary = ((row[name] or "").lower() for name in COLUMNS)
     names = dict.fromkeys(name for name in (open_images, objects365) if name)
     return ", ".join(names) or coco or mapillary.rpartition("--")[2].replace("-", " ")

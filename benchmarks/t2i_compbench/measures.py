@@ -1,4 +1,6 @@
-"""Measures: what one official program computes for an image, here from models and `rules`, one `Score` a sample."""
+"""Measures: what one official program computes for an image, here from models and `rules`, one `Score` a
+sample.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ Evidence = dict[str, Any]
 class Measure(Protocol):
     """One official program.
 
-    `name` tells it from the others, `metric` and `labels` are what tables call it and say of it (`types.Metric`), `absent` is
-    why it can measure nothing: then it is not called. `models` are what it asks, and files that stand in for them.
+    `name` tells it from the others, `metric` and `labels` are what tables call it and say of it
+    (`types.Metric`), `absent` is why it can measure nothing: then it is not called. `models` are what it
+    asks, and files that stand in for them.
     """
 
     name: str
@@ -154,7 +157,8 @@ class Spatial:
 
 
 class PhraseSpatial:
-    """No official program: the corrected rule of 2D-spatial, on what a detector finds that is asked for the two objects.
+    """No official program: the corrected rule of 2D-spatial, on what a detector finds that is asked for
+    the two objects.
 
     Its numbers compare with no UniDet 2D: vocabulary, thresholds and confidences are others.
     """
@@ -271,7 +275,9 @@ class Numeracy:
 
 
 class ThreeInOne:
-    """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is measured."""
+    """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is
+    measured.
+    """
 
     name, metric, absent = (
         "three_in_one",

@@ -1,7 +1,9 @@
-"""Result files as the programs of T2I-CompBench leave them: `vqa_result.json` and the text file with the mean, written and read.
+"""Result files as the programs of T2I-CompBench leave them: `vqa_result.json` and the text file with the
+mean, written and read.
 
-A category's files lie below `CATEGORY/`, or directly in the folder where it is the only one, beside its `samples/`. In them image k
-of prompt i (its place in the category's file) has the `question_id` P * i + k, for P images a prompt.
+A category's files lie below `CATEGORY/`, or directly in the folder where it is the only one, beside its
+`samples/`. In them image k of prompt i (its place in the category's file) has the `question_id` P * i +
+k, for P images a prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How a program writes: its folder, the file of the mean and its text, and whether answers are texts with 4 decimals."""
+    """How a program writes: its folder, the file of the mean and its text, and whether answers are texts
+    with 4 decimals.
+    """
 
     folder: str
     summary: tuple[str, str] | None
@@ -70,7 +74,8 @@ def write(folder: Path, results: Sequence[Result]) -> list[str]:
         lacking = [one for one in range(result.count) if result.values.get(one) is None]
         if lacking:
             left_out.append(
-                f"{result.category}, {result.measure}: {RESULT} is not written, {len(lacking)} of {result.count} images are unscored "
+                f"{result.category}, {result.measure}: {RESULT} is not written, {len(lacking)} of "
+                f"{result.count} images are unscored "
                 f"(question_id {_some(lacking)})"
             )
             continue
@@ -87,7 +92,8 @@ def read(folder: Path, category: str, measure: str, *, count: int, alone: bool) 
         category: whose images they are.
         measure: a key of `FORMS`.
         count: how many images there are; each must have its answer.
-        alone: the category is the only one that is asked for, so that its files may lie directly in the folder.
+        alone: the category is the only one that is asked for, so that its files may lie directly in the
+            folder.
 
     Raises:
         ValueError: the file is no such file, or not of so many images; says what is wrong.

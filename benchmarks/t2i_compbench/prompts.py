@@ -15,10 +15,10 @@ from harness.types import Prompt
 class Prompts:
     """Splits of the official files.
 
-    val is X_val.txt, in file order and with repeated prompts, as published scores are made on. dev is taken out of
-    X_train.txt: of its distinct prompts, `dev_per_category` that lie evenly over the file. train is the rest of
-    X_train.txt, and the caption lists. A val prompt has the id `color/0012` (its line, from 0), one of the train file
-    `color/train/0012`.
+    val is X_val.txt, in file order and with repeated prompts, as published scores are made on. dev is
+    taken out of X_train.txt: of its distinct prompts, `dev_per_category` that lie evenly over the file.
+    train is the rest of X_train.txt, and the caption lists. A val prompt has the id `color/0012` (its
+    line, from 0), one of the train file `color/train/0012`.
 
     Args:
         root: the folder of the official prompt files.
@@ -26,9 +26,10 @@ class Prompts:
         color_val: the file that holds the val prompts of color.
         dev_per_category: train prompts held out for tuning; 0 for none.
         n_prompts: only the first so many prompts of each category and split; None for all.
-        captions: text files with one caption a line, which join the train prompts with a category of their own
-            (the file's name). How long they are decides how often GRPO sees them.
-        annotations: T2I-R1's file, whose nouns and attributes become the facts of the prompts it holds; None for no facts.
+        captions: text files with one caption a line, which join the train prompts with a category of
+            their own (the file's name). How long they are decides how often GRPO sees them.
+        annotations: T2I-R1's file, whose nouns and attributes become the facts of the prompts it holds;
+            None for no facts.
 
     Raises:
         ValueError: files are missing, or a setting is none of those allowed.
@@ -52,7 +53,8 @@ class Prompts:
                 raise ValueError(f"benchmarks.{name}={value!r}: give a whole number from {least}")
         if annotations is not None and not Path(annotations).is_file():
             raise ValueError(
-                f"benchmarks.annotations={annotations}: there is no such file. Give data/geneval_and_t2i_data_final.json of T2I-R1"
+                f"benchmarks.annotations={annotations}: there is no such file. Give "
+                "data/geneval_and_t2i_data_final.json of T2I-R1"
             )
         self._root, self._categories, self._color_val = root, categories, color_val
         self._dev_per_category, self._n_prompts = dev_per_category, n_prompts
@@ -115,12 +117,15 @@ class Prompts:
         )
 
     def _train_file(self, category: str, *, dev: bool) -> list[Prompt]:
-        """The train file's prompts that are held out (each once), or all others (as often as they stand there)."""
+        """The train file's prompts that are held out (each once), or all others (as often as they stand
+        there).
+        """
         texts = read_prompts(prompt_file(self._root, category, "train"))
         distinct, count = list(dict.fromkeys(texts)), self._dev_per_category
         if count >= len(distinct):
             raise ValueError(
-                f"benchmarks.dev_per_category={count} leaves no {category} prompt to train on: {len(distinct)} are distinct"
+                f"benchmarks.dev_per_category={count} leaves no {category} prompt to train on: "
+                f"{len(distinct)} are distinct"
             )
         held_out = {distinct[place * len(distinct) // count] for place in range(count)}
         prompts = [
@@ -196,7 +201,8 @@ def _lists(captions: Sequence[str]) -> dict[str, Path]:
     files = {Path(path).stem: Path(path) for path in captions}
     if len(files) < len(captions):
         raise ValueError(
-            f"benchmarks.captions={list(captions)}: two files have one name, which their prompts go by; rename one"
+            f"benchmarks.captions={list(captions)}: two files have one name, which their prompts go "
+            "by; rename one"
         )
     for path in files.values():
         if not path.is_file():

@@ -35,7 +35,10 @@ from harness.types import Metric, Prompt, Sample, Score
 
 GIVEN = ("rs200", "r50", "depth", "labels")
 WHERE = "benchmarks.scoring"
-RESULTS = f"give a folder with CATEGORY/{official.FORMS['blip_vqa'].folder}/{official.RESULT} and the like (docs/t2i_compbench.md)"
+RESULTS = (
+    f"give a folder with CATEGORY/{official.FORMS['blip_vqa'].folder}/{official.RESULT} and the like "
+    "(docs/t2i_compbench.md)"
+)
 
 
 class Scoring:
@@ -45,9 +48,9 @@ class Scoring:
         mode: official or corrected (docs/t2i_compbench.md).
         np: who finds noun phrases: auto, spacy, rules, or the file of an export.
         noun_phrases: where an export is looked for with `auto`.
-        given: files in which others have put what they found, each None where there is none: `rs200` the detections for
-            2D-spatial and complex, `r50` those for 3D-spatial and numeracy, `depth` a folder of depth maps, `labels` the
-            list that class ids refer to.
+        given: files in which others have put what they found, each None where there is none: `rs200` the
+            detections for 2D-spatial and complex, `r50` those for 3D-spatial and numeracy, `depth` a
+            folder of depth maps, `labels` the list that class ids refer to.
         imported: a folder of official result files, which are taken instead of measuring; None for none.
         vqa: answers the questions of BLIP-VQA.
         clip: the cosine of CLIPScore.
@@ -105,7 +108,8 @@ class Scoring:
         self.external = (*dict.fromkeys(read), *([imported] if imported else []))
 
     def scorer(self, root: Path, categories: Sequence[str], prompts: Prompts) -> Scorer:
-        """The scores of these categories of these prompts; `root` is the folder of the official files, for routes and nouns.
+        """The scores of these categories of these prompts; `root` is the folder of the official files,
+        for routes and nouns.
 
         Raises:
             ValueError: files are missing.
@@ -129,7 +133,8 @@ class Scorer:
                 isinstance(part, Imported) for by in self._measures.values() for part in _parts(by).values()
             ):
                 raise ValueError(
-                    f"{WHERE}.imported={scoring.imported} holds no official results of {', '.join(categories)}: {RESULTS}"
+                    f"{WHERE}.imported={scoring.imported} holds no official results of "
+                    f"{', '.join(categories)}: {RESULTS}"
                 )
 
     def metric(self, category: str, *labels: str) -> Metric:
@@ -228,12 +233,14 @@ class Scorer:
         for category, by in self._measures.items():
             if by.name not in official.FORMS:
                 raise ValueError(
-                    f"{category} has no official program, and so no results of one: leave it out of benchmarks.categories"
+                    f"{category} has no official program, and so no results of one: leave it out of "
+                    "benchmarks.categories"
                 )
             imported = self._imported(by, category, folder)
             if imported is None or any(not isinstance(part, Imported) for part in _parts(imported).values()):
                 raise ValueError(
-                    f"{folder} holds no official results of {category}, {category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
+                    f"{folder} holds no official results of {category}, "
+                    f"{category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
             prompts = [
@@ -289,7 +296,9 @@ class Scorer:
         )
 
     def _imported(self, by: Measure, category: str, folder: Path) -> Measure | None:
-        """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None where there are none."""
+        """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None
+        where there are none.
+        """
         if by.name not in official.FORMS:
             return None
         places = self._prompts.places(category)
@@ -310,4 +319,7 @@ def _parts(by: Measure) -> Mapping[str, Measure]:
 def _lacking(name: str, detector: Any) -> str | None:
     if getattr(detector, "given", True):
         return None
-    return f"{detector.missing()[0]}; or give a file with what it found, {WHERE}.given.{name}=FILE (docs/t2i_compbench.md)"
+    return (
+        f"{detector.missing()[0]}; or give a file with what it found, {WHERE}.given.{name}=FILE "
+        "(docs/t2i_compbench.md)"
+    )

@@ -1,4 +1,5 @@
-"""GenEval's color of an object: the color word whose prompts CLIP (arXiv 2103.00020) finds nearest to its pixels.
+"""GenEval's color of an object: the color word whose prompts CLIP (arXiv 2103.00020) finds nearest to its
+pixels.
 
 Of `color_classification` in its `evaluate_images.py` (af4902f). There CLIP runs in fp16 autocast.
 
@@ -31,8 +32,8 @@ GREY = (153, 153, 153)  # what is not the object becomes #999
 class Seen(NamedTuple):
     """An object in a picture.
 
-    `box` is x1, y1, x2, y2 in pixels of the picture turned upright, `mask` booleans [y2 - y1, x2 - x1] of the object's pixels
-    within it; `name` is its class.
+    `box` is x1, y1, x2, y2 in pixels of the picture turned upright, `mask` booleans [y2 - y1, x2 - x1] of
+    the object's pixels within it; `name` is its class.
     """
 
     image: Image.Image
@@ -47,7 +48,8 @@ class ColorClassifier:
     Args:
         model: hub id or folder of a CLIP in transformers' layout; GenEval's is openai/clip-vit-large-patch14.
         dtype: float32, bfloat16 or float16.
-        serving: what changes no answer: `batch_size`, objects or texts at once, and `device`, `auto` or a torch device.
+        serving: what changes no answer: `batch_size`, objects or texts at once, and `device`, `auto` or a
+            torch device.
         where: the configuration node that these settings stand in, for messages.
 
     Raises:
@@ -78,7 +80,8 @@ class ColorClassifier:
         """The color of each object; pictures may repeat.
 
         Raises:
-            ValueError: a box holds no pixel, or a mask has not its size; no weights; or the weights give no numbers.
+            ValueError: a box holds no pixel, or a mask has not its size; no weights; or the weights give
+                no numbers.
         """
         import torch
 
@@ -89,7 +92,8 @@ class ColorClassifier:
             cosines_BC = torch.einsum("bd,bcd->bc", images_BD, prompts_BCD)
             if not cosines_BC.isfinite().all():
                 raise ValueError(
-                    f"{self._setting}: CLIP gives no finite features: its weights are damaged, or its dtype is too small"
+                    f"{self._setting}: CLIP gives no finite features: its weights are damaged, or its "
+                    "dtype is too small"
                 )
             found += [COLORS[place] for place in cosines_BC.argmax(1).tolist()]
         return found
@@ -117,7 +121,8 @@ def cut_out(seen: Seen) -> Image.Image:
     width, height = image.size
     if not width or not height or seen.mask.shape != (height, width):
         raise ValueError(
-            f"the {seen.name} in {seen.box} has {width} x {height} pixels and a mask of shape {seen.mask.shape}: "
+            f"the {seen.name} in {seen.box} has {width} x {height} pixels and a mask of shape "
+            f"{seen.mask.shape}: "
             "give a box of at least one pixel, and its mask as rows and columns"
         )
     return Image.composite(

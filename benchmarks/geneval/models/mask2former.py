@@ -1,9 +1,12 @@
-"""Mask2Former (arXiv 2112.01527) as GenEval asks it: mmdet 2's preprocessing and instance rule around transformers' model.
+"""Mask2Former (arXiv 2112.01527) as GenEval asks it: mmdet 2's preprocessing and instance rule around
+transformers' model.
 
-Published GenEval scores are of mmdet's weights (`mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco`). The hub's
-`facebook/mask2former-swin-small-coco-instance` is the same design from another training, and finds other objects.
+Published GenEval scores are of mmdet's weights (`mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco`). The
+hub's `facebook/mask2former-swin-small-coco-instance` is the same design from another training, and finds
+other objects.
 
-Shape suffixes: B pictures, Q queries, K classes, H W rows and columns, h w those of the model's own masks, a quarter of its input.
+Shape suffixes: B pictures, Q queries, K classes, H W rows and columns, h w those of the model's own
+masks, a quarter of its input.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ BEST = 100  # pairs of query and class that can become objects
 
 @dataclass(frozen=True, kw_only=True)
 class Instances(Detections):
-    """Detections with their pixels: `masks` are booleans [y2 - y1, x2 - x1], those of the object within its box; it has none outside."""
+    """Detections with their pixels: `masks` are booleans [y2 - y1, x2 - x1], those of the object within
+    its box; it has none outside.
+    """
 
     masks: tuple[np.ndarray, ...]
 
@@ -52,7 +57,8 @@ class Mask2Former:
 
     Args:
         model: hub id or folder of a Mask2Former for instances in transformers' layout.
-        serving: what changes no answer: `batch_size`, pictures of one size at once, and `device`, `auto` or a torch device.
+        serving: what changes no answer: `batch_size`, pictures of one size at once, and `device`, `auto`
+            or a torch device.
         where: the configuration node that these settings stand in, for messages.
 
     Raises:
@@ -82,19 +88,23 @@ class Mask2Former:
         _ = self._model
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str], *, above: float) -> list[Instances]:
-        """What each picture holds, by falling score; pixels are those of the picture turned upright as its EXIF says.
+        """What each picture holds, by falling score; pixels are those of the picture turned upright as
+        its EXIF says.
 
         Args:
             images: of any size and mode.
             names: what the classes are called, in the model's order.
-            above: objects that do not score more are left out. Masks are large, and GenEval looks at none below its threshold.
+            above: objects that do not score more are left out. Masks are large, and GenEval looks at none
+                below its threshold.
 
         Raises:
-            ValueError: not as many names as the model has classes; no weights; or the weights give no numbers.
+            ValueError: not as many names as the model has classes; no weights; or the weights give no
+                numbers.
         """
         if len(names) != (known := self._model.config.num_labels):
             raise ValueError(
-                f"{self._setting} tells {known} classes apart, and {len(names)} are named: give weights for COCO's 80 things, such as {HUB}"
+                f"{self._setting} tells {known} classes apart, and {len(names)} are named: give "
+                f"weights for COCO's 80 things, such as {HUB}"
             )
         pictures = [ImageOps.exif_transpose(image).convert("RGB") for image in images]
         found: list[Instances] = []
@@ -128,7 +138,9 @@ class Mask2Former:
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height after mmdet's `Resize`: as large as both limits allow, halves rounded up; at least a pixel, where mmdet fails."""
+    """Width and height after mmdet's `Resize`: as large as both limits allow, halves rounded up; at least
+    a pixel, where mmdet fails.
+    """
     scale = min(LONG / max(width, height), SHORT / min(width, height))
     return max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1)
 
@@ -139,9 +151,11 @@ def padded_size(width: int, height: int) -> tuple[int, int]:
 
 
 def prepared_3HW(picture: Image.Image, device: torch.device) -> torch.Tensor:
-    """An RGB picture as the model takes it: resized without antialiasing, normalised, padded right and below with 0.
+    """An RGB picture as the model takes it: resized without antialiasing, normalised, padded right and
+    below with 0.
 
-    Resized levels are rounded to whole numbers as OpenCV's are; its weights of 11 bits give another one here and there, by 1.
+    Resized levels are rounded to whole numbers as OpenCV's are; its weights of 11 bits give another one
+    here and there, by 1.
     """
     import numpy as np
     import torch
@@ -163,10 +177,12 @@ def instances(
     names: Sequence[str],
     above: float,
 ) -> Instances:
-    """The instance rule of mmdet's `MaskFormerFusionHead` for one picture of `size` (width, height), as far as scores are `above`.
+    """The instance rule of mmdet's `MaskFormerFusionHead` for one picture of `size` (width, height), as
+    far as scores are `above`.
 
-    A query can be several objects, of a class each. A score is the probability of the class times the mean certainty of the
-    mask, so it is at most the first: the masks of less probable pairs are never made. An empty mask scores 0.
+    A query can be several objects, of a class each. A score is the probability of the class times the
+    mean certainty of the mask, so it is at most the first: the masks of less probable pairs are never
+    made. An empty mask scores 0.
     """
     probabilities_QK = classes_QK.softmax(-1)[:, :-1]  # the last class is no object
     best, places = probabilities_QK.flatten().topk(min(BEST, probabilities_QK.numel()))
@@ -189,7 +205,9 @@ def instances(
 
 
 class _Mask(NamedTuple):
-    """Where a query sees an object: the mean probability of its pixels, their box, and themselves within it."""
+    """Where a query sees an object: the mean probability of its pixels, their box, and themselves within
+    it.
+    """
 
     certainty: float
     box: tuple[float, float, float, float]

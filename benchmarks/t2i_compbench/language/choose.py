@@ -35,7 +35,8 @@ def choose_language(np: str, export: str | None) -> Language:
     """The reading that a setting names; spaCy is not imported before it is asked.
 
     Args:
-        np: `spacy`, `rules`, the file of an export, or `auto`: the export if it is there, else the model if it is installed, else rules.
+        np: `spacy`, `rules`, the file of an export, or `auto`: the export if it is there, else the model
+            if it is installed, else rules.
         export: where `auto` looks for an export.
 
     Raises:
@@ -52,5 +53,6 @@ def choose_language(np: str, export: str | None) -> Language:
     if Path(np).is_file():
         return Export(Path(np))
     raise ValueError(
-        f"benchmarks.scoring.np={np}: give auto, spacy, rules, or the file of an export, which harness.fetch noun_phrases writes"
+        f"benchmarks.scoring.np={np}: give auto, spacy, rules, or the file of an export, which "
+        "harness.fetch noun_phrases writes"
     )

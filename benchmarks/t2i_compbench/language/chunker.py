@@ -1,7 +1,9 @@
-"""Noun phrases by rules, as spaCy's `noun_chunks` cuts them: from the article or first modifier to the noun, no further.
+"""Noun phrases by rules, as spaCy's `noun_chunks` cuts them: from the article or first modifier to the
+noun, no further.
 
-Articles, numerals, adjectives (joined by commas and `and` too), participles before the noun, compounds and possessors belong
-to a chunk; a pronoun is one of its own; a preposition, a verb or a second article ends it.
+Articles, numerals, adjectives (joined by commas and `and` too), participles before the noun, compounds
+and possessors belong to a chunk; a pronoun is one of its own; a preposition, a verb or a second article
+ends it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,20 @@ from collections.abc import Sequence
 from benchmarks.t2i_compbench.language.lexicon import words_of
 
 CODES = {
-    "DET": "D", "PRON:poss": "D", "ADJ": "J", "VERB:mod": "J", "NUM": "J", "ADV": "R", "NOUN": "N", "PROPN": "N", "PRON": "P", "CCONJ": "&",
-}  # fmt: skip
-# One letter a token: D article or possessive, J modifier, M material, N noun, R adverb, s possessive ending, c comma, P pronoun.
-# A list of modifiers joins only modifiers: `a black and white cat` is one phrase, `a cat and a dog` two.
+    "DET": "D",
+    "PRON:poss": "D",
+    "ADJ": "J",
+    "VERB:mod": "J",
+    "NUM": "J",
+    "ADV": "R",
+    "NOUN": "N",
+    "PROPN": "N",
+    "PRON": "P",
+    "CCONJ": "&",
+}
+# One letter a token: D article or possessive, J modifier, M material, N noun, R adverb, s possessive
+# ending, c comma, P pronoun. A list of modifiers joins only modifiers: `a black and white cat` is one
+# phrase, `a cat and a dog` two.
 _MODIFIERS = "(?:R*J(?:c?&?(?=R*[JM])|c(?=N))?|M(?:c?&(?=[JM][JMN]))?|N)*"
 _CORE = f"D*{_MODIFIERS}[MN]"
 PHRASE = re.compile(f"(?:{_CORE}s)*{_CORE}|P")

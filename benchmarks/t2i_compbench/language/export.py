@@ -1,7 +1,8 @@
 """What spaCy's model says of prompts, written to a file once and read wherever the model is not installed.
 
 {"model": "en_core_web_sm", "version": "3.5.0", "spacy": "3.5.3",
- "prompts": {"a red car": {"chunks": ["a red car"], "tokens": [["a", "DET"], ["red", "ADJ"], ["car", "NOUN"]]}}}
+ "prompts": {"a red car": {"chunks": ["a red car"], "tokens": [["a", "DET"], ["red", "ADJ"], ["car",
+ "NOUN"]]}}}
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def write_export(texts: Iterable[str], file: Path) -> None:
 
 
 class Export:
-    """The language of an export's prompts. Other texts go to the installed model, if that is the version of the export.
+    """The language of an export's prompts. Other texts go to the installed model, if that is the version
+    of the export.
 
     Raises:
         ValueError: the file is no export; when asked, for a text that it does not hold.
@@ -94,7 +96,8 @@ def _content(file: Path) -> Mapping[str, Any]:
     for text, entry in content["prompts"].items():
         if not _is_entry(entry):
             raise ValueError(
-                f"{file}: the entry of the prompt {text!r} must hold chunks (texts) and tokens (pairs of text and tag). {AGAIN}"
+                f"{file}: the entry of the prompt {text!r} must hold chunks (texts) and tokens (pairs "
+                f"of text and tag). {AGAIN}"
             )
     return content
 

@@ -1,8 +1,9 @@
 """What a word may be: small lists of common English words, their inflections, and what endings tell.
 
-The closed classes stand here; nouns.txt holds only nouns that would otherwise be read as something else, since a word that
-nothing is known about is a noun. A reading in capitals is a tag that needs no context; those in small letters do:
-`noun`, `adj`, `adv`, and of verbs `base` (walk), `third` (walks), `past`, `participle` and `ing`.
+The closed classes stand here; nouns.txt holds only nouns that would otherwise be read as something else,
+since a word that nothing is known about is a noun. A reading in capitals is a tag that needs no context;
+those in small letters do: `noun`, `adj`, `adv`, and of verbs `base` (walk), `third` (walks), `past`,
+`participle` and `ing`.
 """
 
 from __future__ import annotations
@@ -19,22 +20,29 @@ CLOSED = {
     for tag, words in {
         "DET": "a an the this these those that some any no every each both all another either neither",
         "PRON": """
-            i you he she it we they me him us them myself yourself himself herself itself ourselves themselves who whom which what someone
-            somebody something anyone anybody anything everyone everybody everything nobody nothing none mine yours ours theirs hers
+            i you he she it we they me him us them myself yourself himself herself itself ourselves
+            themselves who whom which what someone somebody something anyone anybody anything
+            everyone everybody everything nobody nothing none mine yours ours theirs hers
         """,
         "PRON:poss": "my your his its our their her whose",
         "ADP": """
-            about above across after against along alongside amid amidst among around as at atop before behind below beneath beside besides
-            between beyond by despite down during except for from in including inside into like near of off on onto opposite out outside
-            over past per since than through throughout to toward towards under underneath until up upon via with within without
+            about above across after against along alongside amid amidst among around as at atop
+            before behind below beneath beside besides between beyond by despite down during except
+            for from in including inside into like near of off on onto opposite out outside over
+            past per since than through throughout to toward towards under underneath until up upon
+            via with within without
         """,
         "CCONJ": "and or but nor",
         "SCONJ": "while because although though if unless whereas whether",
-        "AUX": "is are was were be been being am can could will would shall should may might must 're 'm 've 'd 'll ca wo",
+        "AUX": """
+            is are was were be been being am can could will would shall should may might must 're 'm 've 'd
+            'll ca wo
+        """,
         "PART": "not n't",
         "NUM": """
-            one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
-            twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million
+            one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+            sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty
+            ninety hundred thousand million
         """,
         "INTJ": "hello hi goodbye oh wow yes please",
     }.items()

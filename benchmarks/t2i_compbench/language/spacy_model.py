@@ -1,4 +1,6 @@
-"""The language of prompts by spaCy's `en_core_web_sm`, as the official scripts read them (spaCy 3.5.3 with the model 3.5.0)."""
+"""The language of prompts by spaCy's `en_core_web_sm`, as the official scripts read them (spaCy 3.5.3
+with the model 3.5.0).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,15 @@ MODEL = "en_core_web_sm"
 OFFICIAL = "3.5.0"
 WHEEL = f"{MODEL}-{OFFICIAL}-py3-none-any.whl"
 INSTALL = (
-    f"pip install --no-deps https://github.com/explosion/spacy-models/releases/download/{MODEL}-{OFFICIAL}/{WHEEL}"
+    "pip install --no-deps "
+    f"https://github.com/explosion/spacy-models/releases/download/{MODEL}-{OFFICIAL}/{WHEEL}"
     "#sha256=0964370218b7e1672a30ac50d72cdc6b16f7c867496f1d60925691188f4d2510"
 )
 
 
 class SpacyModel:
-    """Tokens, coarse parts of speech and `noun_chunks` of the installed model, which is loaded when first asked; each text is read once.
+    """Tokens, coarse parts of speech and `noun_chunks` of the installed model, which is loaded when first
+    asked; each text is read once.
 
     Raises:
         ValueError: the model is not installed.
@@ -53,7 +57,9 @@ class SpacyModel:
 
 
 def installed_meta() -> Path | None:
-    """The model's own `meta.json`, which says its version, or None where the model is not installed; nothing is imported."""
+    """The model's own `meta.json`, which says its version, or None where the model is not installed;
+    nothing is imported.
+    """
     found = importlib.util.find_spec(MODEL)
     if found is None or not found.origin:
         return None

@@ -1,8 +1,8 @@
 """Parts of speech by rules: what a word may be (`lexicon`) and what stands around it.
 
-A stand-in for spaCy's model where that is not installed. Tags are spaCy's coarse ones, some with a note behind a colon that
-the chunker reads: `VERB:mod` (a participle before its noun), `ADJ:pred` (an adjective that is not), `PRON:poss` (its),
-`PRON:expl` (there is).
+A stand-in for spaCy's model where that is not installed. Tags are spaCy's coarse ones, some with a note
+behind a colon that the chunker reads: `VERB:mod` (a participle before its noun), `ADJ:pred` (an adjective
+that is not), `PRON:poss` (its), `PRON:expl` (there is).
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class _Tagger:
         return joined is not None and self.leads[joined]
 
     def _joined(self, place: int) -> int | None:
-        """Where the modifier stands that a comma or an `and` joins to the one at a place (black and white), if any."""
+        """Where the modifier stands that a comma or an `and` joins to the one at a place (black and
+        white), if any.
+        """
         after = place + 1
         after += self.words[after] == ","
         after += self._is(after, "CCONJ")
@@ -313,7 +315,9 @@ class _Tagger:
         return self._elsewhere(place)
 
     def _verb_or(self, place: int) -> str:
-        """After a pronoun, `to` or an adverb: a verb if the word can be one, but before a noun a participle describes it."""
+        """After a pronoun, `to` or an adverb: a verb if the word can be one, but before a noun a
+        participle describes it.
+        """
         found = self.readings[place]
         if (
             found & {"participle", "ing"}

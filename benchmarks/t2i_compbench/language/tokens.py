@@ -9,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Token:
-    """A word or mark; `pos` is its coarse part of speech as spaCy names them (NOUN, PROPN, ADJ, VERB, ADP, DET, ...)."""
+    """A word or mark; `pos` is its coarse part of speech as spaCy names them (NOUN, PROPN, ADJ, VERB,
+    ADP, DET, ...).
+    """
 
     text: str
     pos: str
@@ -17,7 +19,9 @@ class Token:
 
 @functools.lru_cache(maxsize=65536)
 def tokenize(text: str) -> tuple[str, ...]:
-    """The words and marks of a text by spaCy's English tokenizer, which is rules and needs no model (equal in 3.5 and 3.8)."""
+    """The words and marks of a text by spaCy's English tokenizer, which is rules and needs no model
+    (equal in 3.5 and 3.8).
+    """
     return tuple(token.text for token in _tokenizer()(text))
 
 

@@ -1,10 +1,12 @@
-"""BLIP-VQA (arXiv 2201.12086) as T2I-CompBench asks it: the probability of yes against no (its `BLIP_vqa.py`, 1b70949).
+"""BLIP-VQA (arXiv 2201.12086) as T2I-CompBench asks it: the probability of yes against no (its
+`BLIP_vqa.py`, 1b70949).
 
-An image is encoded once whatever the number of its questions, which stand side by side in one row and do not see each
-other: so their cross-attention turns the image into keys and values once, too. Questions of other lengths are never
-padded for the decoder, whose library code ignores the mask of what it attends to.
+An image is encoded once whatever the number of its questions, which stand side by side in one row and do
+not see each other: so their cross-attention turns the image into keys and values once, too. Questions of
+other lengths are never padded for the decoder, whose library code ignores the mask of what it attends to.
 
-Shape letters: B images, P their positions, T tokens of all questions of an image, D width, N questions, L tokens of each.
+Shape letters: B images, P their positions, T tokens of all questions of an image, D width, N questions, L
+tokens of each.
 """
 
 from __future__ import annotations
@@ -52,9 +54,10 @@ class BlipVqa:
     """P(yes) / (P(yes) + P(no)) in float32.
 
     Args:
-        checkpoint: the original `.pth`, which runs at 480 pixels; or the hub id or folder of a copy in transformers'
-            layout, an approximation that runs at its own size and is named as such; a file of another name is named, too.
-            None: not given, which `missing` says and `load` and `yes` refuse.
+        checkpoint: the original `.pth`, which runs at 480 pixels; or the hub id or folder of a copy in
+            transformers' layout, an approximation that runs at its own size and is named as such; a file
+            of another name is named, too. None: not given, which `missing` says and `load` and `yes`
+            refuse.
         tokenizer: hub id or folder of BERT-base-uncased's tokenizer.
         serving: what changes no answer: `batch_size`, images at once, and `device`, `auto` or a torch device.
 
@@ -97,11 +100,13 @@ class BlipVqa:
         _ = self._model, self._tokenizer
 
     def yes(self, images: Sequence[Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
-        """The probability of every question of every image, unrounded. An image without a question is not looked at.
+        """The probability of every question of every image, unrounded. An image without a question is not
+        looked at.
 
         Args:
             images: of any size and mode.
-            questions: of each image; cleaned already (T2I-CompBench's rules say how), they are read as they are, cut to 35 tokens.
+            questions: of each image; cleaned already (T2I-CompBench's rules say how), they are read as
+                they are, cut to 35 tokens.
 
         Raises:
             ValueError: not one list of questions for each image; no weights; or the weights give no numbers.
@@ -149,8 +154,10 @@ class BlipVqa:
         if odd:
             told = ", ".join(f"{word} is {known} (and {KNOWN[word]} in BLIP)" for word, known in odd.items())
             raise ValueError(
-                f"{WHERE}.tokenizer={self._tokens.model} is not BERT-base-uncased's tokenizer: there {told}. Its files are missing, or "
-                f"another model's; give google-bert/bert-base-uncased or a folder that holds it. {self._tokens.advice()}"
+                f"{WHERE}.tokenizer={self._tokens.model} is not BERT-base-uncased's tokenizer: there "
+                f"{told}. Its files are missing, or "
+                "another model's; give google-bert/bert-base-uncased or a folder that holds it. "
+                f"{self._tokens.advice()}"
             )
         return found
 
@@ -159,13 +166,15 @@ def _check_there(checkpoint: str) -> None:
     path = Path(checkpoint).expanduser()
     if not path.exists() and (path.suffix in FILES or not HUB_ID.fullmatch(checkpoint)):
         raise ValueError(
-            f"{WHERE}.checkpoint={checkpoint}: there is no such file or folder, and it is no hub id. {_not_given()}"
+            f"{WHERE}.checkpoint={checkpoint}: there is no such file or folder, and it is no hub id. "
+            f"{_not_given()}"
         )
 
 
 def _not_given() -> str:
     return (
-        f"BLIP-VQA needs its original checkpoint {ORIGINAL_NAME}: fetch {ORIGINAL} and set {WHERE}.checkpoint=FILE or "
+        f"BLIP-VQA needs its original checkpoint {ORIGINAL_NAME}: fetch {ORIGINAL} and set "
+        f"{WHERE}.checkpoint=FILE or "
         "BLIP_VQA_CHECKPOINT (a copy on the hub, in transformers' layout, is an approximation)"
     )
 
@@ -179,7 +188,8 @@ def _as_official(config: Any) -> None:
     vision, text = config.vision_config, config.text_config
     if text.vocab_size != WORDS:
         raise ValueError(
-            f"{WHERE}.checkpoint: the vocabulary there has {text.vocab_size} words, and BLIP-VQA's has {WORDS}"
+            f"{WHERE}.checkpoint: the vocabulary there has {text.vocab_size} words, and BLIP-VQA's has "
+            f"{WORDS}"
         )
     vision.layer_norm_eps, text.layer_norm_eps = VISION_EPS, TEXT_EPS
     for tower in (vision, text):
@@ -236,7 +246,9 @@ def answers(model: Any, pixels_B3HW: torch.Tensor, ids: Ids) -> list[list[float]
 
 
 def _side_by_side(ids: Ids) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The questions of each image as one row: tokens_BT, positions_BT that begin anew, and mask_B1TT, 0 within a question."""
+    """The questions of each image as one row: tokens_BT, positions_BT that begin anew, and mask_B1TT, 0
+    within a question.
+    """
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -253,7 +265,9 @@ def _side_by_side(ids: Ids) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _yes_N(decoder: Any, questions_NLD: torch.Tensor) -> torch.Tensor:
-    """From the decoder's first word, of which only yes and no are computed: the rest of the softmax cancels."""
+    """From the decoder's first word, of which only yes and no are computed: the rest of the softmax
+    cancels.
+    """
     import torch
 
     start_N1 = torch.full((len(questions_NLD), 1), DECODE, device=questions_NLD.device)

@@ -1,7 +1,8 @@
-"""BLIP-VQA in its original layout (`model_base_vqa_capfilt_large.pth`) as transformers' `BlipForQuestionAnswering`.
+"""BLIP-VQA in its original layout (`model_base_vqa_capfilt_large.pth`) as transformers'
+`BlipForQuestionAnswering`.
 
-The sizes are read from the tensors; only the width of an attention head leaves no trace there (64 in every published BLIP).
-The names are those of `models/blip_vqa.py` of github.com/salesforce/BLIP.
+The sizes are read from the tensors; only the width of an attention head leaves no trace there (64 in
+every published BLIP). The names are those of `models/blip_vqa.py` of github.com/salesforce/BLIP.
 """
 
 from __future__ import annotations
@@ -76,11 +77,12 @@ def blip_model(
     vision_head: int = HEAD_WIDTH,
     text_head: int = HEAD_WIDTH,
 ) -> Any:
-    """The `BlipForQuestionAnswering` that computes what the official modules with these weights compute, in float32.
+    """The `BlipForQuestionAnswering` that computes what the official modules with these weights compute,
+    in float32.
 
     Args:
-        state: the tensors of the original file under their names there; a table of image positions of another grid is
-            resized bicubically, as the official loader does.
+        state: the tensors of the original file under their names there; a table of image positions of
+            another grid is resized bicubically, as the official loader does.
         image_size: of the square pictures, in pixels.
         vision_head: width of an attention head of the image tower.
         text_head: the same of the two text towers.

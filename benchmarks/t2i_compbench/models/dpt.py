@@ -1,4 +1,5 @@
-"""DPT hybrid (arXiv 2103.13413) as T2I-CompBench takes depth with it: inverse depth, 0 far to 255 near (its `UniDet_eval`, 1b70949).
+"""DPT hybrid (arXiv 2103.13413) as T2I-CompBench takes depth with it: inverse depth, 0 far to 255 near
+(its `UniDet_eval`, 1b70949).
 
 Shape letters: B images, H rows, W columns.
 """
@@ -28,7 +29,8 @@ class DptHybrid:
     """A `DepthEstimator` in float32.
 
     Args:
-        model: hub id or folder of a DPT in transformers' layout; another than `dpt-hybrid-midas` is named in tables.
+        model: hub id or folder of a DPT in transformers' layout; another than `dpt-hybrid-midas` is named
+            in tables.
         serving: what changes no answer: `batch_size`, images at once, and `device`, `auto` or a torch device.
         where: the configuration node that these settings stand in, for messages.
 
@@ -57,7 +59,8 @@ class DptHybrid:
         _ = self._model
 
     def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image.Image | str]:
-        """A grey picture (mode L) of the size of each image; a text where the model sees the same depth everywhere.
+        """A grey picture (mode L) of the size of each image; a text where the model sees the same depth
+        everywhere.
 
         Raises:
             ValueError: as `load`; or the weights give no finite depth.
@@ -97,12 +100,17 @@ def _pixels_3HW(image: Image.Image) -> torch.Tensor:
 
 
 def _picture(depth_HW: torch.Tensor, size: tuple[int, int]) -> Image.Image | str:
-    """Stretched to 0..255, of this width and height; fractions of a level are cut off, as the official program does."""
+    """Stretched to 0..255, of this width and height; fractions of a level are cut off, as the official
+    program does.
+    """
     import torch
 
     low, high = depth_HW.aminmax()
     if low == high:
-        return "the depth model sees the same depth everywhere in the image, so that nothing is nearer than anything else"
+        return (
+            "the depth model sees the same depth everywhere in the image, so that nothing is nearer "
+            "than anything else"
+        )
     unit_11HW = ((depth_HW - low) / (high - low))[None, None]
     resized_HW = torch.nn.functional.interpolate(unit_11HW, size[::-1], mode="bilinear", align_corners=True)[
         0, 0

@@ -10,14 +10,16 @@ def frame_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of the frame of the detectors for a picture of this size, in pixels.
 
     Raises:
-        ValueError: there is no such frame: a side is below 1, or the picture is so narrow that it would vanish.
+        ValueError: there is no such frame: a side is below 1, or the picture is so narrow that it would
+            vanish.
     """
     short, long = scaled(width, height, SHORT)
     if long > FRAME:
         short, long = int(FRAME * short / long), FRAME
     if short < 1:
         raise ValueError(
-            f"a picture of {width} x {height} pixels would be less than one pixel wide in a frame of {FRAME}: crop it"
+            f"a picture of {width} x {height} pixels would be less than one pixel wide in a frame of "
+            f"{FRAME}: crop it"
         )
     return (short, long) if width <= height else (long, short)
 

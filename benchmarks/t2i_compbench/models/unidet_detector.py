@@ -1,4 +1,5 @@
-"""UniDet (arXiv 2102.13086) as T2I-CompBench runs it: 722 classes in a frame of 479 or 480 pixels (its `UniDet_eval`, 1b70949).
+"""UniDet (arXiv 2102.13086) as T2I-CompBench runs it: 722 classes in a frame of 479 or 480 pixels (its
+`UniDet_eval`, 1b70949).
 
 Shape letters: C channels, H height and W width of a frame in pixels, N boxes.
 """
@@ -26,7 +27,9 @@ COLORS = ("official", "corrected")
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The weights of a detector: `tensors_mb` is what they hold; the file's own size and check sum are nowhere stated."""
+    """The weights of a detector: `tensors_mb` is what they hold; the file's own size and check sum are
+    nowhere stated.
+    """
 
     name: str
     file: str
@@ -54,14 +57,15 @@ class UniDet:
     """An `ObjectDetector` in float32. Boxes are in the frame (`frame.frame_size`), scores above 0.1.
 
     Args:
-        checkpoint: the published `.pth`; a file of another name is named in tables. None: not given, which `missing` says and
-            `load` and `detect` refuse.
+        checkpoint: the published `.pth`; a file of another name is named in tables. None: not given,
+            which `missing` says and `load` and `detect` refuse.
         variant: rs200 or r50.
-        colors: official feeds both blue first, as the programs do, although RS200 was trained on red first; corrected feeds
-            each as it was trained.
-        labels: gives the name of every class, in the order of the class ids; called when the weights are loaded.
-        serving: what changes no answer: `batch_size`, images at once (fewer where a GPU's memory asks for it), and `device`, `auto` or
-            a torch device.
+        colors: official feeds both blue first, as the programs do, although RS200 was trained on red
+            first; corrected feeds each as it was trained.
+        labels: gives the name of every class, in the order of the class ids; called when the weights are
+            loaded.
+        serving: what changes no answer: `batch_size`, images at once (fewer where a GPU's memory asks for
+            it), and `device`, `auto` or a torch device.
         where: the configuration node that these settings stand in, for messages.
 
     Raises:
@@ -195,6 +199,8 @@ class UniDet:
     def _advice(self) -> str:
         own = self._published
         return (
-            f"{own.name} needs its weights {own.file}: take them from {own.source} (tensors of {own.tensors_mb} MB; the file's size and "
-            f"check sum are not known) and set {self._where}.checkpoint=FILE or UNIDET_{self._variant.upper()}_CHECKPOINT"
+            f"{own.name} needs its weights {own.file}: take them from {own.source} (tensors of "
+            f"{own.tensors_mb} MB; the file's size and "
+            f"check sum are not known) and set {self._where}.checkpoint=FILE or "
+            f"UNIDET_{self._variant.upper()}_CHECKPOINT"
         )

@@ -1,4 +1,6 @@
-"""What `harness.bench score` runs: BLIP-VQA beside the official way to ask it, the detectors, and the rules over 3000 images."""
+"""What `harness.bench score` runs: BLIP-VQA beside the official way to ask it, the detectors, and the
+rules over 3000 images.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How fast the two UniDets look at pictures: the whole networks, with random weights.
 
-On a CPU one picture of 128 pixels a side, since most of the time goes into the proposals, which are about as many in a small
-picture; on a GPU pictures in the frame of T2I-CompBench.
+On a CPU one picture of 128 pixels a side, since most of the time goes into the proposals, which are about
+as many in a small picture; on a GPU pictures in the frame of T2I-CompBench.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The official way to BLIP-VQA's answers beside ours, on one random model of small size: same weights, images and answers.
+"""The official way to BLIP-VQA's answers beside ours, on one random model of small size: same weights,
+images and answers.
 
-The official program (`BLIPvqa_eval`, 1b70949) goes through all images eight times, once for each question, and asks blank
-ones where a prompt has fewer phrases. All systems run the same code, so that only what is left out differs: the official
-one is thus faster than the program, which also computes 30524 words of an answer where two are wanted.
+The official program (`BLIPvqa_eval`, 1b70949) goes through all images eight times, once for each
+question, and asks blank ones where a prompt has fewer phrases. All systems run the same code, so that
+only what is left out differs: the official one is thus faster than the program, which also computes 30524
+words of an answer where two are wanted.
 """
 
 from __future__ import annotations
@@ -39,13 +41,18 @@ Answers = list[list[float]]  # of the questions of each image
 
 
 def vqa_race() -> Iterator[Race]:
-    """Four systems; the second and third leave out one thing each, ours both. All answer the same questions."""
+    """Four systems; the second and third leave out one thing each, ours both. All answer the same
+    questions.
+    """
     work = Work(IMAGES)
     probabilities(
         work.model, work.images[:1], work.ids[:1], BATCH
     )  # not timed: the first call is slower than others
     yield Race(
-        work=f"random BLIP of width {WIDTH} and {LAYERS} layers at {SIDE} pixels: yes-no questions of T2I-CompBench's complex prompts",
+        work=(
+            f"random BLIP of width {WIDTH} and {LAYERS} layers at {SIDE} pixels: yes-no questions of "
+            "T2I-CompBench's complex prompts"
+        ),
         setting=f"{IMAGES} images, float32",
         amount=IMAGES,
         unit="images",
@@ -56,7 +63,9 @@ def vqa_race() -> Iterator[Race]:
 
 
 class Work:
-    """Images, each with as many questions as T2I-CompBench's complex val prompts have in the mean, and a model to ask."""
+    """Images, each with as many questions as T2I-CompBench's complex val prompts have in the mean, and a
+    model to ask.
+    """
 
     def __init__(self, images: int) -> None:
         random = np.random.default_rng(0)

@@ -1,4 +1,6 @@
-"""The text that CLIP compares an image of a complex prompt with: the prompt without its adjectives (spec: `CLIPScore_eval/`)."""
+"""The text that CLIP compares an image of a complex prompt with: the prompt without its adjectives (spec:
+`CLIPScore_eval/`).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ HOLE_BEFORE_MARK = re.compile(rf"\s*(?:{CUT}\s*)+(?=[.,;:!?]|$)")
 def caption(prompt: str, tokens: Sequence[Token], *, mode: Mode) -> str:
     """The prompt without the tokens that are adjectives; only the part of speech decides.
 
-    Official mode joins the others by spaces, so that marks stand apart ("the vase ."). Corrected mode cuts the adjectives out of the prompt
-    as it is spelled, with the commas and hyphens between two of them (Q19).
+    Official mode joins the others by spaces, so that marks stand apart ("the vase ."). Corrected mode
+    cuts the adjectives out of the prompt as it is spelled, with the commas and hyphens between two of
+    them (Q19).
 
     Raises:
         ValueError: corrected mode, and the tokens are not those of the prompt.
@@ -30,7 +33,8 @@ def caption(prompt: str, tokens: Sequence[Token], *, mode: Mode) -> str:
         start = prompt.find(token.text, end)
         if start < 0:
             raise ValueError(
-                f"{token.text!r} is not where it should be in {prompt!r}: give the tokens of this prompt, in order"
+                f"{token.text!r} is not where it should be in {prompt!r}: give the tokens of this "
+                "prompt, in order"
             )
         text += prompt[end:start] + (CUT if _is_cut(tokens, place) else token.text)
         end = start + len(token.text)

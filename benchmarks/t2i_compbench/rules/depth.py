@@ -27,10 +27,11 @@ def position_3d(
     mode: Mode = "official",
     frame: tuple[int, int] = (479, 479),
 ) -> float:
-    """How well `a` is `locality` `b`, in [0, 1]; other localities than those of depth are judged in the plane.
+    """How well `a` is `locality` `b`, in [0, 1]; other localities than those of depth are judged in the
+    plane.
 
-    `depth` is [H, W] in the frame, 0 far to 1 near. Official: the one must be nearer *and* overlap the other (Q12): 2 IoU up to an
-    IoU of 0.5, 1 above, 0 at exactly 0.5. Corrected: 1 if it is nearer.
+    `depth` is [H, W] in the frame, 0 far to 1 near. Official: the one must be nearer *and* overlap the
+    other (Q12): 2 IoU up to an IoU of 0.5, 1 above, 0 at exactly 0.5. Corrected: 1 if it is nearer.
     """
     if locality not in LOCALITIES:
         return position(locality, a, b, mode=mode, frame=frame)
@@ -44,16 +45,18 @@ def score_3d(
 ) -> SpatialScore:
     """As `score_2d`, with the relation in depth.
 
-    Official: an object is there if its noun stands within a label, and the scan for both may pass over better detections
-    (Q10); there is no cut (Q13). Corrected: the best pair, by the alias table.
+    Official: an object is there if its noun stands within a label, and the scan for both may pass over
+    better detections (Q10); there is no cut (Q13). Corrected: the best pair, by the alias table.
 
     Raises:
-        ValueError: the depth map is not as large as the frame, or the rule cannot read the prompt (as in `score_2d`).
+        ValueError: the depth map is not as large as the frame, or the rule cannot read the prompt (as in
+            `score_2d`).
     """
     width, height = detections.frame
     if depth.shape != (height, width):
         raise ValueError(
-            f"a depth map of shape {depth.shape} for a frame of {width} x {height} pixels: it must be ({height}, {width})"
+            f"a depth map of shape {depth.shape} for a frame of {width} x {height} pixels: it must be "
+            f"({height}, {width})"
         )
     boxes = detections.boxes
     if mode == "corrected":
@@ -74,8 +77,8 @@ def score_3d(
 def nearness(depth: np.ndarray, box: Box4, mode: Mode) -> float:
     """The mean of the depth map within a box.
 
-    Official: of the box with x and y exchanged (Q11), NaN where that is empty; Python's slices take a negative bound from the
-    end. Corrected: of its own pixels, at least one.
+    Official: of the box with x and y exchanged (Q11), NaN where that is empty; Python's slices take a
+    negative bound from the end. Corrected: of its own pixels, at least one.
     """
     x1, y1, x2, y2 = (int(bound) for bound in box)
     if mode == "official":
@@ -108,7 +111,9 @@ def _overlap(a: Box4, b: Box4) -> float:
 
 
 def _overwritten(nouns: objects.Objects, labels: Sequence[str]) -> Places:
-    """The official scan: the noun found first is taken anew from every later label that holds it, until the other is found."""
+    """The official scan: the noun found first is taken anew from every later label that holds it, until
+    the other is found.
+    """
     first, second = nouns
     assert first is not None and second is not None
     both = any(first in label for label in labels) and any(second in label for label in labels)

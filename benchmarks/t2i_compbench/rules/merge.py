@@ -1,4 +1,6 @@
-"""3-in-1: which scores an image of a complex prompt is measured by, and their mean (spec: `3_in_1_eval/3_in_1.py`)."""
+"""3-in-1: which scores an image of a complex prompt is measured by, and their mean (spec:
+`3_in_1_eval/3_in_1.py`).
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,11 @@ def route(prompt: str, spatial: Collection[str], action: Collection[str]) -> Rou
 def merge(
     which: Route, attribute: float, spatial: float | None = None, clip: float | None = None, *, mode: Mode
 ) -> float:
-    """The score of one image: BLIP-VQA's (`attribute`) averaged with 2D-spatial's, with CLIP's cosine, or with both.
+    """The score of one image: BLIP-VQA's (`attribute`) averaged with 2D-spatial's, with CLIP's cosine, or
+    with both.
 
-    Official mode takes the cosine as it is; corrected mode as CLIPScore, capped at 1 (Q20). What the route does not need may be None.
+    Official mode takes the cosine as it is; corrected mode as CLIPScore, capped at 1 (Q20). What the
+    route does not need may be None.
 
     Raises:
         ValueError: a score that the route needs is None.

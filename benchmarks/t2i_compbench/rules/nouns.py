@@ -1,8 +1,10 @@
-"""Which labels of a detector a noun of a prompt may bear: the alias table of corrected mode (Q1, Q3, Q10, Q14).
+"""Which labels of a detector a noun of a prompt may bear: the alias table of corrected mode (Q1, Q3, Q10,
+Q14).
 
-The official rules compare text. Here both sides are brought to the singular, a label that names several things
-("cattle, cow", "bread/bun") is each of them, the digits that tell namesakes apart ("mouse2") are dropped, and a noun
-also goes by what detectors call it or its kinds: `ALIASES`, made for the nouns of T2I-CompBench and UniDet's labels.
+The official rules compare text. Here both sides are brought to the singular, a label that names several
+things ("cattle, cow", "bread/bun") is each of them, the digits that tell namesakes apart ("mouse2") are
+dropped, and a noun also goes by what detectors call it or its kinds: `ALIASES`, made for the nouns of
+T2I-CompBench and UniDet's labels.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from functools import cache
 
 PERSONS = ("boy", "girl", "man", "woman")  # the official rules take them for `person`
 
-# noun -> what else a label may call it. One way only: every laptop is a computer, not every computer a laptop.
+# noun -> what else a label may call it. One way only: every laptop is a computer, not every computer a
+# laptop.
 ALIASES = {
     **dict.fromkeys(PERSONS, ("person",)),
     "adult": ("person", "man", "woman"),
@@ -155,8 +158,10 @@ _IRREGULAR = {
 }
 _UNCHANGED = frozenset(  # the same in both numbers, or singular in spite of their ends
     (  # noqa: SIM905 - a list would take fifty lines
-        "abdomen albatross asbestos asparagus atlas bias binoculars canvas chaos christmas clothes cosmos crossroads deer dice gas "
-        "glasses goggles goldfish jeans leggings lens moose news omen overalls pajamas pants pliers pyjamas ramen rhinoceros scissors "
+        "abdomen albatross asbestos asparagus atlas bias binoculars canvas chaos christmas clothes "
+        "cosmos crossroads deer dice gas "
+        "glasses goggles goldfish jeans leggings lens moose news omen overalls pajamas pants pliers "
+        "pyjamas ramen rhinoceros scissors "
         "series sheep shorts shrimp species specimen sunglasses tights tongs trousers tweezers"
     ).split()
 )
@@ -166,10 +171,11 @@ _NO_PLURAL = re.compile(r"(?:ss|us|is)$|^.{0,2}$")
 
 @cache
 def singular(word: str) -> str:
-    """`word` in lower case and in the singular; of several words the last one is changed ("Teddy bears": "teddy bear").
+    """`word` in lower case and in the singular; of several words the last one is changed ("Teddy bears":
+    "teddy bear").
 
-    A rule for the nouns that prompts and labels hold, not a dictionary: a singular stays as it is, words that are
-    only used in the plural (glasses, scissors, pants) do too.
+    A rule for the nouns that prompts and labels hold, not a dictionary: a singular stays as it is, words
+    that are only used in the plural (glasses, scissors, pants) do too.
     """
     before, space, last = word.lower().strip().rpartition(" ")
     return before + space + _singular(last)
@@ -198,7 +204,9 @@ def names(noun: str) -> frozenset[str]:
 
 @cache
 def parts(label: str) -> frozenset[str]:
-    """The things that a label names, in the singular: "mouse2, mouse" is a mouse, "cattle, cow" one of both."""
+    """The things that a label names, in the singular: "mouse2, mouse" is a mouse, "cattle, cow" one of
+    both.
+    """
     return frozenset(
         singular(part.strip().rstrip("0123456789")) for part in re.split(r"[,/]", label) if part.strip()
     )

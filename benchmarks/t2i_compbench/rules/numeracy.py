@@ -37,7 +37,9 @@ RENAMED = {
 
 @dataclass(frozen=True)
 class Nouns:
-    """What can be counted: the k-th singular and the k-th plural are one noun. A noun may stand there twice."""
+    """What can be counted: the k-th singular and the k-th plural are one noun. A noun may stand there
+    twice.
+    """
 
     singulars: tuple[str, ...]
     plurals: tuple[str, ...]
@@ -54,7 +56,8 @@ class Nouns:
             words = [part.strip().lower() for part in line.split(" - ")]
             if len(words) < 2:
                 raise ValueError(
-                    f"line {number} of {file} is {line!r}: give `singular - plural`, or take the file as it was published"
+                    f"line {number} of {file} is {line!r}: give `singular - plural`, or take the file "
+                    "as it was published"
                 )
             singulars.append(words[0])
             plurals.append(words[1])
@@ -72,8 +75,9 @@ class Nouns:
 class NumeracyScore:
     """The score of one image, and how it came about.
 
-    `asked` are the nouns of the prompt with their counts; official mode knows no count where the official parser lost it.
-    `counted` is how many there are of each, `kept` which detections were left when duplicates were taken out.
+    `asked` are the nouns of the prompt with their counts; official mode knows no count where the official
+    parser lost it. `counted` is how many there are of each, `kept` which detections were left when
+    duplicates were taken out.
     """
 
     value: float
@@ -91,16 +95,19 @@ def score_numeracy(
         tokens: the prompt as spaCy's tokenizer cuts it.
         detections: by falling score; the scores themselves do not count.
         nouns: what can be counted.
-        mode: official looks for the exact label, or where there is none renames all labels that hold the noun's letters, for
-            later nouns too (Q14); corrected goes by the alias table, and takes one box under two of a noun's labels once.
+        mode: official looks for the exact label, or where there is none renames all labels that hold the
+            noun's letters, for later nouns too (Q14); corrected goes by the alias table, and takes one
+            box under two of a noun's labels once.
 
     Raises:
-        ValueError: the prompt asks for nothing that can be counted, or official mode: the official script stops at it.
+        ValueError: the prompt asks for nothing that can be counted, or official mode: the official script
+            stops at it.
     """
     asked = _official_parse(tokens, nouns) if mode == "official" else _corrected_parse(tokens, nouns)
     if not asked:
         raise ValueError(
-            f"{' '.join(tokens)!r} asks for nothing that can be counted: no number word stands before a listed noun"
+            f"{' '.join(tokens)!r} asks for nothing that can be counted: no number word stands before "
+            "a listed noun"
         )
     kept = without_duplicates(detections.boxes, detections.labels)
     labels = [detections.labels[place] for place in kept]
@@ -116,7 +123,8 @@ def score_numeracy(
         if there:
             if wanted is None:
                 raise ValueError(
-                    f"{' '.join(tokens)!r}: the official script stops at {name!r}, whose count it lost to an article before a plural"
+                    f"{' '.join(tokens)!r}: the official script stops at {name!r}, whose count it lost "
+                    "to an article before a plural"
                 )
             value += 0.5 * share
             value += 0.5 * share if there == wanted else 0.0
@@ -124,10 +132,11 @@ def score_numeracy(
 
 
 def without_duplicates(boxes: Sequence[Sequence[float]], labels: Sequence[str]) -> tuple[int, ...]:
-    """The places of boxes that are no duplicate of an earlier one that was itself left in, with the same label.
+    """The places of boxes that are no duplicate of an earlier one that was itself left in, with the same
+    label.
 
-    Two boxes are duplicates if they share more than 0.9 of their union, of the one or of the other, all sides one pixel longer
-    than their coordinates say. `boxes` are x1, y1, x2, y2.
+    Two boxes are duplicates if they share more than 0.9 of their union, of the one or of the other, all
+    sides one pixel longer than their coordinates say. `boxes` are x1, y1, x2, y2.
     """
     left: list[int] = []
     left_of: dict[str, list[tuple[float, float, float, float, float]]] = {}  # by label: boxes and their areas
@@ -151,7 +160,9 @@ def without_duplicates(boxes: Sequence[Sequence[float]], labels: Sequence[str]) 
 
 
 def _official_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int | None]]:
-    """Nouns and counts apart, as the official parser collects them: a count that it cannot read leaves its place to the next."""
+    """Nouns and counts apart, as the official parser collects them: a count that it cannot read leaves
+    its place to the next.
+    """
     names: list[str] = []
     counts: list[int] = []
     for place, number in enumerate(tokens):
@@ -159,7 +170,8 @@ def _official_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int 
             continue
         if place + 1 == len(tokens):
             raise ValueError(
-                f"{' '.join(tokens)!r} ends in the number word {number!r}: the official script stops at such a prompt"
+                f"{' '.join(tokens)!r} ends in the number word {number!r}: the official script stops "
+                "at such a prompt"
             )
         pair, word = " ".join(tokens[place + 1 : place + 3]), tokens[place + 1]
         if place + 2 < len(tokens) and pair in nouns:
@@ -174,7 +186,8 @@ def _official_parse(tokens: Sequence[str], nouns: Nouns) -> list[tuple[str, int 
             counts += [] if number in ARTICLES else [NUMBERS[number]]
         elif word in nouns:
             raise ValueError(
-                f"{' '.join(tokens)!r}: the official script stops at {number} {word!r}, a singular after a number"
+                f"{' '.join(tokens)!r}: the official script stops at {number} {word!r}, a singular "
+                "after a number"
             )
     return list(zip_longest(names, counts))
 

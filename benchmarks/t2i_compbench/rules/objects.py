@@ -72,8 +72,8 @@ def corrected(
 ) -> Said:
     """What a prompt says in corrected mode, in lower case and in the singular (Q3).
 
-    A simple prompt is read by its template, "a X R a Y" (Q23); a complex one, and a simple one that is worded in another
-    way, by the nouns around its preposition.
+    A simple prompt is read by its template, "a X R a Y" (Q23); a complex one, and a simple one that is
+    worded in another way, by the nouns around its preposition.
 
     Raises:
         ValueError: it does not say exactly one relation of two objects.
@@ -84,7 +84,8 @@ def corrected(
     said = list(_relations([Token(token.text.lower(), token.pos) for token in tokens], prepositions))
     if sum(len(own) for _, own in said) != 2 or len(said[0][1]) != 2:
         raise ValueError(
-            f"the prompt {prompt!r} does not say exactly one relation of two objects; known are {', '.join(prepositions)}"
+            f"the prompt {prompt!r} does not say exactly one relation of two objects; known are "
+            f"{', '.join(prepositions)}"
         )
     (phrase, (first, second)) = said[0]
     return Said((singular(first), singular(second)), prepositions[phrase])
@@ -98,7 +99,8 @@ def _person(noun: str) -> str:
 def _template(prepositions: tuple[str, ...]) -> re.Pattern[str]:
     relations = "|".join(f"{words} of" if words.startswith("on the ") else words for words in prepositions)
     return re.compile(
-        rf"\s*(?:an?|the) (?P<x>[\w'-]+) (?:(?:is|are|was|were) )?(?P<r>{relations}) (?:an?|the) (?P<y>[\w'-]+)\s*\.?\s*"
+        rf"\s*(?:an?|the) (?P<x>[\w'-]+) (?:(?:is|are|was|were) )?"
+        rf"(?P<r>{relations}) (?:an?|the) (?P<y>[\w'-]+)\s*\.?\s*"
     )
 
 
@@ -107,7 +109,9 @@ def _spelt(relation: str, prepositions: Mapping[str, str]) -> str:
 
 
 def _relations(tokens: Sequence[Token], prepositions: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Every preposition with the objects that it relates: the nearest noun before it, and the first one after."""
+    """Every preposition with the objects that it relates: the nearest noun before it, and the first one
+    after.
+    """
     words = [token.text for token in tokens]
     for start in range(len(tokens)):
         for length in (3, 2, 1):
@@ -122,7 +126,9 @@ def _before(tokens: Sequence[Token]) -> list[str]:
 
 
 def _after(tokens: Sequence[Token]) -> list[str]:
-    """The first noun; where there is none, the end of the first run of proper nouns that does not end the prompt."""
+    """The first noun; where there is none, the end of the first run of proper nouns that does not end the
+    prompt.
+    """
     for token in tokens:
         if token.pos == "NOUN":
             return [token.text]

@@ -1,4 +1,6 @@
-"""BLIP-VQA: which questions a prompt's noun phrases become, and what their answers come to (spec: `BLIPvqa_eval/`)."""
+"""BLIP-VQA: which questions a prompt's noun phrases become, and what their answers come to (spec:
+`BLIPvqa_eval/`).
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,26 @@ DELETED = re.compile(r"[.!\"()*#:;~]")
 
 # What corrected mode takes for no phrase at all, where it is all that a phrase consists of (Q16).
 PRONOUNS = (
-    "i me you he him she her it we us they them who whom which what that this these those one other others another each both all "
-    "myself yourself himself herself itself ourselves themselves something everything nothing anything someone everyone"
+    "i me you he him she her it we us they them who whom which what that this these those one other "
+    "others another each both all "
+    "myself yourself himself herself itself ourselves themselves something everything nothing anything "
+    "someone everyone"
 )
-PLACES = "top bottom side sides left right front back rear middle center centre background foreground inside outside"
+PLACES = (
+    "top bottom side sides left right front back rear middle center centre background foreground "
+    "inside outside"
+)
 DETERMINERS = "a an the its his her their my your our some any every either neither"
 NOTHING = frozenset(f"{PRONOUNS} {PLACES} {DETERMINERS}".split())
 
 
 def questions(chunks: Sequence[str], *, mode: Mode) -> tuple[str, ...]:
-    """What is asked about an image of a prompt with these noun phrases, in order: "a red vase" -> "a red vase?".
+    """What is asked about an image of a prompt with these noun phrases, in order: "a red vase" -> "a red
+    vase?".
 
-    At most eight; the official script fills up with blank questions, which count as answered by yes and are left out here.
-    Official mode leaves out four phrases as they are written, corrected mode all that are nothing but a pronoun or a place (Q16).
+    At most eight; the official script fills up with blank questions, which count as answered by yes and
+    are left out here. Official mode leaves out four phrases as they are written, corrected mode all that
+    are nothing but a pronoun or a place (Q16).
     """
     asked = [
         chunk
@@ -40,15 +49,17 @@ def questions(chunks: Sequence[str], *, mode: Mode) -> tuple[str, ...]:
 
 
 def clean(question: str) -> str:
-    """The question as the tokenizer gets it: lower case, without some marks and trailing spaces, at most 50 words."""
+    """The question as the tokenizer gets it: lower case, without some marks and trailing spaces, at most
+    50 words.
+    """
     return " ".join(DELETED.sub("", question.lower()).rstrip(" ").split(" ")[:MOST_WORDS])
 
 
 def product(probabilities: Sequence[float], *, mode: Mode) -> float | None:
     """The score of an image from P(yes) of each question that was asked.
 
-    Official mode: their product in float32, of 4 decimals before and after (Q15), and 1 where nothing was asked. Corrected mode: their
-    geometric mean (Q17), unrounded, and None where nothing was asked.
+    Official mode: their product in float32, of 4 decimals before and after (Q15), and 1 where nothing was
+    asked. Corrected mode: their geometric mean (Q17), unrounded, and None where nothing was asked.
     """
     if mode == "corrected":
         return math.prod(probabilities) ** (1 / len(probabilities)) if probabilities else None

@@ -1,4 +1,6 @@
-"""How well two boxes stand in a relation in the plane (`determine_position` of 2D_spatial_eval.py, spec section 5)."""
+"""How well two boxes stand in a relation in the plane (`determine_position` of 2D_spatial_eval.py, spec
+section 5).
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,13 @@ def position(
 ) -> float:
     """How well `a` is `locality` `b`, in [0, 1]; 0 where that is no relation with a rule.
 
-    A direction holds if its axis strictly dominates the way from centre to centre; boxes that overlap by an IoU of 0.1
-    and more get 0.1 / IoU. Things are near if their centres are less than 150 pixels apart on *one* axis (Q5); beyond, it is
-    150 over the longer distance.
+    A direction holds if its axis strictly dominates the way from centre to centre; boxes that overlap by
+    an IoU of 0.1 and more get 0.1 / IoU. Things are near if their centres are less than 150 pixels apart
+    on *one* axis (Q5); beyond, it is 150 over the longer distance.
 
-    Corrected: `on top of` and `on bottom of` are directions too (Q2, Q3), and near is by the distance of the centres (Q5),
-    in a frame of any size (Q7: 150 of 480 of the longer side of `frame`, its width and height in pixels).
+    Corrected: `on top of` and `on bottom of` are directions too (Q2, Q3), and near is by the distance of
+    the centres (Q5), in a frame of any size (Q7: 150 of 480 of the longer side of `frame`, its width and
+    height in pixels).
     """
     dx, dy = (b[0] + b[2]) / 2 - (a[0] + a[2]) / 2, (b[1] + b[3]) / 2 - (a[1] + a[3]) / 2
     if mode == "corrected":
@@ -53,7 +56,9 @@ def position(
 
 
 def iou(a: Box4, b: Box4) -> float:
-    """Intersection over union on continuous coordinates; 0 when both are empty, where the official script would stop."""
+    """Intersection over union on continuous coordinates; 0 when both are empty, where the official script
+    would stop.
+    """
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     return shared / union if union else 0.0

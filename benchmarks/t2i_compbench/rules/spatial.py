@@ -1,4 +1,6 @@
-"""2D-spatial: are the two objects of a prompt there, and how do they stand (2D_spatial_eval.py, spec sections 5 and 6)?"""
+"""2D-spatial: are the two objects of a prompt there, and how do they stand (2D_spatial_eval.py, spec
+sections 5 and 6)?
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ Judge = Callable[[int, int], float]  # how well two detections, named by their p
 class SpatialScore:
     """The score of one image, in [0, 1], and what it is made of.
 
-    `objects` are the two nouns looked for, None where the prompt gave none; `found` are the places in the detections of
-    what was judged for them. `before_cut` is the score before the rule of 0.5.
+    `objects` are the two nouns looked for, None where the prompt gave none; `found` are the places in the
+    detections of what was judged for them. `before_cut` is the score before the rule of 0.5.
     """
 
     value: float
@@ -39,12 +41,13 @@ def score_2d(
 ) -> SpatialScore:
     """A quarter for each object's confidence, and half for how they stand.
 
-    Official: the best-scored detection whose label is the noun (Q1, Q9), and no score below 0.5 (Q4). Corrected: the best pair
-    of two boxes among all that the alias table takes for the two (`nouns.matches`), as it is.
+    Official: the best-scored detection whose label is the noun (Q1, Q9), and no score below 0.5 (Q4).
+    Corrected: the best pair of two boxes among all that the alias table takes for the two
+    (`nouns.matches`), as it is.
 
     Raises:
-        ValueError: the rule cannot read the prompt: no noun in a simple one (official), or not one relation of two
-            objects (corrected).
+        ValueError: the rule cannot read the prompt: no noun in a simple one (official), or not one
+            relation of two objects (corrected).
     """
     boxes = detections.boxes
     if mode == "corrected":
@@ -78,10 +81,11 @@ def total(detections: Detections, found: Places, judge: Judge) -> float:
 
 
 def best_pair(detections: Detections, nouns: Objects, locality: str | None, judge: Judge) -> SpatialScore:
-    """Corrected mode: the highest score of any two detections that may be the two nouns, without a cut (Q4, Q9, Q10, Q13).
+    """Corrected mode: the highest score of any two detections that may be the two nouns, without a cut
+    (Q4, Q9, Q10, Q13).
 
-    One box cannot be both, even where the detector gave it two labels. Where only one of the nouns is there, it is the
-    surest detection of it.
+    One box cannot be both, even where the detector gave it two labels. Where only one of the nouns is
+    there, it is the surest detection of it.
     """
     first, second = (_bearing(noun, detections) for noun in nouns)
     best, found = -1.0, _surest(detections, first, second)

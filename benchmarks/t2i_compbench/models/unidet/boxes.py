@@ -19,9 +19,11 @@ FEW = 20_000  # boxes whose every pair torchvision marks without much memory
 
 
 def decode(deltas_N4: Tensor, boxes_N4: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Boxes moved by (dx, dy) times their size and grown by exp(dw, dh), each delta divided by its weight first.
+    """Boxes moved by (dx, dy) times their size and grown by exp(dw, dh), each delta divided by its weight
+    first.
 
-    The rule of R-CNN (arXiv 1311.2524, appendix C), with dw and dh at most log(1000 / 16). [N, 4], in float32.
+    The rule of R-CNN (arXiv 1311.2524, appendix C), with dw and dh at most log(1000 / 16). [N, 4], in
+    float32.
     """
     boxes_N4, deltas_N4 = boxes_N4.float(), deltas_N4.float()
     deltas_N4 = deltas_N4 / deltas_N4.new_tensor(weights)
@@ -38,7 +40,8 @@ def clip(boxes_N4: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_finite(*tensors: Tensor) -> None:
-    """That all are numbers: what is none passes every threshold unseen, and a picture of which nothing is known would look empty.
+    """That all are numbers: what is none passes every threshold unseen, and a picture of which nothing is
+    known would look empty.
 
     Raises:
         FloatingPointError: some are not.
@@ -60,7 +63,9 @@ def areas(boxes_N4: Tensor) -> Tensor:
 
 
 def overlaps(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
-    """Intersection over union of every box with every other, [N, M]; of two boxes without area it is no number."""
+    """Intersection over union of every box with every other, [N, M]; of two boxes without area it is no
+    number.
+    """
     corner_NM2 = torch.maximum(boxes_N4[:, None, :2], others_M4[:, :2])
     sides_NM2 = (torch.minimum(boxes_N4[:, None, 2:], others_M4[:, 2:]) - corner_NM2).clamp(min=0)
     shared_NM = sides_NM2[..., 0] * sides_NM2[..., 1]
@@ -70,8 +75,8 @@ def overlaps(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
 def nms(boxes_N4: Tensor, scores_N: Tensor, groups_N: Tensor, *, threshold: float, limit: int) -> Tensor:
     """Places of the boxes that stay, best first: greedy non-maximum suppression within each group.
 
-    A box goes where a better one of its group that stays overlaps it by more than `threshold`. Of equal scores
-    the earlier box is the better. Only the best `limit` are sought, over all groups.
+    A box goes where a better one of its group that stays overlaps it by more than `threshold`. Of equal
+    scores the earlier box is the better. Only the best `limit` are sought, over all groups.
 
     Args:
         boxes_N4: in pixels.
@@ -102,8 +107,9 @@ def nms(boxes_N4: Tensor, scores_N: Tensor, groups_N: Tensor, *, threshold: floa
 def _survivors(beats_NN: Tensor) -> Tensor:
     """Who stays where row i, if it stays itself, beats column j > i.
 
-    All are assumed to stay, then whom the present survivors beat goes, until nothing changes: after n rounds the
-    first n are settled, so the end is that of the loop over all boxes, mostly after a few rounds.
+    All are assumed to stay, then whom the present survivors beat goes, until nothing changes: after n
+    rounds the first n are settled, so the end is that of the loop over all boxes, mostly after a few
+    rounds.
     """
     stays_N = torch.ones(len(beats_NN), dtype=torch.bool, device=beats_NN.device)
     while True:
@@ -114,7 +120,9 @@ def _survivors(beats_NN: Tensor) -> Tensor:
 
 
 def _apart(boxes_N4: Tensor, groups_N: Tensor) -> Tensor:
-    """The boxes with each group moved to a place of its own; in float64, so that moving them rounds nothing that matters."""
+    """The boxes with each group moved to a place of its own; in float64, so that moving them rounds
+    nothing that matters.
+    """
     if not len(boxes_N4):
         return boxes_N4.double()
     span = (boxes_N4.max() - boxes_N4.min()).double() + 1
@@ -123,7 +131,9 @@ def _apart(boxes_N4: Tensor, groups_N: Tensor) -> Tensor:
 
 @cache
 def torchvision_ops(device: torch.device) -> Any:
-    """`torchvision.ops`, whose kernels are faster and give the same; None where they do not run on the device."""
+    """`torchvision.ops`, whose kernels are faster and give the same; None where they do not run on the
+    device.
+    """
     try:
         import torchvision.ops
 

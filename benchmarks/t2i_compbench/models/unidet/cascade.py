@@ -1,4 +1,5 @@
-"""Three stages, each of which looks at the boxes of the one before (arXiv 1712.00726), and what is detected in the end.
+"""Three stages, each of which looks at the boxes of the one before (arXiv 1712.00726), and what is
+detected in the end.
 
 Shape letters: C channels, H W rows and columns of a level, N boxes, E numbers of a box,
 K classes and the background, D detections, 4 corners or deltas.
@@ -35,7 +36,9 @@ class Stage(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """Of one image, best first: boxes in pixels, scores above 0.1, classes from 0. A box may stand there with several classes."""
+    """Of one image, best first: boxes in pixels, scores above 0.1, classes from 0. A box may stand there
+    with several classes.
+    """
 
     boxes_D4: Tensor
     scores_D: Tensor
@@ -98,7 +101,8 @@ def mean_scores(stages: Sequence[Stage]) -> Tensor:
 
 
 def detections(boxes_N4: Tensor, scores_NK: Tensor, size: tuple[int, int]) -> Detected:
-    """The at most 300 best pairs of box and class that are above 0.1 and no near copy of a better one of their class.
+    """The at most 300 best pairs of box and class that are above 0.1 and no near copy of a better one of
+    their class.
 
     Args:
         boxes_N4: in pixels, not yet clipped.

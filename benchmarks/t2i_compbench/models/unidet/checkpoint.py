@@ -1,4 +1,6 @@
-"""The published files of UniDet (`Unified_learned_OCIM_{RS200,R50}_6x+2x.pth`), whose sizes are read from the tensors."""
+"""The published files of UniDet (`Unified_learned_OCIM_{RS200,R50}_6x+2x.pth`), whose sizes are read from
+the tensors.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def load(path: Path) -> UniDetModel:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors under `model`, as detectron2 saves them, or a file of nothing but tensors; code in the file is never run.
+    """The tensors under `model`, as detectron2 saves them, or a file of nothing but tensors; code in the
+    file is never run.
 
     Raises:
         ValueError: it is no such file; says what it holds.
@@ -55,7 +58,8 @@ def sizes_of(state: Mapping[str, Tensor]) -> Sizes:
     if not found:
         held = ", ".join(list(state)[:3]) or "nothing"
         raise ValueError(
-            f"these are not the weights of a UniDet: there is no {trunk}.stem of RS200 or R50; there is {held}"
+            f"these are not the weights of a UniDet: there is no {trunk}.stem of RS200 or R50; there "
+            f"is {held}"
         )
     return Sizes(
         variant=found[0],
@@ -70,10 +74,12 @@ def sizes_of(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def unidet_model(state: Mapping[str, Tensor]) -> UniDetModel:
-    """The detector with these weights, frozen, in float32; its norms are in its convolutions, so that it is quicker.
+    """The detector with these weights, frozen, in float32; its norms are in its convolutions, so that it
+    is quicker.
 
     Args:
-        state: tensors under their official names; stored constants and counts (pixel means, anchors) are not read.
+        state: tensors under their official names; stored constants and counts (pixel means, anchors) are
+            not read.
 
     Raises:
         ValueError: names are missing or left over, or shapes do not belong together; names a few.
@@ -87,7 +93,8 @@ def unidet_model(state: Mapping[str, Tensor]) -> UniDetModel:
     for name, shape in wanted.items():
         if state[name].shape != shape:
             raise ValueError(
-                f"the shapes of these weights are not those of one UniDet: {name} is {[*state[name].shape]} in place of {[*shape]}"
+                f"the shapes of these weights are not those of one UniDet: {name} is "
+                f"{[*state[name].shape]} in place of {[*shape]}"
             )
     model.load_state_dict({name: _quick(value.float()) for name, value in state.items()}, assign=True)
     fold_norms(model)

@@ -15,7 +15,9 @@ from benchmarks.t2i_compbench.models.unidet.sizes import Sizes
 
 
 class ConvNorm(nn.Conv2d):
-    """A convolution of odd kernel that keeps the size (a stride divides it), without bias, and its batch norm."""
+    """A convolution of odd kernel that keeps the size (a stride divides it), without bias, and its batch
+    norm.
+    """
 
     norm: nn.Module
 
@@ -68,7 +70,9 @@ class Folding(Protocol):
 
 
 def fold_norms(model: nn.Module) -> None:
-    """Puts every batch norm into the convolution before it, which spares a pass over its output. For weights already loaded."""
+    """Puts every batch norm into the convolution before it, which spares a pass over its output. For
+    weights already loaded.
+    """
     for module in list(model.modules()):
         if isinstance(module, Folding):
             module.fold()

@@ -17,7 +17,9 @@ from benchmarks.t2i_compbench.models.unidet.proposals import ProposalGenerator
 from benchmarks.t2i_compbench.models.unidet.regions import LEVELS
 from benchmarks.t2i_compbench.models.unidet.sizes import Sizes
 
-NORMS = {  # mean and deviation of the three channels, in the order in which each was trained: red first, and blue first
+# Mean and deviation of the three channels in the order that each detector was trained with.
+# RS200 takes red first, R50 blue first.
+NORMS = {
     "rs200": ((123.68, 116.779, 103.939), (58.393, 57.12, 57.375)),
     "r50": ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0)),
 }
@@ -48,7 +50,9 @@ class UniDetModel(nn.Module):
         return self.cascade(levels, [boxes_N4 for boxes_N4, _ in self.propose(levels, sizes)], sizes)
 
     def normalise(self, images: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """One batch, zeros on the right and below up to multiples of 32, and each image's height and width."""
+        """One batch, zeros on the right and below up to multiples of 32, and each image's height and
+        width.
+        """
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))
         mean_311, deviation_311 = (

@@ -1,6 +1,8 @@
-"""The region proposal network: where something may be, from all five levels of the pyramid (arXiv 1506.01497).
+"""The region proposal network: where something may be, from all five levels of the pyramid (arXiv
+1506.01497).
 
-Shape letters: B batch, C channels, H W rows and columns of a level, A anchors of a cell, N boxes, 4 corners or deltas.
+Shape letters: B batch, C channels, H W rows and columns of a level, A anchors of a cell, N boxes, 4
+corners or deltas.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What lies in a box: the level of the pyramid it is read from, ROIAlign (arXiv 1703.06870), and the networks that sum it up.
+"""What lies in a box: the level of the pyramid it is read from, ROIAlign (arXiv 1703.06870), and the
+networks that sum it up.
 
-Shape letters: C channels, H W rows and columns of a level, L either of them, N boxes, P cells of a side (7), S samples of a cell.
+Shape letters: C channels, H W rows and columns of a level, L either of them, N boxes, P cells of a side
+(7), S samples of a cell.
 """
 
 from __future__ import annotations
@@ -38,14 +40,17 @@ def read_regions(levels: Sequence[Tensor], boxes_N4: Tensor) -> Tensor:
 
 
 def level_of(boxes_N4: Tensor) -> Tensor:
-    """0, 1 or 2 for p3, p4 or p5: a box twice as large is read one level higher (arXiv 1612.03144, equation 1)."""
+    """0, 1 or 2 for p3, p4 or p5: a box twice as large is read one level higher (arXiv 1612.03144,
+    equation 1).
+    """
     sides_N = areas(boxes_N4).sqrt()
     level_N = (4 + (sides_N / MIDDLE + 1e-8).log2()).floor()
     return level_N.clamp(3, 2 + LEVELS).long() - 3
 
 
 def roi_align(level_CHW: Tensor, boxes_N4: Tensor, stride: int) -> Tensor:
-    """Means over the 7 x 7 cells of each box, [N, C, 7, 7]: of ceil(extent / 7) samples a side of a cell, each read bilinearly.
+    """Means over the 7 x 7 cells of each box, [N, C, 7, 7]: of ceil(extent / 7) samples a side of a cell,
+    each read bilinearly.
 
     Positions are shifted by half a cell of the level, as pixels have their values in their middles.
 
@@ -67,10 +72,11 @@ def roi_align(level_CHW: Tensor, boxes_N4: Tensor, stride: int) -> Tensor:
 
 
 def averages(start_N: Tensor, end_N: Tensor, length: int) -> Tensor:
-    """How much of each place 0..length-1 is in the mean of each of the 7 cells between start and end, [N, 7, L].
+    """How much of each place 0..length-1 is in the mean of each of the 7 cells between start and end, [N,
+    7, L].
 
-    A sample within one place outside counts as the outermost place, one beyond as 0. The mean of a box is the product
-    of the two of its sides.
+    A sample within one place outside counts as the outermost place, one beyond as 0. The mean of a box is
+    the product of the two of its sides.
     """
     step_N11 = ((end_N - start_N) / CELLS)[:, None, None]
     count_N11 = step_N11.ceil().clamp(min=0)  # of samples; a box without extent has none, and its mean is 0

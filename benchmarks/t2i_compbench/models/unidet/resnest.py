@@ -30,7 +30,9 @@ class Stem(nn.Module):
 
 
 class SplitAttention(nn.Module):
-    """Two 3x3 convolutions, each of half the channels, and for every channel and image the share of each in the result."""
+    """Two 3x3 convolutions, each of half the channels, and for every channel and image the share of each
+    in the result.
+    """
 
     bn0: nn.Module
     bn1: nn.Module

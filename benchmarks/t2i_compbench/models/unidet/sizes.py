@@ -8,11 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of a detector; four stages are res2 to res5. Nothing else of the two published models differs but by `variant`.
+    """Of a detector; four stages are res2 to res5. Nothing else of the two published models differs but
+    by `variant`.
 
     Attributes:
-        variant: `rs200` has a ResNeSt, norms after all convolutions and four convolutions in each box head; `r50` has a
-            ResNet, and two linear layers in each box head.
+        variant: `rs200` has a ResNeSt, norms after all convolutions and four convolutions in each box
+            head; `r50` has a ResNet, and two linear layers in each box head.
         stem: channels of the first convolutions, three of rs200 and one of r50.
         blocks: bottlenecks of each stage.
         widths: channels within a stage's bottlenecks.
