@@ -65,12 +65,11 @@ class GenEval:
                 "benchmarks=t2i_compbench, then score the checkpoint with benchmarks=geneval "
                 "trainers=frozen policies.checkpoint=FOLDER"
             )
-        firsts = {
-            name: [one for one in self._every if one.category == name][: self._n_prompts]
-            for name in self.categories
-        }
-        chosen = {one.id for own in firsts.values() for one in own}
-        return [one for one in self._every if one.id in chosen]
+        chosen: set[str] = set()
+        for name in self.categories:
+            of_category = [prompt.id for prompt in self._every if prompt.category == name]
+            chosen.update(of_category[: self._n_prompts])
+        return [prompt for prompt in self._every if prompt.id in chosen]
 
     def texts(self, category: str) -> frozenset[str]:
         return frozenset(one.text for one in self._every if one.category == category)

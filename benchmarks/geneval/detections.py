@@ -96,14 +96,16 @@ class Seeing:
     def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
         images = [_upright(sample, mirrored) for sample in samples]
         found = self._detector.detect(images, self._names, above=self._above)
-        objects = [asked(sample, one) for sample, one in zip(samples, found, strict=True)]
-        seen = [
-            Seen(image, one.masks[place], one.boxes[place], name)
-            for image, one, own in zip(images, found, objects, strict=True)
-            for name, place in own
-        ]
-        told = iter(self._classifier.classify_all(seen) if seen else ())
-        return [View(one, {key: next(told) for key in own}) for one, own in zip(found, objects, strict=True)]
+        objects = [asked(sample, detections) for sample, detections in zip(samples, found, strict=True)]
+        seen: list[Seen] = []
+        for image, detections, named in zip(images, found, objects, strict=True):
+            for name, place in named:
+                seen.append(Seen(image, detections.masks[place], detections.boxes[place], name))
+        colors = iter(self._classifier.classify_all(seen) if seen else ())
+        views = []
+        for detections, named in zip(found, objects, strict=True):
+            views.append(View(detections, {key: next(colors) for key in named}))
+        return views
 
 
 @dataclass(frozen=True, kw_only=True)

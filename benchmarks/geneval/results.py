@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def details(found: Detections, kept: Kept) -> dict[str, list[list[float]]]:
     rows = np.array(
         [[*box, score] for box, score in zip(found.boxes, found.scores, strict=True)], dtype=np.float32
     )
-    return {label: [rows[place].tolist() for place in places] for label, places in kept.items()}
+    details = {}
+    for label, places in kept.items():
+        details[label] = [rows[place].tolist() for place in places]
+    return details
 
 
 def write(file: Path, results: Sequence[Result]) -> None:
@@ -105,11 +109,11 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
             raise ValueError(f"line {number} of {file} is no result of these prompts: {error}") from None
         own[image] = result
     _check_complete(file, metadata, {place: len(by_prompt.get(place, ())) for place in wanted})
-    return {
-        (place, number): by_prompt[place][image]
-        for place in sorted(wanted)
-        for number, image in enumerate(sorted(by_prompt[place]))
-    }
+    results = {}
+    for place in sorted(wanted):
+        for number, image in enumerate(sorted(by_prompt[place])):
+            results[place, number] = by_prompt[place][image]
+    return results
 
 
 def _line(result: Result) -> str:
@@ -151,12 +155,13 @@ def _read_line(text: bytes) -> Result:
 
 def _check_details(kept: Any) -> None:
     groups: list[Any] = list(kept.values()) if isinstance(kept, dict) else [None]
-    if not all(
-        isinstance(group, list) and all(isinstance(box, list) and len(box) == 5 for box in group)
-        for group in groups
-    ):
-        raise ValueError("its details are not lists of x1, y1, x2, y2, score for each class")
-    for value in (value for group in groups for box in group for value in box):
+    odd = "its details are not lists of x1, y1, x2, y2, score for each class"
+    if not all(isinstance(group, list) for group in groups):
+        raise ValueError(odd)
+    for box in chain.from_iterable(groups):
+        if not isinstance(box, list) or len(box) != 5:
+            raise ValueError(odd)
+    for value in chain.from_iterable(chain.from_iterable(groups)):
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(f"its details hold {value!r}, and not numbers alone")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -120,14 +120,11 @@ def colored(metadata: Line, kept: Kept, *, mode: Mode = "official") -> list[tupl
     together.
     """
     groups = [(entry, _group(entry, kept, mode)) for entry in metadata["include"] if "color" in entry]
-    return list(
-        dict.fromkeys(
-            (entry["class"], place)
-            for entry, group in groups
-            if len(group) >= entry["count"]
-            for place in group
-        )
-    )
+    asked: dict[tuple[str, int], None] = {}
+    for entry, group in groups:
+        if len(group) >= entry["count"]:
+            asked.update(dict.fromkeys((entry["class"], place) for place in group))
+    return list(asked)
 
 
 def evaluate(
@@ -157,7 +154,7 @@ def evaluate(
     return Verdict(
         correct=not reasons,
         reason="\n".join(reasons),
-        used=tuple(dict.fromkeys(place for group in groups for place in group)),
+        used=tuple(dict.fromkeys(chain.from_iterable(groups))),
     )
 
 
@@ -218,15 +215,18 @@ def _arranged(
     def stands(place: int, relation: str, target: int) -> bool:
         return relation in relations(boxes[place], boxes[target], mode="corrected")
 
+    def placed(entry: Entry, places: Group, chosen: list[Group]) -> Group:
+        if "position" not in entry:
+            return places
+        relation, other = entry["position"]
+        targets = chosen[other]
+        return [place for place in places if all(stands(place, relation, target) for target in targets)]
+
     def extend(chosen: list[Group]) -> list[Group] | None:
         if len(chosen) == len(include):
             return chosen
-        entry, places = include[len(chosen)], suitable[len(chosen)]
-        if "position" in entry:
-            relation, other = entry["position"]
-            places = [
-                place for place in places if all(stands(place, relation, target) for target in chosen[other])
-            ]
+        entry = include[len(chosen)]
+        places = placed(entry, suitable[len(chosen)], chosen)
         ways = (extend([*chosen, group]) for group in combinations(places, entry["count"]))
         return next((way for way in ways if way), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def summarise(images: Iterable[tuple[str, str, bool]]) -> Summary:
     if not tags:
         raise ValueError("there is no judged image: nothing can be summed up")
     return Summary(
-        images=_share([correct for own in tags.values() for correct in own]),
+        images=_share(list(chain.from_iterable(tags.values()))),
         prompts=_share([any(own) for own in prompts.values()]),
         tags={tag: _share(own) for tag, own in tags.items()},
     )

@@ -74,22 +74,18 @@ class Shapes:
         """The prompts of a split, category by category; all splits are disjoint."""
         if split not in SPLITS:
             raise ValueError(f"the shapes benchmark has no split {split!r}; it has train, dev and val")
-        return [
-            prompt
-            for category in self.categories
-            for prompt in self._splits[category][split][: self.n_prompts]
-        ]
+        prompts: list[Prompt] = []
+        for category in self.categories:
+            prompts += self._splits[category][split][: self.n_prompts]
+        return prompts
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
         """The first `count` training records; their prompts are drawn afresh, and are in neither dev nor
         val.
         """
-        held_out = {
-            prompt.text
-            for splits in self._splits.values()
-            for split in ("dev", "val")
-            for prompt in splits[split]
-        }
+        held_out: set[str] = set()
+        for splits in self._splits.values():
+            held_out.update(prompt.text for prompt in (*splits["dev"], *splits["val"]))
         return islice(stream(seed, self.categories, self.unfaithful_share, held_out), count)
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:

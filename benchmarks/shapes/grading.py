@@ -109,13 +109,10 @@ def _match(
 
     A candidate with a part of the attributes earns half that share, so that a wrong binding is worth little.
     """
-    weights = [
-        [
-            0.0 if look is None else weight * _credit(said.share(look))
-            for look, weight in zip(looks, trust, strict=True)
-        ]
-        for said in required
-    ]
+    weights = []
+    for said in required:
+        row = [0.0 if look is None else _credit(said.share(look)) for look in looks]
+        weights.append([weight * credit for weight, credit in zip(trust, row, strict=True)])
     chosen = assign(weights)
     return [0.0 if index is None else row[index] for row, index in zip(weights, chosen, strict=True)], chosen
 

@@ -98,7 +98,12 @@ def _boxes(name: str, seen: Sequence[Detection]) -> list[Box]:
     said = read_attributes(name)
     if said is None:
         return []
-    return [thing.box for thing in seen if (look := shown(thing.label)) is not None and said.fits(look)]
+    boxes = []
+    for thing in seen:
+        look = shown(thing.label)
+        if look is not None and said.fits(look):
+            boxes.append(thing.box)
+    return boxes
 
 
 def _similarity(text: str, seen: Sequence[Detection]) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from random import Random
 
 from benchmarks.shapes.facts import Facts
@@ -132,21 +133,20 @@ def placements(sizes: tuple[int, ...], relation: str | None) -> tuple[tuple[Plac
     """All placements of objects of these sizes that keep their distance and satisfy the relation of the
     first two.
     """
-    options = [[(x, y) for x in range(GRID - cells + 1) for y in range(GRID - cells + 1)] for cells in sizes]
-    found: list[tuple[Place, ...]] = [(place,) for place in options[0]]
+    options: list[list[Place]] = [list(product(range(GRID - cells + 1), repeat=2)) for cells in sizes]
+    partial: list[tuple[Place, ...]] = [(place,) for place in options[0]]
     for index in range(1, len(sizes)):
-        found = [
-            (*places, place)
-            for places in found
-            for place in options[index]
-            if all(_apart(other, sizes[i], place, sizes[index]) for i, other in enumerate(places))
-            and (
-                index > 1
-                or relation is None
-                or holds(relation, _corners(places[0], sizes[0]), _corners(place, sizes[1])) == 1
-            )
-        ]
-    return tuple(found)
+        longer = []
+        for places, place in product(partial, options[index]):
+            if not all(_apart(other, sizes[i], place, sizes[index]) for i, other in enumerate(places)):
+                continue
+            if index == 1 and relation is not None:
+                corners = _corners(places[0], sizes[0]), _corners(place, sizes[1])
+                if holds(relation, *corners) != 1:
+                    continue
+            longer.append((*places, place))
+        partial = longer
+    return tuple(partial)
 
 
 def _apart(a: Place, a_cells: int, b: Place, b_cells: int) -> bool:

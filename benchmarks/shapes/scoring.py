@@ -35,7 +35,9 @@ def assign(weights: Sequence[Sequence[float]]) -> list[int | None]:
 
     Among equal assignments the one with the earliest columns.
     """
-    useful = {column for row in weights for column, weight in enumerate(row) if weight > 0}
+    useful: set[int] = set()
+    for row in weights:
+        useful.update(column for column, weight in enumerate(row) if weight > 0)
     ranked = sorted(useful, key=lambda column: -max(row[column] for row in weights))
     columns: list[int | None] = [*ranked[:_CONSIDERED], *[None] * len(weights)]
 
@@ -54,13 +56,10 @@ def find(objects: Sequence[Attributes], detections: Sequence[Detection]) -> list
     scores.
     """
     looks = [shown(seen.label) for seen in detections]
-    weights = [
-        [
-            1 + seen.score if look is not None and said.fits(look) else 0.0
-            for seen, look in zip(detections, looks, strict=True)
-        ]
-        for said in objects
-    ]
+    weights = []
+    for said in objects:
+        fits = [look is not None and said.fits(look) for look in looks]
+        weights.append([1 + seen.score if fit else 0.0 for seen, fit in zip(detections, fits, strict=True)])
     return [None if column is None else detections[column] for column in assign(weights)]
 
 

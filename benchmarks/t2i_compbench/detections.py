@@ -206,7 +206,10 @@ class GivenDepth:
             own[number] = file
         if not numbered:
             raise ValueError(f"{self._folder} holds no PROMPT_000000.png: give the folder of depth pictures")
-        return {prompt: [own[number] for number in sorted(own)] for prompt, own in numbered.items()}
+        in_order = {}
+        for prompt, files in numbered.items():
+            in_order[prompt] = [files[number] for number in sorted(files)]
+        return in_order
 
 
 def _called(key: Key) -> str:

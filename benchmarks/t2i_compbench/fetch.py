@@ -9,6 +9,7 @@ T2I_COMPBENCH_MIRROR names a server that holds the same paths as https://raw.git
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, product
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -53,13 +54,13 @@ def noun_phrases(to: Path) -> None:
     from benchmarks.t2i_compbench.language.export import write_export
 
     root = OmegaConf.load(SETTINGS).root
-    files = [prompt_file(Path(root), category, part) for category in STEMS for part in ("val", "train")]
+    files = [prompt_file(Path(root), category, part) for category, part in product(STEMS, ("val", "train"))]
     if missing := [file.name for file in files if not file.is_file()]:
         raise ValueError(f"{root} lacks {', '.join(missing)}: {GET}")
     old = Path(root) / OLD_COLOR_VAL
-    texts = dict.fromkeys(
-        text for file in [*files, *([old] if old.is_file() else [])] for text in read_prompts(file)
-    )
+    if old.is_file():
+        files.append(old)
+    texts = dict.fromkeys(chain.from_iterable(map(read_prompts, files)))
     to.parent.mkdir(parents=True, exist_ok=True)
     write_export(texts, to)
 

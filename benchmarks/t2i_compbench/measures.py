@@ -5,6 +5,7 @@ sample.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,10 +72,9 @@ class BlipVqa:
             questions.questions(self._language.chunks(sample.prompt.text), mode=self._mode)
             for sample in samples
         ]
-        answers = self._vqa.yes(
-            _images(samples, mirrored), [[questions.clean(one) for one in own] for own in asked]
-        )
-        return [self._score(own, given) for own, given in zip(asked, answers, strict=True)]
+        cleaned = [list(map(questions.clean, of_image)) for of_image in asked]
+        answers = self._vqa.yes(_images(samples, mirrored), cleaned)
+        return [self._score(of_image, given) for of_image, given in zip(asked, answers, strict=True)]
 
     def _score(self, asked: Sequence[str], given: Sequence[float]) -> Score:
         value = questions.product(given, mode=self._mode)
@@ -174,9 +174,9 @@ class PhraseSpatial:
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         images = _images(samples, mirrored)
-        asked = [
-            (place, noun) for place, sample in enumerate(samples) for noun in self._nouns(sample.prompt.text)
-        ]
+        asked: list[tuple[int, str]] = []
+        for place, sample in enumerate(samples):
+            asked += [(place, noun) for noun in self._nouns(sample.prompt.text)]
         found = self._detector.find([images[place] for place, _ in asked], [noun for _, noun in asked])
         things: list[list[Detection]] = [[] for _ in samples]
         for (place, _), own in zip(asked, found, strict=True):
@@ -290,9 +290,8 @@ class ThreeInOne:
         self, parts: Mapping[str, Measure], *, spatial: Collection[str], action: Collection[str], mode: Mode
     ) -> None:
         self.parts, self._spatial, self._action, self._mode = parts, spatial, action, mode
-        self.labels = tuple(
-            dict.fromkeys(label for part in parts.values() for label in (*_odd(part), *part.labels))
-        )
+        labels = [(*_odd(part), *part.labels) for part in parts.values()]
+        self.labels = tuple(dict.fromkeys(chain.from_iterable(labels)))
 
     def of_parts(self, parts: Mapping[str, Measure]) -> ThreeInOne:
         """The same of other parts."""

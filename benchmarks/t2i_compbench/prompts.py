@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -68,30 +69,17 @@ class Prompts:
             ValueError: there is no such split, or a file cannot be read as prompts.
         """
         if name == "val":
-            return [
-                prompt for category in self._categories for prompt in self.val(category)[: self._n_prompts]
-            ]
+            return self._first(map(self.val, self._categories))
         if name == "dev":
-            return [
-                prompt
-                for category in self._categories
-                for prompt in self._train_file(category, dev=True)[: self._n_prompts]
-            ]
+            return self._first(self._train_file(category, dev=True) for category in self._categories)
         if name == "train":
-            official = [
-                prompt
-                for category in self._categories
-                for prompt in self._train_file(category, dev=False)[: self._n_prompts]
-            ]
-            return [
-                *official,
-                *(
-                    prompt
-                    for list_ in self._captions
-                    for prompt in self._caption_list(list_)[: self._n_prompts]
-                ),
-            ]
+            official = [self._train_file(category, dev=False) for category in self._categories]
+            return self._first([*official, *map(self._caption_list, self._captions)])
         raise ValueError(f"T2I-CompBench has no split {name!r}; it has train, dev and val")
+
+    def _first(self, lists: Iterable[list[Prompt]]) -> list[Prompt]:
+        """The first `n_prompts` of each list, list by list."""
+        return list(chain.from_iterable(prompts[: self._n_prompts] for prompts in lists))
 
     def val(self, category: str) -> list[Prompt]:
         """All val prompts of a category in the order of their file, whatever `n_prompts`."""
@@ -182,12 +170,11 @@ def prompt_folder(root: str, categories: Sequence[str]) -> Path:
         ValueError: they do not; says what to fetch or to set.
     """
     folder = Path(root)
-    missing = [
-        file.name
-        for name in categories
-        for part in ("val", "train")
-        if not (file := prompt_file(folder, name, part)).is_file()
-    ]
+    missing = []
+    for name, part in product(categories, ("val", "train")):
+        file = prompt_file(folder, name, part)
+        if not file.is_file():
+            missing.append(file.name)
     if missing:
         lacks = f"lacks {', '.join(missing)}" if folder.is_dir() else "is no folder"
         raise ValueError(f"T2I-CompBench's prompts are not here, benchmarks.root={root} {lacks}: {GET}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class Scoring:
         self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
         self.imported = Path(imported) if imported is not None else None
         sources = (self.rs200, self.r50, self.depth, self.language, vqa)
-        read = [path for source in sources for path in getattr(source, "external", ())]
+        read = chain.from_iterable(getattr(source, "external", ()) for source in sources)
         self.external = (*dict.fromkeys(read), *([imported] if imported else []))
 
     def scorer(self, root: Path, categories: Sequence[str], prompts: Prompts) -> Scorer:
@@ -129,9 +129,7 @@ class Scorer:
                 for category, by in self._measures.items()
             }
             self._measures |= {category: by for category, by in found.items() if by is not None}
-            if not any(
-                isinstance(part, Imported) for by in self._measures.values() for part in _parts(by).values()
-            ):
+            if not any(isinstance(part, Imported) for part in self._all_parts()):
                 raise ValueError(
                     f"{WHERE}.imported={scoring.imported} holds no official results of "
                     f"{', '.join(categories)}: {RESULTS}"
@@ -171,13 +169,14 @@ class Scorer:
 
     def missing(self) -> list[str]:
         """What the models of these categories say that they lack, those that cannot be scored for it too."""
-        models = [model for part in self._all_parts() for model in part.models]
-        return list(
-            dict.fromkeys(line for model in models if hasattr(model, "missing") for line in model.missing())
-        )
+        lines: dict[str, None] = {}
+        for model in chain.from_iterable(part.models for part in self._all_parts()):
+            if hasattr(model, "missing"):
+                lines.update(dict.fromkeys(model.missing()))
+        return list(lines)
 
     def _all_parts(self) -> list[Measure]:
-        return [part for by in self._measures.values() for part in _parts(by).values()]
+        return list(chain.from_iterable(_parts(by).values() for by in self._measures.values()))
 
     def score(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """One score per sample, by its category."""
@@ -243,12 +242,9 @@ class Scorer:
                     f"{category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
-            prompts = [
-                replace(prompt, number=number)
-                for prompt in self._prompts.val(category)
-                for number in range(IMAGES)
-            ]
-            found += [(prompt, imported.of(prompt)) for prompt in prompts]
+            for prompt, number in product(self._prompts.val(category), range(IMAGES)):
+                numbered = replace(prompt, number=number)
+                found.append((numbered, imported.of(numbered)))
         return found
 
     def _measure(self, category: str) -> Measure:

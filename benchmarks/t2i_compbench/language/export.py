@@ -26,13 +26,10 @@ def write_export(texts: Iterable[str], file: Path) -> None:
         ValueError: `en_core_web_sm` is not installed; it says how to install it.
     """
     model = SpacyModel()
-    prompts = {
-        text: {
-            "chunks": model.chunks(text),
-            "tokens": [(token.text, token.pos) for token in model.tokens(text)],
-        }
-        for text in dict.fromkeys(texts)
-    }
+    prompts = {}
+    for text in dict.fromkeys(texts):
+        tokens = [(token.text, token.pos) for token in model.tokens(text)]
+        prompts[text] = {"chunks": model.chunks(text), "tokens": tokens}
     content = {
         "model": MODEL,
         "version": model.version,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from benchmarks.t2i_compbench.language.tokens import Token
 from benchmarks.t2i_compbench.rules.nouns import PERSONS, singular
@@ -59,7 +59,7 @@ def first_and_last_noun(prompt: str, tokens: Sequence[Token]) -> Objects:
 
 def around_preposition(tokens: Sequence[Token]) -> Objects:
     """The objects of a complex prompt in official mode, none unless they are exactly two."""
-    around = [noun for _, own in _relations(tokens, PREPOSITIONS) for noun in own]
+    around = list(chain.from_iterable(nouns for _, nouns in _relations(tokens, PREPOSITIONS)))
     return (_person(around[0]), _person(around[1])) if len(around) == 2 else (None, None)
 
 
