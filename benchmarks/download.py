@@ -1,5 +1,5 @@
-"""Published files, fetched from GitHub at one commit and checked: what a benchmark reads and may be no
-part of the project.
+"""Published files that a benchmark reads and the project may not hold: fetched from GitHub at one
+commit, and checked.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Check = Callable[[Path], None]  # raises ValueError where a file is not the righ
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A file: its name in the folder that is filled, its path on the server
-    (OWNER/REPOSITORY/COMMIT/PATH), and how it is known.
+    """A published file: its name in the target folder, its path on the server
+    (OWNER/REPOSITORY/COMMIT/PATH), and its check.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where files come from: GitHub, or the server with the same paths that the environment variable
-    `mirror` names.
+    """Where files come from: GitHub, or the server named by the environment variable `mirror`, which
+    holds the same paths.
 
     `by_hand` says how to get them where there is no network.
     """

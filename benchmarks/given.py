@@ -1,6 +1,4 @@
-"""What was found in images elsewhere, in files of JSON lines: looked up by key and checked, without a
-model.
-"""
+"""Detections made elsewhere, in files of JSON lines: checked, and looked up by key, without a model."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ Found = TypeVar("Found", bound=Detections)
 
 
 class GivenRows(Generic[Key, Content]):
-    """Rows by their keys. The file is read and checked whole when first needed; only the places of its
-    rows are kept in memory.
+    """Rows by their keys. The whole file is read and checked when it is first needed; memory holds
+    only the offsets of the rows.
 
     Args:
         file: one JSON object a line; empty lines do not count.
@@ -145,7 +143,7 @@ def _check_boxes(found: Detections) -> None:
 
 
 def mirror(found: Found) -> Found:
-    """The same in the picture mirrored left to right."""
+    """The same in the image mirrored left to right."""
     width = found.frame[0]
     return replace(found, boxes=tuple((width - x2, y1, width - x1, y2) for x1, y1, x2, y2 in found.boxes))
 

@@ -1,5 +1,5 @@
-"""The two ways to score: `official` reproduces every quirk of the official programs, `corrected` mends
-them.
+"""The two modes of scoring: `official` reproduces every quirk of the official programs, `corrected`
+fixes them.
 """
 
 from __future__ import annotations

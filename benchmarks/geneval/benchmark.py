@@ -1,4 +1,4 @@
-"""GenEval behind the harness's `Benchmark` protocol: the published prompts, judged by its rules."""
+"""GenEval as a benchmark of the harness: the published prompts, judged by the published rules."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIDES = {"left of", "right of"}
 
 
 class GenEval:
-    """GenEval (arXiv 2310.11513): is what the prompt names there, as often, as colored and where it says?
-    An image is right or wrong.
+    """GenEval (arXiv 2310.11513): an image is right if it shows the named objects in the stated
+    number, color and position.
 
     Args:
         root: the folder of the published files.
@@ -81,7 +81,7 @@ class GenEval:
             ValueError: always; it says what SFT can train on.
         """
         raise ValueError(
-            "GenEval holds prompts alone, no chains and pictures to imitate: train on GoT data with "
+            "GenEval holds prompts alone, no chains and images to imitate: train on GoT data with "
             "data=got, or leave SFT out"
         )
 

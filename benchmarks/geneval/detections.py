@@ -1,14 +1,14 @@
-"""What is in an image, and of which color: seen by models, or given in a file by those who have seen it.
+"""Objects in an image and their colors: detected by models, or read from a file.
 
-The file is JSON lines, a row an image, as mmdet and CLIP say it in GenEval's own program:
+The file holds one JSON line per image:
 
     {"prompt": "a photo of a red dog", "number": 3, "frame": [512, 512], "labels": ["dog", "bench"],
-     "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55], "colors":
-     ["red", null]}
+     "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]], "scores": [0.91, 0.55],
+     "colors": ["red", null]}
 
-`number` tells the images of a prompt apart, from 0; boxes are in pixels of the image, which is `frame`,
-width and height. Labels are GenEval's class names or numbers. `colors` may be left out, or null where
-GenEval asks for none.
+`number` counts the images of a prompt from 0. Boxes are in pixels of the image, `frame` is its width and
+height. Labels are GenEval's class names or numbers. `colors` is optional; an entry is null where GenEval
+needs no color.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Key = tuple[str, int]  # prompt, number
 
 
 class View(NamedTuple):
-    """What is in an image: detections, and the colors of those objects whose colors were asked for, by
-    class and place.
+    """The objects of an image, and by class and place the colors of those objects whose color the
+    prompt names.
     """
 
     found: Detections
@@ -51,7 +51,7 @@ Asked = Callable[
 
 
 class Source(Protocol):
-    """Where views come from. `metric` and `labels` are what tables say of scores that are made of them."""
+    """A source of views. Tables show `metric` and `labels` beside scores that rest on it."""
 
     metric: str
     labels: tuple[str, ...]
@@ -70,7 +70,7 @@ class Source(Protocol):
 
 
 class Seeing:
-    """The models of this project.
+    """Views from models: a detector and a color classifier.
 
     Args:
         detector: what finds objects.
@@ -110,13 +110,13 @@ class Seeing:
 
 @dataclass(frozen=True, kw_only=True)
 class ColoredDetections(Detections):
-    """`colors` of all detections, None where they were not asked for."""
+    """Detections with `colors`, None for each object whose color is not needed."""
 
     colors: tuple[str | None, ...]
 
 
 class GivenDetections:
-    """What others have seen, in a file.
+    """Views from a file of detections made elsewhere.
 
     Mirroring mirrors the boxes: that tests the rules which read them, and not the detector.
 

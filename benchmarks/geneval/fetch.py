@@ -1,7 +1,7 @@
-"""What `harness.fetch` gets for GenEval: its prompts and class names, at one commit, with the SHA-256
-sums of `sources.json`.
+"""Fetches the prompts and class names of GenEval at one commit and checks their SHA-256 sums
+(`sources.json`).
 
-None of it is part of the project. The environment variable GENEVAL_MIRROR names a server that holds the
+The project holds none of these files. The environment variable GENEVAL_MIRROR names a server with the
 same paths as https://raw.githubusercontent.com.
 """
 

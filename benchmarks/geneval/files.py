@@ -1,9 +1,10 @@
-"""The published files of GenEval: the prompts with what each asks for, and the names of the 80 classes of
-its detector.
+"""The published files of GenEval: the prompts with their facts, and the names of the 80 classes of its
+detector.
 
-`evaluation_metadata.jsonl` holds a JSON object a line: `tag`, `prompt`, `include` (a list of `class`,
-`count` and, where they are asked for, `color` and `position`: [relation, which entry of `include` it is
-to]), and for counting `exclude`. A prompt's place in it, from 0, is its number in the official folders.
+`evaluation_metadata.jsonl` holds one JSON object per line: `tag`, `prompt`, `include` and, for counting,
+`exclude`. `include` lists `class`, `count` and, where the prompt names them, `color` and `position`
+([relation, index of the entry of `include` that it refers to]). The index of a line, from 0, is the
+number of its folder in the official layout.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How fast GenEval's detector looks at pictures: the whole network and its instance rule, with random
-weights.
+"""The speed of GenEval's detector: the network of published size with random weights, and its instance
+rule.
 
-On a CPU one picture that the network sees at 256 pixels a side; on a GPU pictures at the 800 of GenEval.
+On a CPU the race uses one image that the network sees at 256 pixels a side, on a GPU images at GenEval's 800.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from benchmarks.geneval.models.mask2former import SHORT, instances
 from harness.experts.pretrained import blocks
 from harness.protocols import Race
 
-BATCH, MANY = 8, 32  # pictures at once, and of a race on a GPU
-SMALL = 256  # pixels a side of the one picture on a CPU
+BATCH, MANY = 8, 32  # images at once, and of a race on a GPU
+SMALL = 256  # pixels a side of the one image on a CPU
 CLASSES = 80
 
 
@@ -51,7 +51,7 @@ def random_model() -> Any:
 
 
 def _timed(device: Any, count: int, side: int) -> Mapping[str, float]:
-    """Seconds of all pictures; on a GPU one batch goes before, which is slower than others."""
+    """Seconds of all images; on a GPU one batch goes before, which is slower than others."""
     import torch
 
     model = random_model().to(device)

@@ -1,13 +1,12 @@
-"""Result files as evaluate_images.py leaves them, which summary_scores.py reads: a JSON object a line for
-every image.
+"""Result files as evaluate_images.py writes them and summary_scores.py reads them: one JSON object per
+image.
 
-    {"filename": "IMAGES/00012/samples/00003.png", "tag": ..., "prompt": ..., "correct": false, "reason":
-    "expected cow>=1, found 0",
-     "metadata": the prompt's line as text, "details": class -> rows of x1, y1, x2, y2, score of what was
-     kept, as text}
+    {"filename": "IMAGES/00012/samples/00003.png", "tag": ..., "prompt": ..., "correct": false,
+     "reason": "expected cow>=1, found 0", "metadata": the line of the prompt as text,
+     "details": class -> rows of x1, y1, x2, y2, score of the detections that counted, as text}
 
-The folder's number is the prompt's place in the metadata, from 0, and the file's number tells its images
-apart.
+The folder's number is the index of the prompt in the metadata, from 0. The file's number counts the
+images of a prompt.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ Details = Mapping[
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Whether an image is right, and if not why. `metadata` is the line of its prompt, `details` what was
-    kept in it.
+    """Whether an image is right, and the reason if not. `metadata` is the line of its prompt,
+    `details` the detections that counted.
     """
 
     filename: str

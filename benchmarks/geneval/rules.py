@@ -1,9 +1,9 @@
-"""GenEval's rules for one image: which detections count, how two boxes stand, and is what the prompt asks
-for there?
+"""The rules of GenEval for one image: which detections count, how two boxes relate, whether the image
+is right.
 
-Pure functions over plain records, as evaluate_images.py has them (arXiv 2310.11513): no model, no image,
-no file. Detections are named by their places; G1 to G10 are the quirks of docs/geneval.md. Official mode
-reproduces each of them, corrected mode mends them: two metrics, never in one column.
+Pure functions over plain records that follow evaluate_images.py (arXiv 2310.11513): no model, no image,
+no file. A detection is named by its index. G1 to G10 are the quirks in docs/geneval.md. Official mode
+reproduces them, corrected mode fixes them; these are two metrics and never share a column.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Judged = tuple[list[str], list[Group]]  # reasons against the image, and what wa
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """A detection counts with a score above `score`, for counting above `counting_score`. Of one class,
-    it must share less than an IoU of `overlap` with every surer one; None: it may lie anywhere.
+    """A detection counts if its score is above `score`, for counting above `counting_score`, and if
+    its IoU with every more confident detection of its class is below `overlap` (None: no limit).
     """
 
     score: float
@@ -52,7 +52,7 @@ LIMITS: Mapping[Mode, Limits] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether the image is right; else `reason` says why not, a line for every failure.
+    """Whether the image is right; `reason` has one line for every failure.
 
     `used` are the places of the detections that were judged, each once.
     """
@@ -219,8 +219,11 @@ def _arranged(
         if "position" not in entry:
             return places
         relation, other = entry["position"]
-        targets = chosen[other]
-        return [place for place in places if all(stands(place, relation, target) for target in targets)]
+
+        def fits(place: int) -> bool:
+            return all(stands(place, relation, target) for target in chosen[other])
+
+        return list(filter(fits, places))
 
     def extend(chosen: list[Group]) -> list[Group] | None:
         if len(chosen) == len(include):

@@ -1,4 +1,4 @@
-"""How GenEval's images are judged: by the rules, from what models see or others have seen."""
+"""Scores images by the rules of GenEval, with detections from models or from a file."""
 
 from __future__ import annotations
 

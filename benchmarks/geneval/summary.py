@@ -1,4 +1,4 @@
-"""The scores of many images, as summary_scores.py computes and prints them."""
+"""The scores of many images, computed and printed as summary_scores.py does."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 CPU cores.
 
 Read in this order: `vocabulary` (what an object can be), `facts` (what a prompt says), `scene` and
-`render` (what a picture shows), `prompts` and `records` (what is asked and imitated), `detector` (pixels
+`render` (what an image shows), `prompts` and `records` (what is asked and imitated), `detector` (pixels
 to objects), `scoring` and `oracle` (objects to scores and answers), `benchmark` (all of it behind the
 harness's protocol).
 """

@@ -1,4 +1,4 @@
-"""The shapes world behind the harness's `Benchmark` protocol."""
+"""The shapes world as a benchmark of the harness."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shapes:
         val_per_category: prompts for reports.
         unseen_share: of the val prompts, those that hold an attribute-object pair which no train or dev
             prompt holds.
-        unfaithful_share: of the records, those whose chain and picture contradict the prompt.
+        unfaithful_share: of the records, those whose chain and image contradict the prompt.
         n_prompts: only the first so many prompts of each category and split; None for all.
         oracle: this world's exact experts by role, which `judge=oracle` and `grounder=oracle` refer to.
     """

@@ -1,6 +1,6 @@
 """Pixels to objects: nearest palette color, connected regions, best silhouette, best texture.
 
-It sees the picture only, never the scene that made it. On drawn scenes it is exact; on imperfect pictures
+It sees the image only, never the scene that made it. On drawn scenes it is exact; on imperfect images
 the score says how much of the region looks as its label says.
 """
 
@@ -27,10 +27,10 @@ _COLOR_NAMES = tuple(COLORS)
 
 
 class ShapesDetector:
-    """The world's own object detector (`harness.protocols.Detector`)."""
+    """The object detector of the shapes world (`harness.protocols.Detector`)."""
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """Objects of each picture by falling score; labels are spelled as in chains, e.g. `red striped
+        """Objects of each image by falling score; labels are spelled as in chains, e.g. `red striped
         circle`.
         """
         found: list[list[Detection]] = [[] for _ in images]
@@ -55,7 +55,7 @@ class ShapesDetector:
 
 
 def _canvas(image: Image.Image) -> np.ndarray:
-    """RGB uint8 (PIXELS, PIXELS, 3); pictures of another size are resampled."""
+    """RGB uint8 (PIXELS, PIXELS, 3); images of another size are resampled."""
     image = image.convert("RGB")
     if image.size != (PIXELS, PIXELS):
         image = image.resize((PIXELS, PIXELS), Image.Resampling.BOX)

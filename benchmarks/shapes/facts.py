@@ -1,4 +1,4 @@
-"""What a prompt says: the structured form behind `Prompt.facts`."""
+"""The structured meaning of a prompt, as stored in `Prompt.facts`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The oracle's rubrics: what each of the paper's three graded questions (section 2 of the rubric table)
-means in this world.
+"""The oracle's rubrics: the three graded questions of the paper (section 2 of the rubric table) in the
+shapes world.
 
-Every function returns a grade 0..10 and one sentence of reasoning. Credit is partial and never falls when
-a chain or picture is mended.
+Every function returns a grade from 0 to 10 and one sentence of reasoning. Credit is partial, and
+correcting a chain or an image never lowers it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exact experts of the shapes world, behind the same protocols as real models.
 
-They know prompt and chain from a question's facts, and pictures by their pixels alone.
+They read the prompt and the chain from the facts of a question, and images from their pixels alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 
 
 class OracleJudge:
-    """Grades chains, layouts and pictures; answers as a real MLLM does: JSON text with a `score` from 0
+    """Grades chains, layouts and images, and answers like a real MLLM: JSON text with a `score` from 0
     to 10.
     """
 
@@ -37,7 +37,9 @@ class OracleJudge:
 
 
 class OracleGrounder:
-    """Finds what a name's words say (`red striped circle`, `round tile`) among the objects of a picture."""
+    """Finds the objects of an image that match the words of a name (`red striped circle`, `round
+    tile`).
+    """
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()
@@ -52,7 +54,7 @@ class OracleGrounder:
 
 
 class OracleSimilarity:
-    """The share of what a text says that a picture shows."""
+    """The share of the facts in a text that an image shows."""
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()

@@ -1,5 +1,5 @@
-"""Prompts in six categories, named as in T2I-CompBench: what they may say, how they say it, and how they
-are read back.
+"""Prompts in the six categories of T2I-CompBench: their facts, their wording, and the parser that
+reads them back.
 """
 
 from __future__ import annotations

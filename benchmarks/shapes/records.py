@@ -1,7 +1,7 @@
-"""GoT training data: prompt, chain and picture, where chain and picture always agree with each other.
+"""GoT training records: prompt, chain and image, where chain and image always agree with each other.
 
-A stated share of them is unfaithful, as the paper's SFT data is: both contradict the prompt (attributes
-swapped or changed, relation reversed, an object missing).
+A stated share of the records is unfaithful, as the SFT data of the paper is: chain and image contradict
+the prompt (attributes swapped or changed, relation reversed, an object missing).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Objects to pixels: silhouettes of whole cells, filled with a texture of period one cell.
+"""Renders objects as pixels: silhouettes of whole cells, filled with a texture that has a period of
+one cell.
 
-Silhouettes and textures are aligned to the 4 x 4 pixel cells of the grid (an image token each), so a
-picture is made of few distinct cells and a small codebook reconstructs it without loss.
+Silhouettes and textures are aligned to the cells of 4 x 4 pixels (one image token each). An image
+therefore consists of few distinct cells, and a small codebook reconstructs it without loss.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def sprite(shape: str, color: str, texture: str, cells: int) -> np.ndarray:
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as a 24 x 24 RGB picture."""
+    """The scene as a 24 x 24 RGB image."""
     picture = np.full((PIXELS, PIXELS, 3), 255, np.uint8)
     for thing in scene.objects:
         x1, y1, x2, y2 = thing.corners

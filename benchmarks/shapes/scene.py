@@ -1,4 +1,4 @@
-"""What a picture shows: objects on a grid of 6 x 6 cells.
+"""Scenes: objects on a grid of 6 x 6 cells.
 
 Rule of placement: at least one empty cell lies between any two objects, also diagonally. So objects of
 one color are always separate regions, and a scene has at most one big object.

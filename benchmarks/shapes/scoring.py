@@ -1,4 +1,4 @@
-"""Detections to scores: per category the official form where there is one (T2I-CompBench), otherwise
+"""Scores from detections: the official form of T2I-CompBench where a category has one, otherwise
 shares of facts.
 """
 
@@ -114,7 +114,7 @@ _RULES: dict[str, Callable[[Facts, Sequence[Detection | None]], float]] = {
 
 
 def score_detections(category: str, facts: Facts, detections: Sequence[Detection]) -> Score:
-    """The score of a picture by the rule of the prompt's category, with what it rests on."""
+    """The score of an image by the rule of the prompt's category, with what it rests on."""
     found = find(facts.objects, detections)
     value = _RULES[category](facts, found)
     return Score(value=round(value, 6), evidence=_evidence(facts, detections, found))

@@ -1,1 +1,3 @@
-"""T2I-CompBench: the prompts of its official files (`files`) behind the harness's protocol (`benchmark`)."""
+"""T2I-CompBench: the prompts of its official files (`files`), and the benchmark that the harness uses
+(`benchmark`).
+"""

@@ -31,7 +31,7 @@ class Spatial:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What the file says of one prompt.
+    """One record of the file: the nouns and attributes of a prompt.
 
     Attributes:
         nouns: the objects, each as a singular noun.

@@ -1,6 +1,4 @@
-"""T2I-CompBench behind the harness's `Benchmark` protocol: official prompts, official scores, from one
-install.
-"""
+"""T2I-CompBench as a benchmark of the harness: official prompts and official scores from one install."""
 
 from __future__ import annotations
 
@@ -104,7 +102,7 @@ class T2ICompBench:
             ValueError: always; it says what SFT can train on.
         """
         raise ValueError(
-            "T2I-CompBench holds prompts alone, no chains and pictures to imitate: train on GoT data "
+            "T2I-CompBench holds prompts alone, no chains and images to imitate: train on GoT data "
             "with data=got, "
             "or leave SFT out with trainers=grpo or trainers=frozen"
         )

@@ -1,15 +1,14 @@
-"""What detectors and depth models found elsewhere, read from files: an `ObjectDetector` and a
-`DepthEstimator` without a model.
+"""Detections and depth maps made elsewhere, read from files in place of a model.
 
-Detections are JSON lines, one row an image, as UniDet gives them with T2I-CompBench's settings (in the
-frame of `rules.frame`, scores above 0.1, by falling score):
+The file of detections holds one JSON line per image, as UniDet writes them with T2I-CompBench's settings
+(in the frame of `rules.frame`, scores above 0.1, in falling order):
 
     {"category": "2D-spatial", "prompt": "a dog on the left of a cat", "number": 3, "frame": [479, 479],
      "labels": ["dog", "cat"], "boxes": [[12.5, 80.0, 200.0, 300.5], [250.0, 90.0, 470.0, 310.0]],
      "scores": [0.91, 0.55]}
 
-`number` tells the images of a prompt apart, from 0. Labels are texts, or class ids that a label file
-makes into texts (`labels`).
+`number` counts the images of a prompt from 0. Labels are texts, or class ids that a label file (`labels`)
+translates.
 """
 
 from __future__ import annotations
@@ -122,12 +121,13 @@ class GivenDetections:
 
 
 class GivenDepth:
-    """A `DepthEstimator` that looks pictures up: T2I-CompBench's own `labels/depth/`, or one like it.
+    """A `DepthEstimator` that reads depth maps from a folder: T2I-CompBench's own `labels/depth/`, or
+    one of that form.
 
     A file is named as its image, `PROMPT_000012.png`: the k-th of a prompt, by number, is that of image k.
 
     Args:
-        folder: the grey pictures, mode L, each of its image's size.
+        folder: the grey images, mode L, each of its image's size.
         name: what made them, for tables.
 
     Raises:
@@ -143,7 +143,7 @@ class GivenDepth:
             )
 
     def load(self) -> None:
-        """Looks which pictures there are.
+        """Looks which images there are.
 
         Raises:
             ValueError: two claim to be the same, or there is none.
@@ -151,7 +151,7 @@ class GivenDepth:
         _ = self._maps
 
     def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image.Image | str]:
-        """The picture of every sample; where there is none, or none that fits the image, a text that says so.
+        """The image of every sample; where there is none, or none that fits the image, a text that says so.
 
         `mirrored` mirrors it: that tests the rule which reads it, and not the depth model.
 
@@ -164,12 +164,12 @@ class GivenDepth:
         own = self._maps.get(sample.prompt.text, [])
         if len(own) < self._each:  # which image lacks its own cannot be known
             return (
-                f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, and "
+                f"{self._folder} has {len(own)} depth images of {sample.prompt.text!r}, and "
                 f"{self._each} of others"
             )
         if sample.prompt.number >= len(own):
             return (
-                f"{self._folder} has {len(own)} depth pictures of {sample.prompt.text!r}, none of "
+                f"{self._folder} has {len(own)} depth images of {sample.prompt.text!r}, none of "
                 f"image {sample.prompt.number}"
             )
         file = own[sample.prompt.number]
@@ -177,23 +177,23 @@ class GivenDepth:
             with Image.open(file) as picture:
                 picture.load()
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{file} cannot be read as a picture ({error})"
+            return f"{file} cannot be read as an image ({error})"
         if picture.mode != "L" or picture.size != sample.image.size:
             return (
                 f"{file} has mode {picture.mode} and {by(picture.size)} pixels, its image has "
                 f"{by(sample.image.size)}: "
-                "give 8-bit grey pictures (mode L) of the size of the images"
+                "give 8-bit grey images (mode L) of the size of the images"
             )
         return ImageOps.mirror(picture) if mirrored else picture
 
     @cached_property
     def _each(self) -> int:
-        """How many pictures of a prompt there are."""
+        """How many images of a prompt there are."""
         return max(map(len, self._maps.values()))
 
     @cached_property
     def _maps(self) -> dict[str, list[Path]]:
-        """Prompt -> its pictures in the order of their numbers."""
+        """Prompt -> its images in the order of their numbers."""
         numbered: dict[str, dict[int, Path]] = {}
         for file in sorted(self._folder.iterdir()):
             if not (name := DEPTH_NAME.fullmatch(file.name)):
@@ -201,11 +201,11 @@ class GivenDepth:
             own, number = numbered.setdefault(name["prompt"], {}), int(name["number"])
             if number in own:
                 raise ValueError(
-                    f"{own[number]} and {file.name} are both picture {number} of {name['prompt']!r}: keep one"
+                    f"{own[number]} and {file.name} are both image {number} of {name['prompt']!r}: keep one"
                 )
             own[number] = file
         if not numbered:
-            raise ValueError(f"{self._folder} holds no PROMPT_000000.png: give the folder of depth pictures")
+            raise ValueError(f"{self._folder} holds no PROMPT_000000.png: give the folder of depth images")
         in_order = {}
         for prompt, files in numbered.items():
             in_order[prompt] = [files[number] for number in sorted(files)]

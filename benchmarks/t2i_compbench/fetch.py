@@ -1,9 +1,9 @@
-"""What `harness.fetch` gets for T2I-CompBench: its prompt files with UniDet's label file, and the noun
-phrases of the prompts.
+"""Fetches T2I-CompBench's prompt files and UniDet's label file, and writes the noun phrases of the
+prompts.
 
-The prompt files are taken at one commit and must have the SHA-256 sums of `sources.json`; the label file
-is checked by its content (`labels`). Nothing of either is part of the project. The environment variable
-T2I_COMPBENCH_MIRROR names a server that holds the same paths as https://raw.githubusercontent.com.
+The prompt files come from one commit and must have the SHA-256 sums of `sources.json`. The label file is
+checked by its content (`labels`). The project holds none of them. The environment variable
+T2I_COMPBENCH_MIRROR names a server with the same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The files of T2I-CompBench (`examples/dataset/` of its repository): prompts, read as its generator
-reads them, and what scorers read.
+"""The files of T2I-CompBench (`examples/dataset/` of its repository): prompts and what the scorers
+read.
 
-One prompt a line: text after a tab is dropped, spaces at the ends stay, CRLF ends a line as LF does, and
-the last line may lack its end (`GORS_finetune/inference_eval.py`).
+A file holds one prompt per line. Text after a tab is dropped, spaces at the ends stay, lines may end in
+CRLF, and the last line may lack its end (`GORS_finetune/inference_eval.py`).
 
-Of color_val.txt there are two versions: on 2025-09-03 five of its lines, which repeated others, were
-replaced.
+color_val.txt has two versions: on 2025-09-03 five lines that repeated others were replaced.
 """
 
 from __future__ import annotations

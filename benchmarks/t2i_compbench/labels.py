@@ -1,10 +1,10 @@
-"""The 722 class names of UniDet's unified label space, spelt as T2I-CompBench's programs compare them
-with words of prompts.
+"""The 722 class names of UniDet's unified label space, spelled as T2I-CompBench compares them with
+words of prompts.
 
-They come from UniDet's own label file (Apache-2.0, `datasets/label_spaces/learned_mAP+M.csv` of
-github.com/xingyizhou/UniDet), one class a row in the order of the class ids, with its name in each of the
-data sets that were unified. T2I-CompBench joins these names and has edited some by hand; so the list is
-made here by rule and `EDITS`, and checked whole.
+They come from UniDet's label file (Apache-2.0, `datasets/label_spaces/learned_mAP+M.csv` of
+github.com/xingyizhou/UniDet), which has one class per row in the order of the class ids, with its name in
+each of the unified data sets. T2I-CompBench joins these names and has edited some by hand. This module
+rebuilds that list by rule and `EDITS`, and checks its SHA-256.
 """
 
 from __future__ import annotations

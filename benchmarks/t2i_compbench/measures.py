@@ -1,6 +1,4 @@
-"""Measures: what one official program computes for an image, here from models and `rules`, one `Score` a
-sample.
-"""
+"""Measures: each computes what one official program computes, and returns one `Score` per sample."""
 
 from __future__ import annotations
 
@@ -48,7 +46,7 @@ class Measure(Protocol):
 
 
 class PhraseDetector(Protocol):
-    """Finds what it is asked for by name (OWLv2, Grounding DINO). `name` says which model."""
+    """Finds objects by name (OWLv2, Grounding DINO). `name` says which model."""
 
     name: str
 
@@ -58,7 +56,7 @@ class PhraseDetector(Protocol):
 
 
 class BlipVqa:
-    """Is every noun phrase of the prompt there? Section 2: the product of P(yes) over its questions."""
+    """Section 2: the product of P(yes) over the noun phrases of the prompt."""
 
     name = "blip_vqa"
 
@@ -157,8 +155,8 @@ class Spatial:
 
 
 class PhraseSpatial:
-    """No official program: the corrected rule of 2D-spatial, on what a detector finds that is asked for
-    the two objects.
+    """The corrected rule of 2D-spatial with a detector that is given the two names. It has no official
+    program.
 
     Its numbers compare with no UniDet 2D: vocabulary, thresholds and confidences are others.
     """
@@ -204,7 +202,7 @@ class PhraseSpatial:
 
 
 class Spatial3D:
-    """Section 7: two objects and which of them is nearer."""
+    """Section 7: two objects, and which of them is nearer."""
 
     name, metric = "unidet_3d", "UniDet 3D"
 
@@ -244,7 +242,7 @@ class Spatial3D:
 
 
 class Numeracy:
-    """Section 8: every object there, and as many of it as the prompt says."""
+    """Section 8: whether every object is there in the number that the prompt states."""
 
     name, metric = "numeracy", "UniDet count"
 
@@ -275,8 +273,8 @@ class Numeracy:
 
 
 class ThreeInOne:
-    """Section 9: attributes, relation and scene of a complex prompt; only what its route needs is
-    measured.
+    """Section 9: attributes, relation and scene of a complex prompt. Only the parts that its route
+    needs are measured.
     """
 
     name, metric, absent = (
@@ -305,7 +303,7 @@ class ThreeInOne:
         measured: list[dict[str, Score]] = [{} for _ in samples]
         for name, part in self.parts.items():
             concerned = [place for place, which in enumerate(routes) if name in merge.NEEDED[which]]
-            scores = measure(part, [samples[place] for place in concerned], mirrored=mirrored)
+            scores = score_with(part, [samples[place] for place in concerned], mirrored=mirrored)
             for place, score in zip(concerned, scores, strict=True):
                 measured[place][name] = score
         return [self._merge(which, scores) for which, scores in zip(routes, measured, strict=True)]
@@ -328,7 +326,7 @@ class ThreeInOne:
 
 
 class Imported:
-    """What an official program has computed elsewhere, in place of a measure.
+    """The results of an official program that ran elsewhere, in place of a measure.
 
     Args:
         by: the measure that it replaces.
@@ -365,11 +363,11 @@ class Imported:
         )
 
 
-def measure(by: Measure, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
-    """The scores, all unscored where the measure has no model."""
-    if by.absent:
-        return [Score(value=None, unscored=by.absent) for _ in samples]
-    return by(samples, mirrored=mirrored) if samples else []
+def score_with(measure: Measure, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
+    """One score per sample; all are unscored where the measure has no model."""
+    if measure.absent:
+        return [Score(value=None, unscored=measure.absent) for _ in samples]
+    return measure(samples, mirrored=mirrored) if samples else []
 
 
 def _images(samples: Sequence[Sample], mirrored: bool) -> list[Image.Image]:
@@ -430,6 +428,6 @@ def _in_pixels(things: Sequence[Detection], size: tuple[int, int]) -> Detections
 
 
 def _in_frame(depth: Image.Image) -> np.ndarray:
-    """[H, W] floats in 0..1: the grey picture in the detector's frame, resized on its bytes (section 7.2)."""
+    """[H, W] floats in 0..1: the grey image in the detector's frame, resized on its bytes (section 7.2)."""
     resized = depth.resize(frame_size(*depth.size), Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=np.float32) / 255

@@ -1,9 +1,9 @@
-"""Result files as the programs of T2I-CompBench leave them: `vqa_result.json` and the text file with the
-mean, written and read.
+"""Result files of the official programs of T2I-CompBench, written and read: `vqa_result.json` and the
+text with the mean.
 
-A category's files lie below `CATEGORY/`, or directly in the folder where it is the only one, beside its
-`samples/`. In them image k of prompt i (its place in the category's file) has the `question_id` P * i +
-k, for P images a prompt.
+The files of a category are below `CATEGORY/`, or directly in the folder where it is the only category,
+beside its `samples/`. Image k of prompt i (its index in the file of the category) has the `question_id` P
+* i + k, for P images per prompt.
 """
 
 from __future__ import annotations

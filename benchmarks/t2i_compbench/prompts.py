@@ -1,4 +1,6 @@
-"""The prompts of T2I-CompBench as splits, read from the official files and never copied into the project."""
+"""The prompts of T2I-CompBench as splits, read from the official files. The project holds no copy of
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which measure scores which category, and the official results that may stand in for it."""
+"""Maps each category to its measure, or to official results in its place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.t2i_compbench.measures import (
     Spatial,
     Spatial3D,
     ThreeInOne,
-    measure,
+    score_with,
 )
 from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
@@ -42,7 +42,7 @@ RESULTS = (
 
 
 class Scoring:
-    """How the categories are scored: settings, until there are prompts (`scorer`).
+    """The settings of scoring. `scorer` combines them with prompts.
 
     Args:
         mode: official or corrected (docs/t2i_compbench.md).
@@ -118,17 +118,19 @@ class Scoring:
 
 
 class Scorer:
-    """The scores of the categories asked for."""
+    """The scores of the categories of a study."""
 
     def __init__(self, scoring: Scoring, root: Path, categories: Sequence[str], prompts: Prompts) -> None:
-        self._by, self._root, self._categories, self._prompts = scoring, root, categories, prompts
+        self._scoring, self._root, self._categories, self._prompts = scoring, root, categories, prompts
         self._measures = {category: self._measure(category) for category in categories}
         if scoring.imported is not None:
             found = {
-                category: self._imported(by, category, scoring.imported)
-                for category, by in self._measures.items()
+                category: self._imported(measure, category, scoring.imported)
+                for category, measure in self._measures.items()
             }
-            self._measures |= {category: by for category, by in found.items() if by is not None}
+            self._measures |= {
+                category: measure for category, measure in found.items() if measure is not None
+            }
             if not any(isinstance(part, Imported) for part in self._all_parts()):
                 raise ValueError(
                     f"{WHERE}.imported={scoring.imported} holds no official results of "
@@ -137,23 +139,23 @@ class Scorer:
 
     def metric(self, category: str, *labels: str) -> Metric:
         """What the scores of a category are; `labels` are more to say of them."""
-        by = self._measures[category]
-        mode = by.mode if isinstance(by, PhraseSpatial) else self._by.mode
-        return Metric(name=by.metric, labels=(f"mode={mode}", *by.labels, *labels))
+        measure = self._measures[category]
+        mode = measure.mode if isinstance(measure, PhraseSpatial) else self._scoring.mode
+        return Metric(name=measure.metric, labels=(f"mode={mode}", *measure.labels, *labels))
 
     def absent(self) -> dict[str, list[str]]:
         """Why images cannot be scored -> in which categories all or some of them."""
         found: dict[str, list[str]] = {}
-        for category, by in self._measures.items():
-            for reason in dict.fromkeys(part.absent for part in _parts(by).values() if part.absent):
+        for category, measure in self._measures.items():
+            for reason in dict.fromkeys(part.absent for part in _parts(measure).values() if part.absent):
                 found.setdefault(reason, []).append(category)
         return found
 
     def sees_relations(self, prompt: Prompt) -> bool:
         """Whether the prompt's score depends on where things lie beside each other."""
-        by = self._measures.get(prompt.category)
-        return isinstance(by, Spatial | PhraseSpatial) or (
-            isinstance(by, ThreeInOne) and by.route(prompt.text) != "action"
+        measure = self._measures.get(prompt.category)
+        return isinstance(measure, Spatial | PhraseSpatial) or (
+            isinstance(measure, ThreeInOne) and measure.route(prompt.text) != "action"
         )
 
     def load(self) -> None:
@@ -176,7 +178,7 @@ class Scorer:
         return list(lines)
 
     def _all_parts(self) -> list[Measure]:
-        return list(chain.from_iterable(_parts(by).values() for by in self._measures.values()))
+        return list(chain.from_iterable(_parts(measure).values() for measure in self._measures.values()))
 
     def score(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """One score per sample, by its category."""
@@ -191,7 +193,7 @@ class Scorer:
                 Score(value=None, unscored=f"{category} is none of the categories that are scored")
                 for _ in samples
             ]
-        return measure(self._measures[category], samples, mirrored=mirrored)
+        return score_with(self._measures[category], samples, mirrored=mirrored)
 
     def write(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Writes official result files from rows of `scores.jsonl`; returns what was not written, and why."""
@@ -201,8 +203,8 @@ class Scorer:
         """Of complex images their parts too, where all have them."""
         each = 1 + max((row["number"] for row in rows), default=0)
         found = []
-        for category, by in self._measures.items():
-            if by.name not in official.FORMS:
+        for category, measure in self._measures.items():
+            if measure.name not in official.FORMS:
                 continue
             places = self._prompts.places(category)
             own = {
@@ -210,8 +212,8 @@ class Scorer:
                 for row in rows
                 if row["category"] == category and row["prompt_id"] in places
             }
-            values = {by.name: {one: row["value"] for one, row in own.items()}}
-            for name, part in _parts(by).items() if isinstance(by, ThreeInOne) else ():
+            values = {measure.name: {one: row["value"] for one, row in own.items()}}
+            for name, part in _parts(measure).items() if isinstance(measure, ThreeInOne) else ():
                 if all(name in row["evidence"] for row in own.values()):
                     values[part.name] = {one: row["evidence"][name]["value"] for one, row in own.items()}
             count = each * (1 + max(own, default=-1) // each)
@@ -229,17 +231,17 @@ class Scorer:
             ValueError: a category has no result file, or one that is none.
         """
         found: list[tuple[Prompt, Score]] = []
-        for category, by in self._measures.items():
-            if by.name not in official.FORMS:
+        for category, measure in self._measures.items():
+            if measure.name not in official.FORMS:
                 raise ValueError(
                     f"{category} has no official program, and so no results of one: leave it out of "
                     "benchmarks.categories"
                 )
-            imported = self._imported(by, category, folder)
+            imported = self._imported(measure, category, folder)
             if imported is None or any(not isinstance(part, Imported) for part in _parts(imported).values()):
                 raise ValueError(
                     f"{folder} holds no official results of {category}, "
-                    f"{category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
+                    f"{category}/{official.FORMS[measure.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
             for prompt, number in product(self._prompts.val(category), range(IMAGES)):
@@ -248,68 +250,70 @@ class Scorer:
         return found
 
     def _measure(self, category: str) -> Measure:
-        by = self._by
-        shared: dict[str, Any] = {"language": by.language, "mode": by.mode}
+        scoring = self._scoring
+        shared: dict[str, Any] = {"language": scoring.language, "mode": scoring.mode}
         if category in ("color", "shape", "texture"):
             return self._blip_vqa()
         if category == "2D-spatial":
             return self._spatial(complex_prompts=False)
         if category == "3D-spatial":
-            return Spatial3D(detector=by.r50, depth=by.depth, absent=_lacking("r50", by.r50), **shared)
+            return Spatial3D(
+                detector=scoring.r50, depth=scoring.depth, absent=_lacking("r50", scoring.r50), **shared
+            )
         if category == "numeracy":
             return Numeracy(
-                detector=by.r50,
-                absent=_lacking("r50", by.r50),
+                detector=scoring.r50,
+                absent=_lacking("r50", scoring.r50),
                 nouns=Nouns.read(objects_file(self._root)),
-                mode=by.mode,
+                mode=scoring.mode,
             )
-        if category in by.asked:
-            return PhraseSpatial(name=category, detector=by.asked[category], language=by.language)
+        if category in scoring.asked:
+            return PhraseSpatial(name=category, detector=scoring.asked[category], language=scoring.language)
         if category == "non-spatial":
-            return ClipScore(clip=by.clip, language=None, mode=by.mode)
+            return ClipScore(clip=scoring.clip, language=None, mode=scoring.mode)
         spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
         parts = {
             "attribute": self._blip_vqa(),
             "spatial": self._spatial(complex_prompts=True),
-            "clip": ClipScore(clip=by.clip, **shared),
+            "clip": ClipScore(clip=scoring.clip, **shared),
         }
-        return ThreeInOne(parts, spatial=spatial, action=action, mode=by.mode)
+        return ThreeInOne(parts, spatial=spatial, action=action, mode=scoring.mode)
 
     def _blip_vqa(self) -> BlipVqa:
-        vqa = self._by.vqa
+        vqa = self._scoring.vqa
         absent = None if getattr(vqa, "given", True) else vqa.missing()[0]
-        return BlipVqa(vqa=vqa, absent=absent, language=self._by.language, mode=self._by.mode)
+        return BlipVqa(vqa=vqa, absent=absent, language=self._scoring.language, mode=self._scoring.mode)
 
     def _spatial(self, *, complex_prompts: bool) -> Spatial:
-        by = self._by
-        absent = _lacking("rs200", by.rs200)
+        scoring = self._scoring
+        absent = _lacking("rs200", scoring.rs200)
         return Spatial(
-            detector=by.rs200,
+            detector=scoring.rs200,
             absent=absent,
-            language=by.language,
-            mode=by.mode,
+            language=scoring.language,
+            mode=scoring.mode,
             complex_prompts=complex_prompts,
         )
 
-    def _imported(self, by: Measure, category: str, folder: Path) -> Measure | None:
+    def _imported(self, measure: Measure, category: str, folder: Path) -> Measure | None:
         """What stands in for a measure: its official results, or for 3-in-1 those of its parts; None
         where there are none.
         """
-        if by.name not in official.FORMS:
+        if measure.name not in official.FORMS:
             return None
         places = self._prompts.places(category)
         alone = len(self._categories) == 1
-        if values := official.read(folder, category, by.name, count=IMAGES * len(places), alone=alone):
-            return Imported(by, values, folder, places)
-        if not isinstance(by, ThreeInOne):
+        if values := official.read(folder, category, measure.name, count=IMAGES * len(places), alone=alone):
+            return Imported(measure, values, folder, places)
+        if not isinstance(measure, ThreeInOne):
             return None
-        parts = {name: self._imported(part, category, folder) or part for name, part in by.parts.items()}
-        return by.of_parts(parts)
+        parts = {name: self._imported(part, category, folder) or part for name, part in measure.parts.items()}
+        return measure.of_parts(parts)
 
 
-def _parts(by: Measure) -> Mapping[str, Measure]:
+def _parts(measure: Measure) -> Mapping[str, Measure]:
     """The measures that a measure is made of, by what 3-in-1 calls them."""
-    return by.parts if isinstance(by, ThreeInOne) else {by.name: by}
+    return measure.parts if isinstance(measure, ThreeInOne) else {measure.name: measure}
 
 
 def _lacking(name: str, detector: Any) -> str | None:

@@ -1,7 +1,8 @@
-"""GenEval's color of an object: the color word whose prompts CLIP (arXiv 2103.00020) finds nearest to its
-pixels.
+"""The color of an object as GenEval finds it: the color word whose prompts are nearest to the pixels
+under CLIP.
 
-Of `color_classification` in its `evaluate_images.py` (af4902f). There CLIP runs in fp16 autocast.
+Source: `color_classification` in `evaluate_images.py` (af4902f), where CLIP (arXiv 2103.00020) runs in
+fp16 autocast.
 
 Shape suffixes: B objects, C colors, T prompts, D features.
 """
@@ -9,6 +10,7 @@ Shape suffixes: B objects, C colors, T prompts, D features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageOps
@@ -30,9 +32,9 @@ GREY = (153, 153, 153)  # what is not the object becomes #999
 
 
 class Seen(NamedTuple):
-    """An object in a picture.
+    """An object in an image.
 
-    `box` is x1, y1, x2, y2 in pixels of the picture turned upright, `mask` booleans [y2 - y1, x2 - x1] of
+    `box` is x1, y1, x2, y2 in pixels of the image turned upright, `mask` booleans [y2 - y1, x2 - x1] of
     the object's pixels within it; `name` is its class.
     """
 
@@ -43,7 +45,7 @@ class Seen(NamedTuple):
 
 
 class ColorClassifier:
-    """One of `COLORS` for an object.
+    """Assigns one of `COLORS` to an object.
 
     Args:
         model: hub id or folder of a CLIP in transformers' layout; GenEval's is openai/clip-vit-large-patch14.
@@ -77,7 +79,7 @@ class ColorClassifier:
         return self.classify_all([Seen(image, mask, box, name)])[0]
 
     def classify_all(self, objects: Sequence[Seen]) -> list[str]:
-        """The color of each object; pictures may repeat.
+        """The color of each object; images may repeat.
 
         Raises:
             ValueError: a box holds no pixel, or a mask has not its size; no weights; or the weights give
@@ -103,7 +105,7 @@ class ColorClassifier:
         import torch
 
         if name not in self._prompts:
-            texts = [prompt.format(color=color, name=name) for color in COLORS for prompt in PROMPTS]
+            texts = [prompt.format(color=color, name=name) for color, prompt in product(COLORS, PROMPTS)]
             texts_CTD = self._clip.text_features(texts).unflatten(0, (len(COLORS), len(PROMPTS)))
             self._prompts[name] = torch.nn.functional.normalize(texts_CTD.mean(1), dim=-1)
         return self._prompts[name]

@@ -1,12 +1,12 @@
-"""Mask2Former (arXiv 2112.01527) as GenEval asks it: mmdet 2's preprocessing and instance rule around
-transformers' model.
+"""Mask2Former (arXiv 2112.01527) as GenEval uses it: transformers' model with mmdet 2's preprocessing
+and instance rule.
 
-Published GenEval scores are of mmdet's weights (`mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco`). The
-hub's `facebook/mask2former-swin-small-coco-instance` is the same design from another training, and finds
+Published GenEval scores rest on mmdet's weights (`mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco`). The
+hub's `facebook/mask2former-swin-small-coco-instance` has the same design and other weights, so it finds
 other objects.
 
-Shape suffixes: B pictures, Q queries, K classes, H W rows and columns, h w those of the model's own
-masks, a quarter of its input.
+Shape suffixes: B images, Q queries, K classes, H W rows and columns, h w those of the model's own masks,
+a quarter of its input.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ LONG, SHORT, MULTIPLE = (
     1333,
     800,
     32,
-)  # pixels: a picture's sides are at most so long, and padded to a multiple
+)  # pixels: an image's sides are at most so long, and padded to a multiple
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green and blue in 0..255
 BEST = 100  # pairs of query and class that can become objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instances(Detections):
-    """Detections with their pixels: `masks` are booleans [y2 - y1, x2 - x1], those of the object within
-    its box; it has none outside.
-    """
+    """Detections with masks: booleans [y2 - y1, x2 - x1] within the box of each object."""
 
     masks: tuple[np.ndarray, ...]
 
@@ -53,11 +51,11 @@ class Instances(Detections):
 
 
 class Mask2Former:
-    """Objects with boxes and masks, in float32.
+    """Detects objects with boxes and masks, in float32.
 
     Args:
         model: hub id or folder of a Mask2Former for instances in transformers' layout.
-        serving: what changes no answer: `batch_size`, pictures of one size at once, and `device`, `auto`
+        serving: what changes no answer: `batch_size`, images of one size at once, and `device`, `auto`
             or a torch device.
         where: the configuration node that these settings stand in, for messages.
 
@@ -88,7 +86,7 @@ class Mask2Former:
         _ = self._model
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str], *, above: float) -> list[Instances]:
-        """What each picture holds, by falling score; pixels are those of the picture turned upright as
+        """What each image holds, by falling score; pixels are those of the image turned upright as
         its EXIF says.
 
         Args:
@@ -114,7 +112,7 @@ class Mask2Former:
         return found
 
     def _find(self, names: Sequence[str], above: float, pictures: Sequence[Image.Image]) -> list[Instances]:
-        """Of a batch whose padded sizes are equal, so that a picture gets what it would get alone."""
+        """Of a batch whose padded sizes are equal, so that an image gets what it would get alone."""
         import torch
 
         with torch.inference_mode():
@@ -151,7 +149,7 @@ def padded_size(width: int, height: int) -> tuple[int, int]:
 
 
 def prepared_3HW(picture: Image.Image, device: torch.device) -> torch.Tensor:
-    """An RGB picture as the model takes it: resized without antialiasing, normalised, padded right and
+    """An RGB image as the model takes it: resized without antialiasing, normalised, padded right and
     below with 0.
 
     Resized levels are rounded to whole numbers as OpenCV's are; its weights of 11 bits give another one
@@ -177,7 +175,7 @@ def instances(
     names: Sequence[str],
     above: float,
 ) -> Instances:
-    """The instance rule of mmdet's `MaskFormerFusionHead` for one picture of `size` (width, height), as
+    """The instance rule of mmdet's `MaskFormerFusionHead` for one image of `size` (width, height), as
     far as scores are `above`.
 
     A query can be several objects, of a class each. A score is the probability of the class times the
@@ -215,7 +213,7 @@ class _Mask(NamedTuple):
 
 
 def _mask(logits_hw: torch.Tensor, size: tuple[int, int]) -> _Mask:
-    """One at a time, since at the size of a large picture they are large."""
+    """One at a time, since at the size of a large image they are large."""
     width, height = fitted_size(*size)
     padded_HW = _resized_HW(logits_hw, *padded_size(width, height))
     logits_HW = _resized_HW(padded_HW[:height, :width], *size)

@@ -1,3 +1,3 @@
-"""Tokens, parts of speech and noun phrases of prompts: spaCy where its model is there, an export of it,
-or rules.
+"""Tokens, parts of speech and noun phrases of prompts: from spaCy, from an export of its output, or by
+rules.
 """

@@ -1,4 +1,6 @@
-"""Which reading of prompts a run gets: `np`, by spaCy's model, by an export of it, or by rules."""
+"""Chooses how prompts are parsed (`np`): by an installed spaCy model, by an export of its output, or
+by rules.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from benchmarks.t2i_compbench.language.tokens import Token
 
 
 class Language(Protocol):
-    """Reads prompts: their words with parts of speech, and their noun phrases.
+    """Parses prompts: their words with parts of speech, and their noun phrases.
 
     Attributes:
         name: what tables say after `np=`.

@@ -1,8 +1,9 @@
-"""What spaCy's model says of prompts, written to a file once and read wherever the model is not installed.
+"""The output of spaCy's model for a list of prompts, written once and read wherever the model is not
+installed.
 
-{"model": "en_core_web_sm", "version": "3.5.0", "spacy": "3.5.3",
- "prompts": {"a red car": {"chunks": ["a red car"], "tokens": [["a", "DET"], ["red", "ADJ"], ["car",
- "NOUN"]]}}}
+    {"model": "en_core_web_sm", "version": "3.5.0", "spacy": "3.5.3",
+     "prompts": {"a red car": {"chunks": ["a red car"],
+                               "tokens": [["a", "DET"], ["red", "ADJ"], ["car", "NOUN"]]}}}
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a word may be: small lists of common English words, their inflections, and what endings tell.
+"""The possible parts of speech of a word: small lists of English words, their inflections, and word
+endings.
 
 The closed classes stand here; nouns.txt holds only nouns that would otherwise be read as something else,
 since a word that nothing is known about is a noun. A reading in capitals is a tag that needs no context;

@@ -1,4 +1,6 @@
-"""The language of prompts by rules alone, where spaCy's model is not installed: never called official."""
+"""Parses prompts by rules alone, where no spaCy model is installed. Its scores are never called
+official.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The language of prompts by spaCy's `en_core_web_sm`, as the official scripts read them (spaCy 3.5.3
-with the model 3.5.0).
-"""
+"""Parses prompts with spaCy's `en_core_web_sm`, as the official scripts do (spaCy 3.5.3, model 3.5.0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of speech by rules: what a word may be (`lexicon`) and what stands around it.
+"""Parts of speech by rules: the possible readings of a word (`lexicon`) and the words around it.
 
 A stand-in for spaCy's model where that is not installed. Tags are spaCy's coarse ones, some with a note
 behind a colon that the chunker reads: `VERB:mod` (a participle before its noun), `ADJ:pred` (an adjective

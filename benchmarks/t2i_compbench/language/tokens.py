@@ -1,4 +1,4 @@
-"""A prompt as the words that the rules see."""
+"""The words of a prompt, as the rules see them."""
 
 from __future__ import annotations
 

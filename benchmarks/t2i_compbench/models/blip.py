@@ -1,9 +1,10 @@
-"""BLIP-VQA (arXiv 2201.12086) as T2I-CompBench asks it: the probability of yes against no (its
-`BLIP_vqa.py`, 1b70949).
+"""BLIP-VQA (arXiv 2201.12086) as T2I-CompBench uses it (`BLIP_vqa.py`, 1b70949): the probability of
+yes against no.
 
-An image is encoded once whatever the number of its questions, which stand side by side in one row and do
-not see each other: so their cross-attention turns the image into keys and values once, too. Questions of
-other lengths are never padded for the decoder, whose library code ignores the mask of what it attends to.
+An image is encoded once for all its questions. They stand side by side in one row and do not attend to
+each other, so that cross-attention computes the keys and values of the image once, too. For the decoder,
+questions of different lengths are never padded, because the library's code ignores the mask of the states
+that it attends to.
 
 Shape letters: B images, P their positions, T tokens of all questions of an image, D width, N questions, L
 tokens of each.
@@ -148,9 +149,8 @@ class BlipVqa:
         from transformers import BertTokenizer
 
         found = self._tokens.processor(BertTokenizer)
-        odd = {
-            word: known for word, id in KNOWN.items() if (known := found.convert_tokens_to_ids(word)) != id
-        }
+        ids = {word: found.convert_tokens_to_ids(word) for word in KNOWN}
+        odd = {word: id for word, id in ids.items() if id != KNOWN[word]}
         if odd:
             told = ", ".join(f"{word} is {known} (and {KNOWN[word]} in BLIP)" for word, known in odd.items())
             raise ValueError(
@@ -231,12 +231,10 @@ def answers(model: Any, pixels_B3HW: torch.Tensor, ids: Ids) -> list[list[float]
     asked_BTD = model.text_encoder(
         tokens_BT, position_ids=positions_BT, attention_mask=mask_B1TT, encoder_hidden_states=states_BPD
     ).last_hidden_state
-    lengths = [[len(question) for question in few] for few in ids]
-    asked = [
-        one_LD
-        for row_TD, few in zip(asked_BTD, lengths, strict=True)
-        for one_LD in row_TD[: sum(few)].split(few)
-    ]
+    lengths = [list(map(len, questions)) for questions in ids]
+    asked: list[torch.Tensor] = []
+    for row_TD, of_image in zip(asked_BTD, lengths, strict=True):
+        asked += row_TD[: sum(of_image)].split(of_image)
     values = torch.empty(len(asked))
     for length in set(chain(*lengths)):
         equal = [number for number, one_LD in enumerate(asked) if len(one_LD) == length]
@@ -252,12 +250,14 @@ def _side_by_side(ids: Ids) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    tokens = [torch.tensor([token for question in few for token in (ENCODE, *question[1:])]) for few in ids]
-    positions = [torch.cat([torch.arange(len(question)) for question in few]) for few in ids]
-    owners = [
-        torch.cat([torch.full((len(question),), number) for number, question in enumerate(few)])
-        for few in ids
-    ]
+    tokens, positions, owners = [], [], []
+    for questions in ids:
+        tokens.append(
+            torch.tensor(list(chain.from_iterable((ENCODE, *question[1:]) for question in questions)))
+        )
+        positions.append(torch.cat([torch.arange(len(question)) for question in questions]))
+        numbered = [torch.full((len(question),), number) for number, question in enumerate(questions)]
+        owners.append(torch.cat(numbered))
     owner_BT = pad_sequence(owners, batch_first=True, padding_value=-1)
     others_BTT = owner_BT[:, :, None] != owner_BT[:, None]
     mask_B1TT = torch.zeros(others_BTT.shape).masked_fill(others_BTT, torch.finfo(torch.float32).min)[:, None]

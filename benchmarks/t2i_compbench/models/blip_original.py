@@ -1,14 +1,15 @@
-"""BLIP-VQA in its original layout (`model_base_vqa_capfilt_large.pth`) as transformers'
+"""Reads BLIP-VQA's original checkpoint (`model_base_vqa_capfilt_large.pth`) into transformers'
 `BlipForQuestionAnswering`.
 
-The sizes are read from the tensors; only the width of an attention head leaves no trace there (64 in
-every published BLIP). The names are those of `models/blip_vqa.py` of github.com/salesforce/BLIP.
+The sizes come from the tensors. Only the width of an attention head leaves no trace there; it is 64 in
+every published BLIP. The names are those of `models/blip_vqa.py` of github.com/salesforce/BLIP.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ _BLOCK = {
 }
 _ATTENTION = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
 _LAYER = (
-    *(f"{attention}.{part}" for attention in ("attention", "crossattention") for part in _ATTENTION),
+    *(f"attention.{part}" for part in _ATTENTION),
+    *(f"crossattention.{part}" for part in _ATTENTION),
     *("intermediate.dense", "output.dense", "output.LayerNorm"),
 )
 _TEXT_TOWERS = ("text_encoder", "text_decoder.bert")
@@ -83,7 +85,7 @@ def blip_model(
     Args:
         state: the tensors of the original file under their names there; a table of image positions of
             another grid is resized bicubically, as the official loader does.
-        image_size: of the square pictures, in pixels.
+        image_size: of the square images, in pixels.
         vision_head: width of an attention head of the image tower.
         text_head: the same of the two text towers.
 
@@ -140,26 +142,18 @@ def _names(vision_layers: int, text_layers: int) -> dict[str, str]:
     for index in range(vision_layers):
         theirs, ours = f"visual_encoder.blocks.{index}", f"vision_model.encoder.layers.{index}"
         modules |= {f"{theirs}.{name}": f"{ours}.{target}" for name, target in _BLOCK.items()}
-    layers = [
-        f"{tower}.encoder.layer.{index}.{part}"
-        for tower in _TEXT_TOWERS
-        for index in range(text_layers)
-        for part in _LAYER
-    ]
-    modules |= {name: name for name in layers}
+    for tower, index, part in product(_TEXT_TOWERS, range(text_layers), _LAYER):
+        name = f"{tower}.encoder.layer.{index}.{part}"
+        modules[name] = name
     tables = [
         f"{tower}.embeddings.{kind}_embeddings.weight"
-        for tower in _TEXT_TOWERS
-        for kind in ("word", "position")
+        for tower, kind in product(_TEXT_TOWERS, ("word", "position"))
     ]
     return {
         **_OUTSIDE,
         **{name: name for name in (*tables, "text_decoder.cls.predictions.bias")},
-        **{
-            f"{name}.{part}": f"{target}.{part}"
-            for name, target in modules.items()
-            for part in ("weight", "bias")
-        },
+        **{f"{name}.weight": f"{target}.weight" for name, target in modules.items()},
+        **{f"{name}.bias": f"{target}.bias" for name, target in modules.items()},
     }
 
 

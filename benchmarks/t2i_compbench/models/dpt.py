@@ -1,5 +1,5 @@
-"""DPT hybrid (arXiv 2103.13413) as T2I-CompBench takes depth with it: inverse depth, 0 far to 255 near
-(its `UniDet_eval`, 1b70949).
+"""DPT hybrid (arXiv 2103.13413) as T2I-CompBench uses it (`UniDet_eval`, 1b70949): inverse depth, 0
+far to 255 near.
 
 Shape letters: B images, H rows, W columns.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,14 @@ class DptHybrid:
         _ = self._model
 
     def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image.Image | str]:
-        """A grey picture (mode L) of the size of each image; a text where the model sees the same depth
+        """A grey image (mode L) of the size of each image; a text where the model sees the same depth
         everywhere.
 
         Raises:
             ValueError: as `load`; or the weights give no finite depth.
         """
         images = [ImageOps.mirror(sample.image) if mirrored else sample.image for sample in samples]
-        return [one for block in blocks(images, self._batch) for one in self._look(block)]
+        return list(chain.from_iterable(map(self._look, blocks(images, self._batch))))
 
     def _look(self, images: Sequence[Image.Image]) -> list[Image.Image | str]:
         import torch

@@ -1,5 +1,5 @@
-"""UniDet (arXiv 2102.13086) as T2I-CompBench runs it: 722 classes in a frame of 479 or 480 pixels (its
-`UniDet_eval`, 1b70949).
+"""UniDet (arXiv 2102.13086) as T2I-CompBench runs it (`UniDet_eval`, 1b70949): 722 classes, frame of
+479 or 480 pixels.
 
 Shape letters: C channels, H height and W width of a frame in pixels, N boxes.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,17 +158,16 @@ class UniDet:
                 found = model([one_CHW.to(device) for one_CHW in pixels])
         except FloatingPointError as error:
             if len(pixels) > 1:
-                return [one for alone_CHW in pixels for one in self._look(frame, [alone_CHW])]
+                return list(chain.from_iterable(self._look(frame, [alone_CHW]) for alone_CHW in pixels))
             return [f"{self.name} cannot look at this image: {error}"]
-        return [
-            Detections(
-                frame=frame,
-                labels=tuple(names[one] for one in classes_N.tolist()),
-                boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_N4.tolist()),
-                scores=tuple(scores_N.tolist()),
+        detections: list[Detections | str] = []
+        for boxes_N4, scores_N, classes_N in found:
+            labels = tuple(names[number] for number in classes_N.tolist())
+            boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_N4.tolist())
+            detections.append(
+                Detections(frame=frame, labels=labels, boxes=boxes, scores=tuple(scores_N.tolist()))
             )
-            for boxes_N4, scores_N, classes_N in found
-        ]
+        return detections
 
     @cached_property
     def _model(self) -> tuple[Any, tuple[str, ...]]:

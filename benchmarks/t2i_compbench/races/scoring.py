@@ -1,5 +1,5 @@
-"""What `harness.bench score` runs: BLIP-VQA beside the official way to ask it, the detectors, and the
-rules over 3000 images.
+"""The races of `harness.bench score`: BLIP-VQA against the official way, the detectors, and the rules
+over 3000 images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How fast the two UniDets look at pictures: the whole networks, with random weights.
+"""The speed of the two UniDets: networks of published size with random weights.
 
-On a CPU one picture of 128 pixels a side, since most of the time goes into the proposals, which are about
-as many in a small picture; on a GPU pictures in the frame of T2I-CompBench.
+On a CPU one image of 128 pixels a side, since most of the time goes into the proposals, which are about
+as many in a small image; on a GPU images in the frame of T2I-CompBench.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from benchmarks.t2i_compbench.models.unidet.sizes import Sizes
 
-BATCH, MANY = 8, 32  # pictures at once, and of a race on a GPU
-SMALL = 128  # pixels a side of the one picture on a CPU
+BATCH, MANY = 8, 32  # images at once, and of a race on a GPU
+SMALL = 128  # pixels a side of the one image on a CPU
 RARE = -5.0  # of the class scores, so that as good as nothing is detected
 
 
@@ -80,7 +80,7 @@ def random_model(sizes: Sizes) -> torch.nn.Module:
 def _timed(
     make: Callable[[], torch.nn.Module], device: torch.device, count: int, side: int
 ) -> Mapping[str, float]:
-    """Seconds of all pictures; on a GPU one batch goes before, which is slower than others."""
+    """Seconds of all images; on a GPU one batch goes before, which is slower than others."""
     import torch
 
     model = make().to(device)
@@ -92,5 +92,6 @@ def _timed(
             torch.cuda.synchronize()
         begun = time.perf_counter()
         for block in blocks(images, BATCH):
-            _ = [found[1].cpu() for found in model([image.to(device) for image in block])]
+            for detected in model([image.to(device) for image in block]):
+                detected[1].cpu()
         return {"images": time.perf_counter() - begun}

@@ -75,13 +75,11 @@ class Work:
             Image.fromarray(random.integers(0, 256, (PICTURE, PICTURE, 3), dtype=np.uint8))
             for _ in range(images)
         ]
-        self.ids: Ids = [
-            [
-                [FIRST, *random.integers(WORD, 30000, TOKENS - 2).tolist(), LAST]
-                for _ in range(counts[(2 * place + 1) * len(counts) // (2 * images)])
-            ]
-            for place in range(images)
-        ]
+        self.ids: Ids = []
+        for place in range(images):
+            count = counts[(2 * place + 1) * len(counts) // (2 * images)]
+            words = [random.integers(WORD, 30000, TOKENS - 2).tolist() for _ in range(count)]
+            self.ids.append([[FIRST, *of_question, LAST] for of_question in words])
 
     def ways(self) -> Mapping[str, Callable[[], Answers]]:
         blank = [[*few, *[[FIRST, LAST]] * (MOST - len(few))] for few in self.ids]

@@ -1,4 +1,4 @@
-"""3D-spatial: which of the two objects of a prompt is nearer (3D_spatial_eval.py, spec section 7)?"""
+"""3D-spatial (3D_spatial_eval.py, spec section 7): which of the two objects of a prompt is nearer."""
 
 from __future__ import annotations
 

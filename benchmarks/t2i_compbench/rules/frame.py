@@ -1,4 +1,4 @@
-"""The size of the picture that detectors and CLIP see (torchvision's `Resize`, spec sections 3 and 4)."""
+"""The size of the image that detectors and CLIP see (torchvision's `Resize`, spec sections 3 and 4)."""
 
 from __future__ import annotations
 

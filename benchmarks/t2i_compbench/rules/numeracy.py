@@ -1,4 +1,4 @@
-"""Numeracy: are the things there, and as many as asked for (spec: `UniDet_eval/numeracy_eval.py`)."""
+"""Numeracy (`UniDet_eval/numeracy_eval.py`): whether the objects are there, in the stated number."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""BLIP-VQA: which questions a prompt's noun phrases become, and what their answers come to (spec:
-`BLIPvqa_eval/`).
+"""BLIP-VQA (`BLIPvqa_eval/`): the questions for the noun phrases of a prompt, and the score of their
+answers.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def test_there_is_nothing_to_train_on(root: Path, split: str) -> None:
         match=rf"no split '{split}', only val: .*benchmarks=t2i_compbench.*trainers=frozen policies\.checkpoint=",
     ):
         bench(root).prompts(split)
-    with pytest.raises(ValueError, match=r"no chains and pictures to imitate: .*data=got"):
+    with pytest.raises(ValueError, match=r"no chains and images to imitate: .*data=got"):
         bench(root).records(0, 1)
 
 

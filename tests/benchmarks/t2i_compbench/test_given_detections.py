@@ -268,10 +268,10 @@ def test_a_depth_map_that_is_not_there_or_cannot_be_read_is_a_reason(tmp_path: P
     gap, none, beyond, damaged = given.depth(
         [sample(number, text=text, size=(64, 48)) for number, text in texts]
     )
-    assert gap == f"{tmp_path} has 1 depth pictures of {PROMPT!r}, and 2 of others"
-    assert none == f"{tmp_path} has 0 depth pictures of 'no such', and 2 of others"
-    assert beyond == f"{tmp_path} has 2 depth pictures of 'a cat behind a dog', none of image 2"
-    assert damaged.startswith(f"{cut} cannot be read as a picture (")
+    assert gap == f"{tmp_path} has 1 depth images of {PROMPT!r}, and 2 of others"
+    assert none == f"{tmp_path} has 0 depth images of 'no such', and 2 of others"
+    assert beyond == f"{tmp_path} has 2 depth images of 'a cat behind a dog', none of image 2"
+    assert damaged.startswith(f"{cut} cannot be read as an image (")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_pictures_that_are_no_depth_of_these_images(
 ) -> None:
     write_maps(tmp_path, PROMPT, [0], mode=mode, size=size)
     [reason] = GivenDepth(folder=str(tmp_path), name="Y").depth([sample(size=(64, 48))])
-    assert f"has {said} pixels, its image has 64 x 48: give 8-bit grey pictures" in reason
+    assert f"has {said} pixels, its image has 64 x 48: give 8-bit grey images" in reason
 
 
 def test_a_folder_without_depth_maps_and_one_with_two_of_an_image(tmp_path: Path) -> None:
@@ -291,5 +291,5 @@ def test_a_folder_without_depth_maps_and_one_with_two_of_an_image(tmp_path: Path
         GivenDepth(folder=str(tmp_path), name="Y").load()
     write_maps(tmp_path, PROMPT, [1])
     (tmp_path / f"{PROMPT}_1.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"are both picture 1 of '{PROMPT}': keep one"):
+    with pytest.raises(ValueError, match=rf"are both image 1 of '{PROMPT}': keep one"):
         GivenDepth(folder=str(tmp_path), name="Y").load()

@@ -203,9 +203,7 @@ def test_it_knows_every_text_of_a_category_and_the_protocol(root: Path) -> None:
 
 
 def test_there_is_nothing_to_imitate(root: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"no chains and pictures to imitate: train on GoT data with data=got"
-    ):
+    with pytest.raises(ValueError, match=r"no chains and images to imitate: train on GoT data with data=got"):
         bench(root).records(0, 10)
 
 

@@ -124,8 +124,7 @@ def test_pictures_of_one_frame_go_together_and_answers_keep_their_order(folder, 
     narrow = sample(Image.new("RGB", (1, 2000)))
     found = expert(folder / PUBLISHED["rs200"].file).detect([*own[:2], narrow, *own[2:], grey])
     assert (
-        found[2]
-        == "a picture of 1 x 2000 pixels would be less than one pixel wide in a frame of 480: crop it"
+        found[2] == "an image of 1 x 2000 pixels would be less than one pixel wide in a frame of 480: crop it"
     )
     frames = [one.frame for one in found if isinstance(one, Detections)]
     assert frames == [(480, 360), (479, 479), (480, 360), (240, 480), (480, 360), (479, 479)]

@@ -1,4 +1,5 @@
-"""Boxes in pixels as x1, y1, x2, y2: made from a network's deltas, clipped, compared, and thinned out.
+"""Boxes in pixels as x1, y1, x2, y2: decoded from deltas, clipped, compared, and suppressed by
+overlap.
 
 Shape letters: N, M boxes, 4 corner coordinates.
 """
@@ -40,7 +41,7 @@ def clip(boxes_N4: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_finite(*tensors: Tensor) -> None:
-    """That all are numbers: what is none passes every threshold unseen, and a picture of which nothing is
+    """That all are numbers: what is none passes every threshold unseen, and an image of which nothing is
     known would look empty.
 
     Raises:

@@ -1,5 +1,5 @@
-"""Three stages, each of which looks at the boxes of the one before (arXiv 1712.00726), and what is
-detected in the end.
+"""The three box stages, each of which refines the boxes of the one before (arXiv 1712.00726), and the
+detections.
 
 Shape letters: C channels, H W rows and columns of a level, N boxes, E numbers of a box,
 K classes and the background, D detections, 4 corners or deltas.
@@ -28,7 +28,7 @@ MOST = 300  # detections of an image
 
 
 class Stage(NamedTuple):
-    """What one stage says of the boxes it got; its own boxes may reach beyond the image."""
+    """The output of one stage for its input boxes. Its own boxes may reach beyond the image."""
 
     logits_NK: Tensor
     deltas_N4: Tensor
@@ -36,8 +36,8 @@ class Stage(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """Of one image, best first: boxes in pixels, scores above 0.1, classes from 0. A box may stand there
-    with several classes.
+    """The detections of one image, best first: boxes in pixels, scores above 0.1, classes from 0. A
+    box may occur with several classes.
     """
 
     boxes_D4: Tensor
@@ -46,7 +46,7 @@ class Detected(NamedTuple):
 
 
 class BoxPredictor(nn.Module):
-    """A logit of every class and of the background, and one box for all of them."""
+    """One logit for every class and the background, and one box for all classes."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class BoxPredictor(nn.Module):
 
 
 class Cascade(nn.Module):
-    """The three stages; each image for itself, so that the memory does not grow with the batch."""
+    """The three stages. They treat each image alone, so that memory does not grow with the batch."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The published files of UniDet (`Unified_learned_OCIM_{RS200,R50}_6x+2x.pth`), whose sizes are read from
+"""The published files of UniDet (`Unified_learned_OCIM_{RS200,R50}_6x+2x.pth`); the sizes come from
 the tensors.
 """
 

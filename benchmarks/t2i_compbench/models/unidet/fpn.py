@@ -1,4 +1,4 @@
-"""The backbone: a residual network, and a feature pyramid (arXiv 1612.03144) of five levels on its last
+"""The backbone: a residual network and a feature pyramid (arXiv 1612.03144) of five levels on its last
 three stages.
 
 Shape letters: B images, C channels, H W rows and columns.

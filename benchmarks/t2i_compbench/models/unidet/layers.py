@@ -1,4 +1,4 @@
-"""What the parts of UniDet are made of; they only ever run in eval mode.
+"""The layers of UniDet. They only ever run in eval mode.
 
 Shape letters: B images, C channels, H W rows and columns.
 """

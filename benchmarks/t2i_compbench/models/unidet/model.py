@@ -1,4 +1,4 @@
-"""UniDet whole: pictures in, boxes out. The parts bear the names they have in the published files.
+"""The UniDet model, from images to boxes. Its parts have the names of the published files.
 
 Shape letters: B images, C channels, H W rows and columns, N boxes.
 """

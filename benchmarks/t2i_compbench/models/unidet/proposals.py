@@ -1,5 +1,5 @@
-"""The region proposal network: where something may be, from all five levels of the pyramid (arXiv
-1506.01497).
+"""The region proposal network (arXiv 1506.01497): boxes that may hold an object, from all five pyramid
+levels.
 
 Shape letters: B batch, C channels, H W rows and columns of a level, A anchors of a cell, N boxes, 4
 corners or deltas.
@@ -8,6 +8,7 @@ corners or deltas.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ def anchors(rows: int, columns: int, stride: int, device: torch.device | str = "
 
     The order is row, column, side, ratio, as that of the network's numbers.
     """
-    shapes = [(side * stride / ratio**0.5, side * stride * ratio**0.5) for side in SIDES for ratio in RATIOS]
+    shapes = []
+    for side, ratio in product(SIDES, RATIOS):
+        shapes.append((side * stride / ratio**0.5, side * stride * ratio**0.5))
     cell_A4 = torch.tensor(
         [[-width / 2, -height / 2, width / 2, height / 2] for width, height in shapes], device=device
     )

@@ -1,5 +1,5 @@
-"""What lies in a box: the level of the pyramid it is read from, ROIAlign (arXiv 1703.06870), and the
-networks that sum it up.
+"""The features of a box: the pyramid level, ROIAlign (arXiv 1703.06870), and the networks that
+summarise them.
 
 Shape letters: C channels, H W rows and columns of a level, L either of them, N boxes, P cells of a side
 (7), S samples of a cell.
@@ -21,7 +21,7 @@ from benchmarks.t2i_compbench.models.unidet.sizes import Sizes
 CELLS = 7  # of a side
 LEVELS = 3  # p3, p4, p5
 MIDDLE = 224  # pixels a side from which on a box is read from p4
-CHUNK = 128  # boxes at once: 55 MB for a picture of 480 pixels a side
+CHUNK = 128  # boxes at once: 55 MB for an image of 480 pixels a side
 
 
 def read_regions(levels: Sequence[Tensor], boxes_N4: Tensor) -> Tensor:

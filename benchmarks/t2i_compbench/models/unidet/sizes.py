@@ -1,4 +1,4 @@
-"""What the tensors of a UniDet tell of its shape."""
+"""The sizes of a UniDet, as its tensors show them."""
 
 from __future__ import annotations
 
