@@ -22,15 +22,15 @@ sys.path[:0] = [{root!r}, {mini!r}]
 import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace
 ranks.GRACE_S = 0.5
 folder, settings = Path({folder!r}), {settings!r}
-with ranks.beside(ranks.Work(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder)), 2):
+with ranks.other_ranks(ranks.ProgramCall(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder)), 2):
     rank_programs.act(FakeWorkspace(folder), settings, {{}})
 """
 
 
 def together(folder: Path, **settings: str) -> None:
     numbered = {name.removeprefix("rank"): how for name, how in settings.items()}
-    with ranks.beside(
-        ranks.Work(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder)), 2
+    with ranks.other_ranks(
+        ranks.ProgramCall(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder)), 2
     ):
         rank_programs.act(FakeWorkspace(folder), numbered, {})
 
