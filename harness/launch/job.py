@@ -1,4 +1,4 @@
-"""The function that runs inside a job, and the file in which the study's plan freezes the stages of the job."""
+"""The function that runs inside a job, and `stages.json`, which holds the stages of the job as planned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMED_DIFFERENCES = 3
 
 
 def write_spec(folder: Path, root: Path, stage: Stage) -> None:
-    """Writes `stages.json`: the stage of a job and all its inputs, each with the facts of its key, and the root folder."""
+    """Writes `stages.json`: the root folder, the job's stage and its inputs, with the facts of their keys."""
     folder.mkdir(parents=True, exist_ok=True)
     stages = [{**describe(source), "facts": facts(source)} for source in with_inputs([stage]).values()]
     write_text(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}, indent=1))
@@ -35,8 +35,7 @@ def read_spec(folder: Path) -> tuple[Path, Stage]:
     """Reads `stages.json`: the root folder of the stages, and the stage to make.
 
     Raises:
-        ValueError: a source file, an external file or a setting differs from the plan, so that the stage would be
-            another one now. The message names it.
+        ValueError: a source file, an external file or a setting differs from the plan. The message names it.
     """
     spec = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
     stage_by_key: dict[str, Stage] = {}
@@ -71,7 +70,7 @@ def _changed(stage: Stage, planned: Mapping[str, Any] | None) -> str:
 
 
 class Job(Checkpointable):
-    """The function that submitit calls. A requeued job starts again with the same arguments and resumes from the disk.
+    """The function that submitit calls. A requeued job has the same arguments and resumes from the disk.
 
     Args:
         sweep: id of a process of this machine; the job ends when that process does. None on a cluster.
@@ -94,7 +93,7 @@ class Job(Checkpointable):
 
 
 def _end_with(sweep: int, parent: int) -> None:
-    """Ends this process when the sweep or submitit's controller is gone. The next sweep resumes from the disk."""
+    """Ends this process when the sweep or submitit's controller is gone. The next sweep resumes the work."""
     while locks.is_alive(sweep) and os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)

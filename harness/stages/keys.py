@@ -11,7 +11,7 @@ from harness.stages import contents, sources
 from harness.types import Stage
 
 KEY_DIGITS = 12
-SERVING = "serving"  # settings of this name say how an expert is reached or run (address, batch), not what it answers
+SERVING = "serving"  # settings of this name say where and how fast an expert answers, not what it answers
 
 
 def key(stage: Stage) -> str:
@@ -25,10 +25,10 @@ def key(stage: Stage) -> str:
 
 
 def facts(stage: Stage) -> dict[str, Any]:
-    """All that decides the stage's numbers, as JSON values: name, program, settings, inputs by key, contents, sources.
+    """Everything that decides the stage's numbers, as JSON values; inputs are named by their keys.
 
-    Numbers count by value (1 and 1.0 agree), external files by content, wherever they lie. `serving` settings do
-    not count.
+    Numbers count by value (1 and 1.0 agree), external files by content, wherever they lie. Settings under
+    `serving` do not count.
 
     Raises:
         ValueError: an external file is missing, a setting is no plain value, or a module cannot be read.
@@ -45,7 +45,9 @@ def facts(stage: Stage) -> dict[str, Any]:
 
 
 def differences(planned: Mapping[str, Any], now: Mapping[str, Any], external: Sequence[str]) -> list[str]:
-    """Names what differs between the `facts` of a stage at two times, such as `source file rewards/judged.py differs`.
+    """Lists the differences between the facts of a stage at two times.
+
+    Each is a phrase such as `source file rewards/judged.py differs` or `setting grpo.steps is new`.
 
     Args:
         planned: the earlier facts.
@@ -65,7 +67,11 @@ def differences(planned: Mapping[str, Any], now: Mapping[str, Any], external: Se
 
 
 def plain(value: Any, replaced: Mapping[str, str] | None = None) -> Any:
-    """Settings as JSON values: numbers in one form, no `serving`, strings that `replaced` names replaced by its values.
+    """Settings as JSON values, with numbers in one form and without `serving`.
+
+    Args:
+        value: a setting, or settings within settings.
+        replaced: text -> the text to put in its place.
 
     Raises:
         ValueError: a value is no number, text, list or mapping.
@@ -99,7 +105,7 @@ def _named(facts: Mapping[str, Any], external: Sequence[str]) -> dict[str, str]:
 
 
 def _single_settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and value of every setting within nested settings; an item of a list goes by its position."""
+    """Dotted name and value of every setting in nested settings. Items of a list are named by position."""
     if isinstance(value, dict) and (value or not name):
         items: Any = value.items()
     elif isinstance(value, list) and value:

@@ -1,8 +1,8 @@
 """Lock files that a dead owner does not hold.
 
-On one machine the kernel decides (`flock`: a killed owner loses the lock at once). A shared file system may not
-pass `flock` on to other machines. There an owner counts as alive while Slurm lists its job, or while it keeps
-touching the lock file.
+On one machine the kernel decides (`flock`: a killed owner loses the lock at once). A shared file system
+may not pass `flock` on to other machines. An owner on another machine counts as alive while Slurm lists its
+job, or while it keeps touching the lock file.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def wait_for(path: Path, on_wait: Callable[[Owner | None], None], poll_s: float = 0.5) -> Iterator[None]:
-    """Waits for the lock, then holds it while the block runs. `on_wait` receives the owner at every attempt."""
+    """Waits for the lock, then holds it while the block runs. Each attempt calls `on_wait` with the owner."""
     while True:
         try:
             mine = lock(path)
@@ -114,7 +114,7 @@ def is_held(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs. A zombie, which ended and was not reaped by its parent, does not."""
+    """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
@@ -169,7 +169,7 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 
 
 def _alive_elsewhere(path: Path) -> bool:
-    """Whether the owner that the lock file names is alive on another machine. The caller holds the `flock`."""
+    """Whether the file's owner lives on another machine. The caller must hold the `flock`."""
     owner = owner_of(path)
     if owner is None or owner.host == socket.gethostname():
         return False  # we hold the flock, so no other process of this machine does

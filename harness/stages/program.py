@@ -1,4 +1,4 @@
-"""The program of a stage as it runs: the function, the workspace it reports to, and the record of attempts."""
+"""A stage's program at work: the function, the workspace it reports to, and the record of attempts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load_program(path: str) -> Program:
 
 
 class ReportingWorkspace:
-    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and passes progress to the reporter."""
+    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter."""
 
     def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts) -> None:
         self.folder = folder

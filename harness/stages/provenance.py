@@ -26,7 +26,7 @@ PACKAGES = (
 
 @lru_cache(maxsize=1)
 def commit() -> tuple[str | None, bool | None]:
-    """The commit of the running code, and whether files were edited since; (None, None) outside a checkout."""
+    """The commit of the running code, and whether files differ from it; (None, None) outside a checkout."""
     folder = Path(__file__).resolve().parent
     head = _git("rev-parse", "HEAD", cwd=folder)
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=folder)

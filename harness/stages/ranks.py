@@ -1,9 +1,9 @@
-"""Ranks: processes that run a stage's program together. Rank 0 is the calling process, the others are its children.
+"""Ranks: processes that run a stage's program together. Rank 0 is the calling process and starts the others.
 
-`python -m harness.stages.ranks` is a child. It reads a `ProgramCall` on its standard input and runs it together with
-rank 0 in a `torch.distributed` group. It reports nothing. Rank 0 prints the child's stderr, each line marked with the
-rank. A child ends when its parent is gone. The parent ends when a child failed, with the child's last lines as
-the error.
+`python -m harness.stages.ranks` is the child process. It reads a `ProgramCall` on its standard input and
+makes the call in a `torch.distributed` group with rank 0. It reports no progress. Rank 0 prints the child's
+output, each line marked with the rank. A child ends when its parent is gone. If a child fails, the parent
+ends with the child's last lines as the error.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def check(processes: Any, stages: Sequence[Stage]) -> None:
     for stage in stages:
         if stage.parallel is not None and stage.parallel % processes:
             raise ValueError(
-                f"resources.processes={processes} must divide the {stage.parallel} items of a step of {stage.name!r}."
-                " Change one of them (grpo.prompts, sft.batch_size)"
+                f"resources.processes={processes} must divide the {stage.parallel} items of a step of"
+                f" {stage.name!r}. Change one of them (grpo.prompts, sft.batch_size)"
             )
 
 
@@ -143,7 +143,7 @@ class _Child:
 
 
 def _raise_failure(children: Sequence[_Child], cause: Exception | None = None) -> None:
-    """Raises the error of the first child that failed. After an error in rank 0 it waits a moment for one to fail."""
+    """Raises the error of the first failed child. After an error in rank 0, waits a moment for one."""
     end = time.monotonic() + (2 * WATCH_S if cause else 0)
     while True:
         if failure := _first_failure(children):
@@ -240,7 +240,7 @@ def main() -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """Ends this process without Python's shutdown, in which threads of torch may abort a process that succeeded."""
+    """Ends this process at once. In Python's shutdown, threads of torch may abort a successful process."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,8 +1,9 @@
 """Finds the source code that decides a result, by reading modules and never by importing them.
 
-Each module that a program imports, directly or not, counts through its syntax tree (see `harness.stages.syntax`).
-A data file beside a module counts by its bytes, if the module declares it: `DATA_FILES = ("rubrics/*.txt",)`.
-YAML does not count, because its values arrive as settings. The contracts in `harness.protocols` do not count.
+Each module that a program imports, directly or not, counts by its syntax tree (see `harness.stages.syntax`).
+A data file counts by its bytes, if a module declares it: `DATA_FILES = ("rubrics/*.txt",)`, relative to
+the module's folder. YAML does not count, because its values arrive as settings. The contracts in
+`harness.protocols` do not count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from harness.stages import contents, syntax
 
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
-CONTRACTS = "harness.protocols"  # says what plugins offer and decides no number: a new optional member retrains nothing
+CONTRACTS = "harness.protocols"  # decides no number, so a new optional member must not retrain anything
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
 
 
@@ -53,8 +54,8 @@ def locate(module: str) -> Path | None:
 def digests(roots: Iterable[str]) -> dict[str, str]:
     """File -> digest, for everything of ours that the given dotted paths (modules or names in them) can run.
 
-    Files are named as `rewards/judged.py` and `rewards/rubrics/semantic.txt`, wherever the packages are installed.
-    They are read once per process, as Python itself reads its modules once.
+    Names are such as `rewards/judged.py`, wherever the package is installed.
+    Each is read once per process, as Python itself reads its modules once.
 
     Raises:
         ValueError: a module is no Python, or its `DATA_FILES` is not as it must be.
@@ -97,9 +98,9 @@ def data_files(module_file: Path, pattern: str) -> list[Path]:
 
 
 def closure(roots: Iterable[str], tops: Iterable[str] = OURS) -> dict[str, Path]:
-    """Module -> file, for the roots and everything they import directly or not, within the top-level packages `tops`.
+    """Module -> file, for the roots and everything they import, within the top-level packages `tops`.
 
-    The contracts are left out, and so is what only they import.
+    The contracts are left out, with all that only they import.
     """
     tops = frozenset(tops)
     modules: dict[str, Path] = {}
@@ -124,7 +125,7 @@ def closure(roots: Iterable[str], tops: Iterable[str] = OURS) -> dict[str, Path]
 
 
 def packages(target: str) -> set[str]:
-    """Top-level packages of others that the module of a dotted path imports, or the modules of ours it imports."""
+    """Top-level packages outside the project that the closure of a dotted path imports."""
     ours = OURS | _plugin_tops((target,))
     imported: set[str] = set()
     for module, path in closure([target], ours).items():
@@ -155,7 +156,7 @@ def _top_level(name: str) -> tuple[str, ...]:
 
 
 def _plugin_tops(roots: Iterable[str]) -> set[str]:
-    """Top-level packages outside the project whose source counts: declared plugins, and code that is not installed."""
+    """Top-level packages outside the project that count: declared plugins, and code that is not installed."""
     declared = {package.split(".")[0] for package in plugin_packages().values()}
     tops = {root.split(".")[0] for root in roots}
     return {top for top in tops if top in declared or not _is_library(top)}

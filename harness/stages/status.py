@@ -25,7 +25,7 @@ HEARTBEAT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """State and progress. `eta_s` is for the current stage; `waits_for` names the owner of the lock it waits for."""
+    """State and progress. `eta_s` is of the current stage; `waits_for` is the owner of an awaited lock."""
 
     state: State = "planned"
     stage: str | None = None
@@ -43,7 +43,7 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """The status in a cell's folder; `planned` if there is no readable one, because no result depends on it."""
+    """The status in a cell's folder, or `planned` if there is no readable one: no result depends on it."""
     try:
         values = json.loads((folder / "status.json").read_text(encoding="utf-8"))
         return Status(**{field.name: values.get(field.name) for field in fields(Status)})
@@ -57,7 +57,7 @@ def write_status(folder: Path, status: Status) -> None:
 
 
 def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -> bool:
-    """Whether a running cell lost its process: it is gone on this host, or gives no sign of life on another."""
+    """Whether a running cell lost its process: gone on this host, or without a sign of life on another."""
     if status.state not in ("running", "waiting") or status.pid is None:
         return False
     if status.host == socket.gethostname():

@@ -1,4 +1,4 @@
-"""The cache of stages: folders named by what decides their contents, complete or resumable, never half-written.
+"""The cache of stages: folders named by their key, complete or resumable, never half-written.
 
 `<root>/<name>-<key>/` is complete from the instant it exists, because it gets its name by a rename.
 `<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill.
@@ -40,7 +40,7 @@ class StorageError(OSError):
 
 
 class DamagedStageError(ValueError):
-    """The files of a complete stage are not as they were written. The message names one and says what to do."""
+    """A file of a complete stage is not as it was written. The message names it and says what to do."""
 
 
 class StageStore:
@@ -98,7 +98,7 @@ class StageStore:
         return folder
 
     def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
-        """Runs the stage's program in `folder.part`, records it in `stage.json`, and gives the folder its name."""
+        """Runs the program in `<folder>.part`, writes `stage.json`, and gives the folder its name."""
         unfinished = folder.with_name(folder.name + ".part")
         unfinished.mkdir(parents=True, exist_ok=True)
         attempts = Attempts(unfinished / "attempts.json")
@@ -124,7 +124,7 @@ class StageStore:
     def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
     ) -> AbstractContextManager[None]:
-        """Ranks 1 and up of a stage that several processes make, at work while the block does rank 0's share."""
+        """Ranks 1 and up of a stage that several processes make, running while the block runs rank 0."""
         if self._processes == 1 or stage.parallel is None:
             return nullcontext()
         call = ranks.ProgramCall(
@@ -169,7 +169,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise DamagedStageError(f"{file} is missing, so the stage is damaged: {remedy}") from None
         if size_now != size:
             raise DamagedStageError(
-                f"{file} is damaged: it has {size_now} bytes, but {size} bytes were written. To mend it, {remedy}"
+                f"{file} is damaged: it has {size_now} bytes, but {size} were written. To mend it, {remedy}"
             )
     return record
 
@@ -181,8 +181,8 @@ def storage_advice(folder: Path, error: OSError) -> str:
     else:
         remedy = "Name a folder that can be written"
     return (
-        f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy} with outputs_dir=FOLDER; "
-        "then run the same command again: finished work is kept"
+        f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy} with"
+        " outputs_dir=FOLDER; then run the same command again: finished work is kept"
     )
 
 

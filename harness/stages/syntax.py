@@ -125,7 +125,7 @@ def _only_gives_a_message(node: ast.expr) -> bool:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples and lists, without positions and without what Python versions differ in."""
+    """A syntax tree as nested tuples, without positions and fields that differ between Python versions."""
     if isinstance(node, list):
         return [_plain(item) for item in node]
     if not isinstance(node, ast.AST):

@@ -1,7 +1,7 @@
-"""Writes `pinned_sources.txt`: the files of ours that count in the keys of the shipped studies, with their stages.
+"""Writes `pinned_sources.txt`: the files that count in the keys of the shipped studies, and in which stages.
 
-`python tests/stages/pin_sources.py` renews it. An edit of a file makes the stages of its line from scratch, so look at
-the difference before you commit it.
+`python tests/stages/pin_sources.py` renews it. After an edit of a file everybody makes the stages of its
+line from scratch, so look at the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _write_prompts(folder: Path) -> None:
 
 
 def _roots(folder: Path) -> Iterable[tuple[str, list[str]]]:
-    """Each stage (`STUDY STAGE`) with the dotted paths of its program and of the `_target_`s in its settings."""
+    """Each stage (`STUDY STAGE`) with the dotted paths of its program and of every `_target_`."""
     from harness import command
     from harness.stages import sources
 

@@ -32,7 +32,7 @@ def lines(pin_sources: ModuleType) -> list[str]:
 
 def test_the_files_in_the_keys_are_the_pinned_ones(lines, pin_sources):
     pinned = pin_sources.PINS.read_text(encoding="utf-8").splitlines()
-    changes = [line for line in difflib.unified_diff(pinned, lines, "pinned", "now", n=0, lineterm="")]
+    changes = list(difflib.unified_diff(pinned, lines, "pinned", "now", n=0, lineterm=""))
     assert not changes, "\n".join(
         [
             "other files count in the keys of the shipped studies than before:",

@@ -150,7 +150,7 @@ def test_every_data_file_in_the_packages_is_declared_by_a_module_that_reads_besi
 
 
 def test_only_modules_that_declare_data_files_read_beside_themselves():
-    """Every use of `__file__` in the packages is of a declared data file or of something that no stage reads."""
+    """Every use of `__file__` in the packages is for declared data or for a file that no stage reads."""
     others = {
         "harness/composition/groups.py",  # where Hydra finds YAML
         "harness/stages/provenance.py",  # the checkout
