@@ -130,7 +130,7 @@ def test_the_same_files_in_a_folder_need_no_installation(tmp_path):
 
 
 def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path):
-    code = "import sys; from harness.stages import sources; print(sources.digests(sys.argv[1:]))"
+    code = "import sys; from harness.stages import sources; print(sources.digest(sys.argv[1:]))"
 
     def digests() -> list[str]:
         return [

@@ -15,13 +15,13 @@ SERVING = "serving"  # settings of this name say where and how fast an expert an
 
 
 def key(stage: Stage) -> str:
-    """Twelve hex digits, the hash of the stage's `facts`.
+    """Twelve hex digits: a hash of the stage's `facts`, in which one digest stands for all source files.
 
     Raises:
         ValueError: see `facts`.
     """
-    text = json.dumps(facts(stage), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+    hashed = {**_facts_without_sources(stage), "sources": sources.digest(_roots(stage))}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
 def facts(stage: Stage) -> dict[str, Any]:
@@ -33,6 +33,11 @@ def facts(stage: Stage) -> dict[str, Any]:
     Raises:
         ValueError: an external file is missing, a setting is no plain value, or a module cannot be read.
     """
+    return {**_facts_without_sources(stage), "sources": sources.digests(_roots(stage))}
+
+
+def _facts_without_sources(stage: Stage) -> dict[str, Any]:
+    """The facts without the source files."""
     positions = {path: f"external {position}" for position, path in enumerate(stage.external)}
     return {
         "name": stage.name,
@@ -40,8 +45,12 @@ def facts(stage: Stage) -> dict[str, Any]:
         "settings": plain(stage.settings, positions),
         "inputs": {name: key(source) for name, source in stage.inputs.items()},
         "external": [contents.digest(path) for path in stage.external],
-        "sources": sources.digests([stage.program, *sources.targets(stage.settings)]),
     }
+
+
+def _roots(stage: Stage) -> list[str]:
+    """The dotted paths whose source counts: the program, and every `_target_` in the settings."""
+    return [stage.program, *sources.targets(stage.settings)]
 
 
 def differences(planned: Mapping[str, Any], now: Mapping[str, Any], external: Sequence[str]) -> list[str]:

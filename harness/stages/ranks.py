@@ -184,9 +184,8 @@ def _group(rank: int, processes: int, store: Any) -> Iterator[None]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank)
-    AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # it may hold the process count of an earlier stage
+    # the state may hold the process count of an earlier stage
+    AcceleratorState._reset_state(reset_partial_state=True)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=processes, timeout=NEVER
     )
@@ -221,10 +220,7 @@ def main() -> None:
     """The process of a child: makes the call and ends at once; the exit code says whether it succeeded."""
     from torch.distributed import TCPStore
 
-    for number in (
-        signal.SIGTERM,
-        signal.SIGUSR2,
-    ):  # a cluster may signal every process of a job: rank 0 decides
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # a cluster may signal every process; rank 0 decides
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     call = ProgramCall(**json.load(sys.stdin))

@@ -8,6 +8,7 @@ the module's folder. YAML does not count, because its values arrive as settings.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import site
@@ -61,6 +62,20 @@ def digests(roots: Iterable[str]) -> dict[str, str]:
         ValueError: a module is no Python, or its `DATA_FILES` is not as it must be.
     """
     return dict(_digests(tuple(sorted(set(roots)))))
+
+
+def digest(roots: Iterable[str]) -> str:
+    """One hash of all `digests`.
+
+    Raises:
+        ValueError: see `digests`.
+    """
+    return _digest(tuple(sorted(set(roots))))
+
+
+@cache
+def _digest(roots: tuple[str, ...]) -> str:
+    return hashlib.sha256(repr(_digests(roots)).encode()).hexdigest()
 
 
 @cache

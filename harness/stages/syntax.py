@@ -22,6 +22,7 @@ from typing import Any
 
 DECLARATION = "DATA_FILES"  # the constant in which a module names the data files that it reads beside itself
 MESSAGE_CALLS = ("print", "warnings.warn")
+TYPE_CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 WITH_EFFECT = (
     ast.Call,
     ast.NamedExpr,
@@ -79,7 +80,7 @@ class _Essentials(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
-        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else node
+        return node.orelse if ast.unparse(node.test) in TYPE_CHECKING else node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc

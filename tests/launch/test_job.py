@@ -16,7 +16,7 @@ from harness.types import Stage
 
 def _forget() -> None:
     """As a new process, which reads the sources again."""
-    for cached in (sources.locate, sources._digests, sources._top_level, syntax.read_module):
+    for cached in (sources.locate, sources._digest, sources._digests, sources._top_level, syntax.read_module):
         cached.cache_clear()
 
 

@@ -53,7 +53,7 @@ def fresh():
 
 
 def _forget():
-    for cached in (sources.locate, sources._digests, sources._top_level, syntax.read_module):
+    for cached in (sources.locate, sources._digest, sources._digests, sources._top_level, syntax.read_module):
         cached.cache_clear()
 
 

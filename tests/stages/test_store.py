@@ -175,7 +175,7 @@ def _spoil_record(folder):
     ("spoil", "named"),
     [(_cut, "result is damaged"), (_remove, "result is missing"), (_spoil_record, "stage.json is")],
 )
-def test_a_stage_that_is_no_longer_whole_is_refused_with_the_remedy(tmp_path, program, spoil, named):
+def test_a_damaged_stage_is_refused_with_the_remedy(tmp_path, program, spoil, named):
     stage = Stage(name="first", program=program(_write_result), settings={})
     store = StageStore(tmp_path)
     folder = store.make(stage, Silent())

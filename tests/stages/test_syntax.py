@@ -70,6 +70,7 @@ def test_these_edits_do_not_count(digest, one, other):
         ("@cache\ndef f(): pass", "def f(): pass"),
         ("import a", "import b"),
         ("if x:\n    y = 1", "if x:\n    pass"),
+        ("if not TYPE_CHECKING:\n    x = 1", "if not TYPE_CHECKING:\n    x = 2"),
     ],
 )
 def test_these_edits_count(digest, one, other):
