@@ -64,15 +64,15 @@ def differences(planned: Mapping[str, Any], now: Mapping[str, Any], external: Se
         external: the paths of the stage's external files.
     """
     before, after = _named(planned, external), _named(now, external)
-    found = []
+    phrases = []
     for name in sorted({**before, **after}):
         if name not in after:
-            found.append(f"{name} is no longer used")
+            phrases.append(f"{name} is no longer used")
         elif name not in before:
-            found.append(f"{name} is new")
+            phrases.append(f"{name} is new")
         elif before[name] != after[name]:
-            found.append(f"{name} differs")
-    return found
+            phrases.append(f"{name} differs")
+    return phrases
 
 
 def plain(value: Any, replaced: Mapping[str, str] | None = None) -> Any:
@@ -122,5 +122,5 @@ def _single_settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     else:
         yield name, value
         return
-    for part, item in items:
-        yield from _single_settings(item, f"{name}.{part}" if name else str(part))
+    for item_name, item in items:
+        yield from _single_settings(item, f"{name}.{item_name}" if name else str(item_name))

@@ -164,6 +164,14 @@ def test_only_modules_that_declare_data_files_read_beside_themselves():
     assert readers <= others
 
 
+def test_stages_import_nothing_of_the_rooms_above_them():
+    rooms = set()
+    for path in sorted((ROOT / "harness" / "stages").glob("*.py")):
+        imports = syntax.read_module(f"harness.stages.{path.stem}", path).imports
+        rooms.update(name.split(".")[1] for name in imports if name.startswith("harness."))
+    assert rooms == {"stages", "files", "types"}
+
+
 def test_planning_imports_no_torch():
     code = "import sys, harness.launch.run, harness.status; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
