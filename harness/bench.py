@@ -27,7 +27,7 @@ from harness.protocols import Race, Sampling
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
-from harness.stages.store import load_program, peak_memory_mb, reset_peak_memory
+from harness.stages.program import load_program, peak_memory_mb, reset_peak_memory
 from harness.types import Prompt, Sample, Stage
 
 REPEATS = 5

@@ -12,6 +12,7 @@ from harness.experts.judge.answers import Reading, read_score
 from harness.protocols import Judge
 from harness.types import Answer, Question, Score
 
+DATA_FILES = ("rubrics/*.txt",)  # count in the keys of stages
 RUBRICS = Path(__file__).parent / "rubrics"
 SCALE = 10.0  # the rubrics ask for 0..10, arXiv 2505.17022 section 3
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from harness import fetch
 from harness.composition import groups
 from harness.files import cache
-from harness.stages import sources
+from harness.stages import contents
 
 
 def write(to: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_cache_is_below_the_home_or_else_where_temporary_files_are(monkeypat
 
 
 def test_digests_of_large_files_lie_in_the_same_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "LARGE", 1)
+    monkeypatch.setattr(contents, "LARGE", 1)
     (tmp_path / "weights").write_text("large")
-    digest = sources.file_digest(tmp_path / "weights")
+    digest = contents.file_digest(tmp_path / "weights")
     assert [file.read_text() for file in cache("digests").iterdir()] == [digest]

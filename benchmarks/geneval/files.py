@@ -24,6 +24,7 @@ TAGS = (
     "position",
     "color_attr",
 )  # in the order of the file
+DATA_FILES = ("sources.json",)  # count in the keys of stages
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 RELATIONS = ("left of", "right of", "above", "below")
 METADATA, PROMPTS, NAMES = "evaluation_metadata.jsonl", "generation_prompts.txt", "object_names.txt"

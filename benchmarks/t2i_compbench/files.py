@@ -25,6 +25,7 @@ STEMS = {
     "complex": "complex",
 }
 OTHERS = {"spatial_owlv2": "spatial", "spatial_gdino": "spatial"}  # categories of ours on official prompts
+DATA_FILES = ("sources.json",)  # count in the keys of stages
 OLD_COLOR_VAL = "before_2025-09-03/color_val.txt"
 VERSIONS = {"2025-09-03": "color_val.txt", "2023": OLD_COLOR_VAL}  # of color_val.txt -> name in sources.json
 GET = (

@@ -1,4 +1,4 @@
-"""What runs inside a job: the stages of one task, frozen in a file when they were planned."""
+"""The function that runs inside a job, and `stages.json`, which holds the stages of the job as planned."""
 
 from __future__ import annotations
 
@@ -6,61 +6,75 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from submitit.helpers import Checkpointable
 
 from harness.files import write_text
 from harness.stages import locks
-from harness.stages.keys import key
+from harness.stages.keys import differences, facts, key
 from harness.stages.status import StatusWriter
 from harness.stages.store import StageStore, describe
 from harness.study.cell import run, with_inputs
 from harness.types import Stage
 
 WATCH_S = 1.0
+NAMED_DIFFERENCES = 3
 
 
 def write_spec(folder: Path, root: Path, stage: Stage) -> None:
-    """Freezes what a job is to make: the stage and all it reads, each with its key, and the folder they go to."""
+    """Writes `stages.json`: the root folder, the job's stage and its inputs, with the facts of their keys."""
     folder.mkdir(parents=True, exist_ok=True)
-    stages = [describe(source) for source in with_inputs([stage]).values()]
+    stages = [{**describe(source), "facts": facts(source)} for source in with_inputs([stage]).values()]
     write_text(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}, indent=1))
 
 
 def read_spec(folder: Path) -> tuple[Path, Stage]:
-    """The root of the stages and the one to make, as planned.
+    """Reads `stages.json`: the root folder of the stages, and the stage to make.
 
     Raises:
-        ValueError: the code or the external files have changed since, so that they would be other stages now.
+        ValueError: a source file, an external file or a setting differs from the plan. The message names it.
     """
     spec = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
-    found: dict[str, Stage] = {}
-    for facts in spec["stages"]:
-        inputs = {name: found[source] for name, source in facts["inputs"].items()}
+    stage_by_key: dict[str, Stage] = {}
+    for planned in spec["stages"]:
         stage = Stage(
-            name=facts["name"],
-            program=facts["program"],
-            settings=facts["settings"],
-            inputs=inputs,
-            external=tuple(facts["external"]),
-            parallel=facts["parallel"],
+            name=planned["name"],
+            program=planned["program"],
+            settings=planned["settings"],
+            inputs={name: stage_by_key[input_key] for name, input_key in planned["inputs"].items()},
+            external=tuple(planned["external"]),
+            parallel=planned["parallel"],
         )
-        if key(stage) != facts["key"]:
-            raise ValueError(
-                f"what the stage {stage.name} is made from (source code or external files) has changed since the study was planned: "
-                "run the same command again"
-            )
-        found[facts["key"]] = stage
-    return Path(spec["root"]), found[spec["stages"][-1]["key"]]
+        if key(stage) != planned["key"]:
+            raise ValueError(_changed(stage, planned.get("facts")))
+        stage_by_key[planned["key"]] = stage
+    return Path(spec["root"]), stage_by_key[spec["stages"][-1]["key"]]
+
+
+def _changed(stage: Stage, planned: Mapping[str, Any] | None) -> str:
+    """The message for a stage whose key is not the planned one."""
+    if planned is None:
+        named = ["another version of the harness planned it"]
+    else:
+        named = differences(planned, facts(stage), stage.external)
+    more = len(named) - NAMED_DIFFERENCES
+    if more > 0:
+        named = [*named[:NAMED_DIFFERENCES], f"and {more} more"]
+    return (
+        f"the stage {stage.name} has changed since the study was planned: {', '.join(named)}. "
+        "Run the same command again to plan the study with the files as they are now"
+    )
 
 
 class Job(Checkpointable):
-    """The function submitit calls. A requeued job starts anew with the same arguments and goes on from what is on disk.
+    """The function that submitit calls. A requeued job has the same arguments and resumes from the disk.
 
     Args:
-        sweep: process that must live for the job to go on, on this machine; None on a cluster.
-        processes: that train together.
+        sweep: id of a process of this machine; the job ends when that process does. None on a cluster.
+        processes: how many processes run a stage together.
     """
 
     def __init__(self, *, sweep: int | None, processes: int = 1) -> None:
@@ -79,7 +93,7 @@ class Job(Checkpointable):
 
 
 def _end_with(sweep: int, parent: int) -> None:
-    """Ends this process when the sweep or submitit's controller is gone: all that is done is on disk, and the next sweep goes on."""
+    """Ends this process when the sweep or submitit's controller is gone. The next sweep resumes the work."""
     while locks.is_alive(sweep) and os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)

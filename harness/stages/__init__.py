@@ -1,1 +1,1 @@
-"""Stages: made once, resumable, by one or several processes, and named by a key of what decides their numbers."""
+"""Stages: made once, resumable, and named by a key of everything that decides their numbers."""

@@ -4,73 +4,123 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.stages import sources
+from harness.stages import contents, sources
 from harness.types import Stage
 
 KEY_DIGITS = 12
-SERVING = "serving"  # an entry of that name says how an expert is reached or run (address, device, batch), never what it answers
+SERVING = "serving"  # settings of this name say where and how fast an expert answers, not what it answers
 
 
 def key(stage: Stage) -> str:
-    """Twelve hex digits from the stage's name, program, settings, inputs, external contents and source code.
-
-    Numbers count by value (1 and 1.0 agree), external files by content, wherever they lie; `serving` entries do not count.
+    """Twelve hex digits: a hash of the stage's `facts`, in which one digest stands for all source files.
 
     Raises:
-        ValueError: an external file is missing, or a setting is no plain value.
+        ValueError: see `facts`.
     """
-    external = {path: content_digest(path) for path in stage.external}
-    facts = {
+    hashed = {**_facts_without_sources(stage), "sources": sources.digest(_roots(stage))}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def facts(stage: Stage) -> dict[str, Any]:
+    """Everything that decides the stage's numbers, as JSON values; inputs are named by their keys.
+
+    Numbers count by value (1 and 1.0 agree), external files by content, wherever they lie. Settings under
+    `serving` do not count.
+
+    Raises:
+        ValueError: an external file is missing, a setting is no plain value, or a module cannot be read.
+    """
+    return {**_facts_without_sources(stage), "sources": sources.digests(_roots(stage))}
+
+
+def _facts_without_sources(stage: Stage) -> dict[str, Any]:
+    """The facts without the source files."""
+    positions = {path: f"external {position}" for position, path in enumerate(stage.external)}
+    return {
         "name": stage.name,
         "program": stage.program,
-        "settings": plain(stage.settings, external),
+        "settings": plain(stage.settings, positions),
         "inputs": {name: key(source) for name, source in stage.inputs.items()},
-        "external": list(external.values()),
-        "sources": sources.digest([stage.program, *sources.targets(stage.settings)]),
+        "external": [contents.digest(path) for path in stage.external],
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _roots(stage: Stage) -> list[str]:
+    """The dotted paths whose source counts: the program, and every `_target_` in the settings."""
+    return [stage.program, *sources.targets(stage.settings)]
+
+
+def differences(planned: Mapping[str, Any], now: Mapping[str, Any], external: Sequence[str]) -> list[str]:
+    """Lists the differences between the facts of a stage at two times.
+
+    Each is a phrase such as `source file rewards/judged.py differs` or `setting grpo.steps is new`.
+
+    Args:
+        planned: the earlier facts.
+        now: the later ones.
+        external: the paths of the stage's external files.
+    """
+    before, after = _named(planned, external), _named(now, external)
+    phrases = []
+    for name in sorted({**before, **after}):
+        if name not in after:
+            phrases.append(f"{name} is no longer used")
+        elif name not in before:
+            phrases.append(f"{name} is new")
+        elif before[name] != after[name]:
+            phrases.append(f"{name} differs")
+    return phrases
 
 
 def plain(value: Any, replaced: Mapping[str, str] | None = None) -> Any:
-    """Settings as JSON values, numbers in one form, without `serving` entries; strings that are keys of `replaced` become its values."""
+    """Settings as JSON values, with numbers in one form and without `serving`.
+
+    Args:
+        value: a setting, or settings within settings.
+        replaced: text -> the text to put in its place.
+
+    Raises:
+        ValueError: a value is no number, text, list or mapping.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return (replaced or {}).get(value, value)
     if isinstance(value, int | float):
-        return (
-            int(value)
-            if value == value and abs(value) != float("inf") and value == int(value)
-            else repr(value)
-        )
+        is_whole = value == value and abs(value) != float("inf") and value == int(value)
+        return int(value) if is_whole else repr(value)
     if isinstance(value, Mapping):
         return {str(name): plain(item, replaced) for name, item in value.items() if name != SERVING}
     if isinstance(value, list | tuple):
         return [plain(item, replaced) for item in value]
-    raise ValueError(f"settings of a stage are plain values (numbers, texts, lists, mappings), got {value!r}")
+    raise ValueError(
+        f"settings of a stage must be plain values (numbers, texts, lists, mappings), got {value!r}"
+    )
 
 
-def content_digest(path: str | Path) -> str:
-    """Hash of a file, or of all files of a folder with their names within it."""
-    root = Path(path)
-    if root.is_file():
-        return sources.file_digest(root)
-    if not root.is_dir():
-        raise ValueError(
-            f"{root} does not exist: give the path of a file or folder that does, or fetch it first"
-        )
-    stats = tuple((file, file.stat().st_mtime_ns) for file in sorted(root.rglob("*")) if file.is_file())
-    return _folder_digest(root, stats)
+def _named(facts: Mapping[str, Any], external: Sequence[str]) -> dict[str, str]:
+    """Every single fact as JSON, by the name that a message gives it."""
+    named = {f"{kind} of the stage": facts[kind] for kind in ("name", "program")}
+    named |= {
+        f"external file {path}": digest for path, digest in zip(external, facts["external"], strict=True)
+    }
+    named |= {f"source file {file}": digest for file, digest in facts["sources"].items()}
+    named |= {f"input {name}": digest for name, digest in facts["inputs"].items()}
+    named |= {f"setting {name}": value for name, value in _single_settings(facts["settings"])}
+    return {name: json.dumps(value) for name, value in named.items()}
 
 
-@cache
-def _folder_digest(root: Path, stats: tuple[tuple[Path, int], ...]) -> str:
-    sha = hashlib.sha256()
-    for file, _ in stats:
-        sha.update(f"{file.relative_to(root).as_posix()} {sources.file_digest(file)}\n".encode())
-    return sha.hexdigest()
+def _single_settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every setting in nested settings. Items of a list are named by position."""
+    if isinstance(value, dict) and (value or not name):
+        items: Any = value.items()
+    elif isinstance(value, list) and value:
+        items = enumerate(value)
+    else:
+        yield name, value
+        return
+    for item_name, item in items:
+        yield from _single_settings(item, f"{name}.{item_name}" if name else str(item_name))

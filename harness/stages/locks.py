@@ -1,8 +1,8 @@
-"""Locks whose owner is known to be alive.
+"""Lock files that a dead owner does not hold.
 
-On one machine the kernel decides (`flock`: a killed owner loses the lock at that instant). An owner on
-another machine, where a shared file system may not pass `flock` on, is alive while Slurm lists its job or
-while it keeps touching the lock file.
+On one machine the kernel decides (`flock`: a killed owner loses the lock at once). A shared file system
+may not pass `flock` on to other machines. An owner on another machine counts as alive while Slurm lists its
+job, or while it keeps touching the lock file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEAD_AFTER_S = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a lock; `job` is a Slurm job id."""
+    """The process that holds a lock. `job` is its Slurm job id; None outside Slurm."""
 
     host: str
     pid: int
@@ -40,7 +40,7 @@ class Owner:
 
 
 class Held(Exception):
-    """The lock is another's: `owner` says whose (None in the instant before it has written its name)."""
+    """Another process holds the lock. `owner` is None until that process has written its name."""
 
     def __init__(self, owner: Owner | None) -> None:
         super().__init__(str(owner or "another process"))
@@ -48,13 +48,18 @@ class Held(Exception):
 
 
 def me() -> Owner:
+    """This process as an owner."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Owner(host=socket.gethostname(), pid=os.getpid(), job=os.environ.get("SLURM_JOB_ID"), since=now)
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Holds the lock `path` while the block runs, or raises `Held` at once."""
+    """Holds the lock file `path` while the block runs.
+
+    Raises:
+        Held: another process holds it.
+    """
     descriptor = _acquire(path)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(path, stop), daemon=True)
@@ -69,11 +74,11 @@ def lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def wait_for(path: Path, on_wait: Callable[[Owner | None], None], poll_s: float = 0.5) -> Iterator[None]:
-    """As `lock`, but waits; `on_wait` is told whose turn it is, at every look."""
+    """Waits for the lock, then holds it while the block runs. Each attempt calls `on_wait` with the owner."""
     while True:
         try:
-            held = lock(path)
-            held.__enter__()
+            mine = lock(path)
+            mine.__enter__()
             break
         except Held as error:
             on_wait(error.owner)
@@ -81,11 +86,11 @@ def wait_for(path: Path, on_wait: Callable[[Owner | None], None], poll_s: float 
     try:
         yield
     finally:
-        held.__exit__(None, None, None)
+        mine.__exit__(None, None, None)
 
 
 def owner_of(path: Path) -> Owner | None:
-    """What a lock file says, or None where there is none (or it is being written)."""
+    """The owner that a lock file names; None if there is no file or it is being written."""
     try:
         return Owner(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -93,7 +98,7 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody alive holds the lock; takes nothing."""
+    """Whether a live process holds the lock. Does not take it."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -109,7 +114,7 @@ def is_held(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; one that ended and was not yet fetched by its parent does not."""
+    """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
@@ -117,13 +122,13 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    except OSError:  # no /proc (macOS), or it ended just now
+    except OSError:  # there is no /proc (macOS), or the process ended just now
         return not Path("/proc/self/stat").exists()
     return state not in ("Z", "X")
 
 
 def slurm_lists(job: str) -> bool | None:
-    """Whether `squeue` lists the job; None where Slurm cannot be asked."""
+    """Whether `squeue` lists the job; None if Slurm does not answer."""
     if shutil.which("squeue") is None:
         return None
     answer = subprocess.run(
@@ -140,7 +145,7 @@ def _acquire(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_same_file(descriptor, path):  # its owner removed it between our open and our flock
+            if not _is_same_file(descriptor, path):  # the owner removed it between our open and our flock
                 os.close(descriptor)
                 continue
             if _alive_elsewhere(path):
@@ -164,14 +169,15 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 
 
 def _alive_elsewhere(path: Path) -> bool:
+    """Whether the file's owner lives on another machine. The caller must hold the `flock`."""
     owner = owner_of(path)
     if owner is None or owner.host == socket.gethostname():
-        return False  # we hold the flock, so nobody on this host does
+        return False  # we hold the flock, so no other process of this machine does
     if owner.job is not None and owner.job == os.environ.get("SLURM_JOB_ID"):
-        return False  # this very job, before it was requeued to this host
-    listed = slurm_lists(owner.job) if owner.job else None
-    if listed is not None:
-        return listed
+        return False  # this same job, before Slurm requeued it to this machine
+    is_listed = slurm_lists(owner.job) if owner.job else None
+    if is_listed is not None:
+        return is_listed
     try:
         return time.time() - path.stat().st_mtime < DEAD_AFTER_S
     except FileNotFoundError:
@@ -179,6 +185,7 @@ def _alive_elsewhere(path: Path) -> bool:
 
 
 def _beat(path: Path, stop: threading.Event) -> None:
+    """Touches the lock file regularly, for processes of other machines."""
     while not stop.wait(HEARTBEAT_S):
         try:
             os.utime(path)

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, machine."""
+"""Where a result comes from: commit, versions of libraries, machine."""
 
 from __future__ import annotations
 
@@ -26,73 +26,72 @@ PACKAGES = (
 
 @lru_cache(maxsize=1)
 def commit() -> tuple[str | None, bool | None]:
-    """The checked-out commit of the code that runs and whether it was edited since; (None, None) outside a checkout."""
-    here = Path(__file__).resolve().parent
-    head = _git("rev-parse", "HEAD", cwd=here)
-    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=here)
+    """The commit of the running code, and whether files differ from it; (None, None) outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    head = _git("rev-parse", "HEAD", cwd=folder)
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=folder)
     if not head or not tracked:
         return None, None
-    return head, bool(_git("status", "--porcelain", "--", ":/", ":(top,exclude)reports", cwd=here))
+    return head, bool(_git("status", "--porcelain", "--", ":/", ":(top,exclude)reports", cwd=folder))
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages among `PACKAGES`."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @lru_cache(maxsize=1)
 def hardware() -> str:
     """One line, such as `2 x AMD EPYC 7763, 23 GB, Linux x86_64`."""
-    parts = [
-        f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} x {_cpu()}"
-    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    items = [f"{cores} x {_cpu()}"]
     if (memory := memory_gb()) is not None:
-        parts.append(f"{memory:.0f} GB")
-    parts += [name for _, name in gpus()]
-    return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
+        items.append(f"{memory:.0f} GB")
+    items += [name for _, name in gpus()]
+    items.append(f"{platform.system()} {platform.machine()}")
+    return ", ".join(items)
 
 
 def memory_gb() -> float | None:
-    """Main memory of this machine in GB (2**30 bytes); None where the system does not tell."""
-    return (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    )
+    """Main memory of this machine in GB (2**30 bytes); None if the system does not report it."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 @lru_cache(maxsize=1)
 def gpus() -> tuple[tuple[int, str], ...]:
     """Index and name of every CUDA device this process may use, without importing torch."""
-    found = _of_gpus("name")
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = (
-        list(found)
-        if allowed is None
-        else [int(index) for index in allowed.split(",") if index.strip().isdigit()]
-    )
-    return tuple((index, found[index]) for index in chosen if index in found)
+    names = _ask_nvidia_smi("name")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return tuple(names.items())
+    indices = [int(index) for index in visible.split(",") if index.strip().isdigit()]
+    return tuple((index, names[index]) for index in indices if index in names)
 
 
 @lru_cache(maxsize=1)
 def gpu_memory_gb() -> float | None:
     """Memory in GB (2**30 bytes) of the smallest CUDA device this process may use; None without one."""
-    every = _of_gpus("memory.total")  # in MiB, as "143771 MiB"
-    return min((float(every[index].split()[0]) / 1024 for index, _ in gpus()), default=None)
+    memory = _ask_nvidia_smi("memory.total")  # such as "143771 MiB"
+    return min((float(memory[index].split()[0]) / 1024 for index, _ in gpus()), default=None)
 
 
 def record() -> dict[str, Any]:
-    """All of the above as JSON values."""
+    """Commit, versions and hardware as JSON values."""
     head, dirty = commit()
     return {"commit": head, "dirty": dirty, "versions": versions(), "hardware": hardware()}
 
 
-def _of_gpus(field: str) -> dict[int, str]:
-    """Index -> what nvidia-smi says of a device; empty where it says nothing."""
+def _ask_nvidia_smi(field: str) -> dict[int, str]:
+    """Index -> the field of that device; empty if nvidia-smi is missing or fails."""
     if shutil.which("nvidia-smi") is None:
         return {}
     answer = subprocess.run(
@@ -104,10 +103,11 @@ def _of_gpus(field: str) -> dict[int, str]:
     )
     if answer.returncode != 0:
         return {}
-    return {
-        int(index): value.strip()
-        for index, _, value in (line.partition(",") for line in answer.stdout.splitlines())
-    }
+    values = {}
+    for line in answer.stdout.splitlines():
+        index, _, value = line.partition(",")
+        values[int(index)] = value.strip()
+    return values
 
 
 def _cpu() -> str:

@@ -1,9 +1,9 @@
-"""Processes that train together in one job: rank 0 is the process that calls, the others are its children.
+"""Ranks: processes that run a stage's program together. Rank 0 is the calling process and starts the others.
 
-`python -m harness.stages.ranks` is a child: it reads on its standard input which program to run, with which
-settings and inputs, and runs it beside rank 0 in a `torch.distributed` group. It reports nothing; what it
-says on stderr is passed on, marked with its rank. All live and die together: a child ends when its parent
-is gone, and the parent when a child has failed, with the child's last lines as the error.
+`python -m harness.stages.ranks` is the child process. It reads a `ProgramCall` on its standard input and
+makes the call in a `torch.distributed` group with rank 0. It reports no progress. Rank 0 prints the child's
+output, each line marked with the rank. A child ends when its parent is gone. If a child fails, the parent
+ends with the child's last lines as the error.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.stages.program import SilentWorkspace, load_program
 from harness.types import Stage
 
 LAST_LINES = 15
 WATCH_S = 0.5
-GRACE_S = 20.0  # that rank 0 has to notice a failed child by itself, before it is ended
-NEVER = timedelta(
-    days=365
-)  # a judge may be waited for as long as it takes; the dead are found by watching processes
+GRACE_S = 20.0  # how long rank 0 may take to notice a failed child by itself, before it is ended
+NEVER = timedelta(days=365)  # a rank may wait long for a judge; dead ranks are found by watching processes
 GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-HERE = "127.0.0.1"
+LOCALHOST = "127.0.0.1"
 
 
 class RankError(RuntimeError):
-    """Another process of those that train together failed; the message ends with its last lines."""
+    """Another rank failed. The message ends with its last lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What every rank runs: a stage program, as `harness.stages.store` would call it."""
+class ProgramCall:
+    """A stage program with its arguments, as JSON values: every rank makes this call."""
 
     program: str
     settings: Mapping[str, Any]
@@ -52,54 +51,54 @@ class Work:
 
 
 def check(processes: Any, stages: Sequence[Stage]) -> None:
-    """Refuses a number of processes that cannot share out the items of a step.
+    """Checks that `processes` processes can share the items of a step of every stage evenly.
 
     Raises:
-        ValueError: it is no number, or does not divide them.
+        ValueError: `processes` is no whole number from 1, or does not divide the items.
     """
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise ValueError(f"resources.processes={processes}: give a whole number from 1")
     for stage in stages:
         if stage.parallel is not None and stage.parallel % processes:
             raise ValueError(
-                f"resources.processes={processes}: a step of {stage.name} has {stage.parallel} items to share out, which that does not"
-                " divide. Change one of them (grpo.prompts, sft.batch_size)"
+                f"resources.processes={processes} must divide the {stage.parallel} items of a step of"
+                f" {stage.name!r}. Change one of them (grpo.prompts, sft.batch_size)"
             )
 
 
 @contextmanager
-def beside(work: Work, processes: int) -> Iterator[None]:
-    """Has the other ranks run the same work while the block does rank 0's part, and the group in place for both.
+def other_ranks(call: ProgramCall, processes: int) -> Iterator[None]:
+    """Runs the call in ranks 1 and up while the block makes it in rank 0; all are in one process group.
 
     Raises:
-        RankError: another rank failed, and rank 0 at most because of that.
+        RankError: another rank failed, and rank 0 did not fail for a reason of its own.
     """
     from torch.distributed import TCPStore
 
-    store = TCPStore(HERE, 0, processes, is_master=True, wait_for_workers=False)
-    children = [_Child(rank, work, processes, store.port) for rank in range(1, processes)]
-    over = threading.Event()
-    threading.Thread(target=_watch, args=(children, over), daemon=True).start()
+    store = TCPStore(LOCALHOST, 0, processes, is_master=True, wait_for_workers=False)
+    children = [_Child(rank, call, processes, store.port) for rank in range(1, processes)]
+    finished = threading.Event()
+    threading.Thread(target=_watch, args=(children, finished), daemon=True).start()
     try:
         with _group(0, processes, store):
             try:
                 yield
-            except RuntimeError as error:  # what a broken connection is told as; while the group is there nobody fails because of us
-                _complain(children, cause=error)
+            except RuntimeError as error:  # torch's error where another rank broke the connection
+                _raise_failure(children, cause=error)
                 raise
             for child in children:
                 child.process.wait()
-            _complain(children)
+            _raise_failure(children)
     finally:
-        over.set()
+        finished.set()
         for child in children:
             child.end()
 
 
 class _Child:
-    """Another rank; what it says is passed on, and its last lines are kept."""
+    """Another rank: its output is printed, and its last lines are kept."""
 
-    def __init__(self, rank: int, work: Work, processes: int, port: int) -> None:
+    def __init__(self, rank: int, call: ProgramCall, processes: int, port: int) -> None:
         self.rank = rank
         self.lines: deque[str] = deque(maxlen=LAST_LINES)
         environment = {
@@ -115,11 +114,11 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C is for rank 0, which then ends this one
+            start_new_session=True,  # Ctrl-C goes to rank 0, which then ends this process
         )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError), self.process.stdin as stdin:
-            json.dump(asdict(work), stdin)
+            json.dump(asdict(call), stdin)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -130,60 +129,63 @@ class _Child:
             print(f"[rank {self.rank}] {line.rstrip()}", file=sys.stderr, flush=True)
 
     def failure(self) -> str | None:
-        """What to tell of its end; None while it runs and where it ended well."""
+        """Says how the process failed; None while it runs and if it ended well."""
         code = self.process.poll()
         if not code:
             return None
         self._listener.join(timeout=1)
-        how = f"was ended by signal {-code} (out of memory?)" if code < 0 else "failed"
-        return "\n".join([f"process {self.rank} of those that train together {how}", *self.lines])
+        end = f"was ended by signal {-code} (out of memory?)" if code < 0 else "failed"
+        return "\n".join([f"rank {self.rank} {end}", *self.lines])
 
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def _complain(children: Sequence[_Child], cause: Exception | None = None) -> None:
-    """Raises the error of the first child that failed; where rank 0 has failed, they have a moment to be seen to have."""
+def _raise_failure(children: Sequence[_Child], cause: Exception | None = None) -> None:
+    """Raises the error of the first failed child. After an error in rank 0, waits a moment for one."""
     end = time.monotonic() + (2 * WATCH_S if cause else 0)
     while True:
-        for child in children:
-            if failure := child.failure():
-                raise RankError(failure) from cause
+        if failure := _first_failure(children):
+            raise RankError(failure) from cause
         if time.monotonic() >= end:
             return
         time.sleep(WATCH_S / 5)
 
 
-def _watch(children: Sequence[_Child], over: threading.Event) -> None:
-    """Ends this process where a child has failed and rank 0, hanging in a communication with it, does not notice."""
-    while not over.wait(WATCH_S):
-        failures = [failure for child in children if (failure := child.failure())]
-        if failures and not over.wait(GRACE_S):
-            print(f"error: {failures[0]}", file=sys.stderr, flush=True)
+def _watch(children: Sequence[_Child], finished: threading.Event) -> None:
+    """Ends this process if a child failed and rank 0 hangs in a communication with it and does not notice."""
+    while not finished.wait(WATCH_S):
+        failure = _first_failure(children)
+        if failure and not finished.wait(GRACE_S):
+            print(f"error: {failure}", file=sys.stderr, flush=True)
             for child in children:
                 child.end()
             os._exit(1)
 
 
+def _first_failure(children: Sequence[_Child]) -> str | None:
+    for child in children:
+        if failure := child.failure():
+            return failure
+    return None
+
+
 @contextmanager
 def _group(rank: int, processes: int, store: Any) -> Iterator[None]:
-    """The process group and what accelerate reads of it, in place while the block runs."""
+    """Sets up the process group, and the variables that accelerate reads, while the block runs."""
     import torch
     from accelerate.state import AcceleratorState
 
     before = dict(os.environ)
     os.environ.update(_variables(rank, processes, store.port))
     if sys.platform == "linux":
-        os.environ.setdefault(
-            "GLOO_SOCKET_IFNAME", "lo"
-        )  # all are on this machine, whose name may not resolve
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine, whose name may not resolve
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank)
-    AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # it remembers how many processes an earlier stage had
+    # the state may hold the process count of an earlier stage
+    AcceleratorState._reset_state(reset_partial_state=True)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=processes, timeout=NEVER
     )
@@ -192,7 +194,7 @@ def _group(rank: int, processes: int, store: Any) -> Iterator[None]:
         yield
         ended_well = True
     finally:
-        if ended_well or not cuda:  # NCCL may wait for the dead; after a failure this process ends anyway
+        if ended_well or not cuda:  # NCCL may wait for dead ranks; after a failure this process ends anyway
             torch.distributed.destroy_process_group()
         AcceleratorState._reset_state(reset_partial_state=True)
         os.environ.clear()
@@ -200,50 +202,33 @@ def _group(rank: int, processes: int, store: Any) -> Iterator[None]:
 
 
 def _variables(rank: int, processes: int, port: int) -> dict[str, str]:
-    values = (rank, rank, processes, processes, HERE, port)
+    values = (rank, rank, processes, processes, LOCALHOST, port)
     return dict(zip(GROUP_VARIABLES, map(str, values), strict=True))
 
 
 def import_path() -> str:
-    """`sys.path` for a child, without what every interpreter of this environment has anyway."""
-    given = {
+    """`sys.path` for a child, without the folders that every interpreter of this environment has anyway."""
+    standard = {
         Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
     }
-    given |= {place / "lib-dynload" for place in given}
-    places = [Path(place).resolve() for place in sys.path]
-    return os.pathsep.join(str(place) for place in places if place.is_dir() and place not in given)
-
-
-class _Silent:
-    """The `harness.protocols.Workspace` of a child: rank 0 reports for all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def progress(
-        self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None
-    ) -> None:
-        return
+    standard |= {folder / "lib-dynload" for folder in standard}
+    folders = [Path(folder).resolve() for folder in sys.path]
+    return os.pathsep.join(str(folder) for folder in folders if folder.is_dir() and folder not in standard)
 
 
 def main() -> None:
-    """A child: runs its work and ends at once, by its exit code well or not."""
+    """The process of a child: makes the call and ends at once; the exit code says whether it succeeded."""
     from torch.distributed import TCPStore
 
-    from harness.stages.store import load_program
-
-    for number in (
-        signal.SIGTERM,
-        signal.SIGUSR2,
-    ):  # a cluster may send these to every process of a job: rank 0 decides
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # a cluster may signal every process; rank 0 decides
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    work = Work(**json.load(sys.stdin))
+    call = ProgramCall(**json.load(sys.stdin))
     rank, processes, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
     try:
-        with _group(rank, processes, TCPStore(HERE, port, processes, is_master=False)):
-            inputs = {name: Path(folder) for name, folder in work.inputs.items()}
-            load_program(work.program)(_Silent(Path(work.folder)), dict(work.settings), inputs)
+        with _group(rank, processes, TCPStore(LOCALHOST, port, processes, is_master=False)):
+            inputs = {name: Path(folder) for name, folder in call.inputs.items()}
+            load_program(call.program)(SilentWorkspace(Path(call.folder)), dict(call.settings), inputs)
     except BaseException:
         traceback.print_exc()
         _exit(1)
@@ -251,13 +236,14 @@ def main() -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """Ends without taking the interpreter down in order: threads of torch may outlive it, and abort a process that has done its work."""
+    """Ends this process at once. In Python's shutdown, threads of torch may abort a successful process."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone."""
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)

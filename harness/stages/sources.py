@@ -1,34 +1,28 @@
-"""Which source code decides a result: the modules a program imports, found by reading them, never by importing.
+"""Finds the source code that decides a result, by reading modules and never by importing them.
 
-A module counts through its syntax tree without comments, docstrings and layout, so that only edits that
-could change a number change the digest. Data files that lie beside a module (rubrics, prompt lists) count
-by their bytes; YAML does not, because its values arrive as settings.
+Each module that a program imports, directly or not, counts by its syntax tree (see `harness.stages.syntax`).
+A data file counts by its bytes, if a module declares it: `DATA_FILES = ("rubrics/*.txt",)`, relative to
+the module's folder. YAML does not count, because its values arrive as settings. The contracts in
+`harness.protocols` do not count.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import site
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness import files
+from harness.stages import contents, syntax
 
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
+CONTRACTS = "harness.protocols"  # decides no number, so a new optional member must not retrain anything
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
-NOT_DATA = {".py", ".pyc", ".yaml", ".yml", ".md"}
-LARGE = (
-    64 * 2**20
-)  # bytes from which a file's digest is remembered between processes: weights take minutes to read
-DIGEST_DIGITS = 64
 
 
 @cache
@@ -40,17 +34,17 @@ def plugin_packages() -> dict[str, str]:
 @cache
 def locate(module: str) -> Path | None:
     """The file of a module (of a package: its `__init__.py`, or the folder where it has none), or None."""
-    top, *rest = module.split(".")
-    found = [Path(place) for place in _top_level(top)]
-    for name in rest:
-        found = [place / name for place in found if place.is_dir()]
-        found = [
-            path
-            for place in found
-            for path in (place, place.with_suffix(".py"))
-            if path.is_dir() or path.is_file()
-        ]
-    for path in found:
+    top, *names = module.split(".")
+    candidates = [Path(location) for location in _top_level(top)]
+    for name in names:
+        folders = [folder for folder in candidates if folder.is_dir()]
+        candidates = []
+        for folder in folders:
+            if (folder / name).is_dir():
+                candidates.append(folder / name)
+            if (folder / f"{name}.py").is_file():
+                candidates.append(folder / f"{name}.py")
+    for path in candidates:
         if path.is_file():
             return path
         if path.is_dir():
@@ -58,56 +52,100 @@ def locate(module: str) -> Path | None:
     return None
 
 
-def digest(roots: Iterable[str]) -> str:
-    """Hash of everything that the given dotted paths (modules or things in them) can run, as far as it is ours.
+def digests(roots: Iterable[str]) -> dict[str, str]:
+    """File -> digest, for everything of ours that the given dotted paths (modules or names in them) can run.
 
-    Read once per process, as Python itself reads its modules once.
+    Names are such as `rewards/judged.py`, wherever the package is installed.
+    Each is read once per process, as Python itself reads its modules once.
+
+    Raises:
+        ValueError: a module is no Python, or its `DATA_FILES` is not as it must be.
+    """
+    return dict(_digests(tuple(sorted(set(roots)))))
+
+
+def digest(roots: Iterable[str]) -> str:
+    """One hash of all `digests`.
+
+    Raises:
+        ValueError: see `digests`.
     """
     return _digest(tuple(sorted(set(roots))))
 
 
 @cache
 def _digest(roots: tuple[str, ...]) -> str:
-    sha = hashlib.sha256()
-    files: set[Path] = set()
-    for module, path in sorted(closure(roots, OURS | _plugin_tops(roots)).items()):
-        sha.update(f"{module} {_parse(path)[0]}\n".encode())
-        files.update(_data_files(path.parent))
-    for path in sorted(files, key=lambda path: (path.parent.name, path.name)):
-        sha.update(f"{path.parent.name}/{path.name} {file_digest(path)}\n".encode())
-    return sha.hexdigest()
+    return hashlib.sha256(repr(_digests(roots)).encode()).hexdigest()
 
 
-def closure(roots: Iterable[str], own: Iterable[str] = OURS) -> dict[str, Path]:
-    """Module -> file, for the roots and everything they import directly or not, within the top-level packages `own`."""
-    own = frozenset(own)
-    found: dict[str, Path] = {}
-    open_ends = list(roots)
-    while open_ends:
-        parts = open_ends.pop().split(".")
-        if parts[0] not in own:
+@cache
+def _digests(roots: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    by_file: dict[str, str] = {}
+    for module, path in closure(roots, OURS | _plugin_tops(roots)).items():
+        source = syntax.read_module(module, path)
+        file = _file_name(module, path)
+        by_file[file] = source.digest
+        for pattern in source.data_files:
+            for data in data_files(path, pattern):
+                name = PurePosixPath(file).parent / data.relative_to(path.parent).as_posix()
+                by_file[str(name)] = contents.file_digest(data)
+    return tuple(sorted(by_file.items()))
+
+
+def _file_name(module: str, path: Path) -> str:
+    name = module.replace(".", "/")
+    return f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
+
+
+def data_files(module_file: Path, pattern: str) -> list[Path]:
+    """The files that one pattern of a module's `DATA_FILES` matches, sorted.
+
+    Raises:
+        ValueError: there is none.
+    """
+    matches = sorted(file for file in module_file.parent.glob(pattern) if file.is_file())
+    if not matches:
+        raise ValueError(
+            f"{module_file}: the pattern {pattern!r} of {syntax.DECLARATION} matches no file in"
+            f" {module_file.parent}. Correct the pattern, or restore the file"
+        )
+    return matches
+
+
+def closure(roots: Iterable[str], tops: Iterable[str] = OURS) -> dict[str, Path]:
+    """Module -> file, for the roots and everything they import, within the top-level packages `tops`.
+
+    The contracts are left out, with all that only they import.
+    """
+    tops = frozenset(tops)
+    modules: dict[str, Path] = {}
+    pending = list(roots)
+    while pending:
+        names = pending.pop().split(".")
+        if names[0] not in tops:
             continue
-        for depth in range(1, len(parts) + 1):
-            module = ".".join(parts[:depth])
-            if module in found:
+        for depth in range(1, len(names) + 1):
+            module = ".".join(names[:depth])
+            if module == CONTRACTS:
+                break
+            if module in modules:
                 continue
             path = locate(module)
-            if path is None:  # a name within the module before it
+            if path is None:  # the rest names something within the module before
                 break
             if path.is_file():
-                found[module] = path
-                open_ends.extend(_imports(module, path))
-    return found
+                modules[module] = path
+                pending.extend(syntax.read_module(module, path).imports)
+    return modules
 
 
 def packages(target: str) -> set[str]:
-    """Top-level packages that the module of a dotted path, and the modules of ours it imports, import from elsewhere."""
-    own = OURS | _plugin_tops((target,))
-    return {
-        name.partition(".")[0]
-        for module, path in closure([target], own).items()
-        for name in _imports(module, path)
-    } - own
+    """Top-level packages outside the project that the closure of a dotted path imports."""
+    ours = OURS | _plugin_tops((target,))
+    imported: set[str] = set()
+    for module, path in closure([target], ours).items():
+        imported.update(name.partition(".")[0] for name in syntax.read_module(module, path).imports)
+    return imported - ours
 
 
 def targets(settings: Any) -> Iterator[str]:
@@ -122,34 +160,6 @@ def targets(settings: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-def file_digest(path: Path) -> str:
-    """Hash of the bytes of a file; a large one is read again only if its place, size or time of change differs."""
-    stat = path.stat()
-    return _file_digest(path, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    if size < LARGE:
-        return _content(path)
-    known = files.cache("digests") / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
-    with suppress(OSError, ValueError):
-        if len(digest := known.read_text(encoding="ascii")) == DIGEST_DIGITS:
-            return digest
-    digest = _content(path)
-    with suppress(OSError):  # a home that cannot be written: it is read again next time
-        known.parent.mkdir(parents=True, exist_ok=True)
-        new = known.with_suffix(f".{os.getpid()}")
-        new.write_text(digest, encoding="ascii")
-        new.replace(known)
-    return digest
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @cache
 def _top_level(name: str) -> tuple[str, ...]:
     spec = importlib.util.find_spec(name)
@@ -161,87 +171,14 @@ def _top_level(name: str) -> tuple[str, ...]:
 
 
 def _plugin_tops(roots: Iterable[str]) -> set[str]:
-    """Top-level packages outside the project whose source counts: declared plugins, and code that is not installed."""
+    """Top-level packages outside the project that count: declared plugins, and code that is not installed."""
     declared = {package.split(".")[0] for package in plugin_packages().values()}
-    return {top for top in (root.split(".")[0] for root in roots) if top in declared or not _is_library(top)}
+    tops = {root.split(".")[0] for root in roots}
+    return {top for top in tops if top in declared or not _is_library(top)}
 
 
 def _is_library(top: str) -> bool:
     path = locate(top)
-    libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {
-        site.getusersitepackages()
-    }
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    libraries.add(site.getusersitepackages())
     return path is None or any(path.is_relative_to(library) for library in libraries)
-
-
-@cache
-def _data_files(folder: Path) -> frozenset[Path]:
-    """Data beside a module: in its folder, and below it in folders that hold no code."""
-    found: set[Path] = set()
-    for path in folder.iterdir():
-        if path.name.startswith((".", "__")):
-            continue
-        if path.is_dir():
-            if not any(path.glob("*.py")):
-                found |= _data_files(path)
-        elif path.suffix not in NOT_DATA:
-            found.add(path)
-    return frozenset(found)
-
-
-def _imports(module: str, path: Path) -> list[str]:
-    """What a module imports, as absolute dotted names (for `from a import b`: both `a` and `a.b`)."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names = []
-    for base, level, aliases in _parse(path)[1]:
-        if level:
-            parents = package.split(".")[: len(package.split(".")) - level + 1]
-            base = ".".join([*parents, base] if base else parents)
-        names.append(base)
-        names.extend(f"{base}.{alias}" for alias in aliases)
-    return names
-
-
-@cache
-def _parse(path: Path) -> tuple[str, tuple[tuple[str, int, tuple[str, ...]], ...]]:
-    """Digest of the meaning of a file, and its imports as (module, relative level, names)."""
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except SyntaxError as error:
-        raise ValueError(f"{path} cannot be read as Python: {error}") from error
-    sha = hashlib.sha256(repr(_plain(tree)).encode())
-    return sha.hexdigest(), tuple(_import_statements(tree))
-
-
-def _plain(node: Any) -> Any:
-    """A syntax tree without positions, docstrings and what differs between Python versions."""
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    if (
-        isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and ast.get_docstring(node, clean=False) is not None
-    ):
-        fields["body"] = node.body[1:]
-    kept = {
-        name: value
-        for name, value in fields.items()
-        if value not in (None, []) and name not in ("ctx", "kind", "type_comment")
-    }
-    return type(node).__name__, [(name, _plain(value)) for name, value in kept.items()]
-
-
-def _import_statements(node: ast.AST) -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    """Imports at any depth, except those for type checkers only."""
-    if isinstance(node, ast.Import):
-        yield from ((alias.name, 0, ()) for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        yield node.module or "", node.level, tuple(alias.name for alias in node.names)
-    elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        for child in node.orelse:
-            yield from _import_statements(child)
-    else:
-        for part in ast.iter_child_nodes(node):
-            yield from _import_statements(part)

@@ -1,4 +1,4 @@
-"""`status.json`: how a cell is doing, written by its job and read by everybody else."""
+"""`status.json`: the state and progress of a cell. Its job writes the file, all other commands read it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEARTBEAT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """`eta_s` is for the stage at hand; `waits_for` names the owner of the lock that is waited for."""
+    """State and progress. `eta_s` is of the current stage; `waits_for` is the owner of an awaited lock."""
 
     state: State = "planned"
     stage: str | None = None
@@ -43,20 +43,21 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """The status of a cell's folder; `planned` where nothing readable is written: it is news, no result depends on it."""
+    """The status in a cell's folder, or `planned` if there is no readable one: no result depends on it."""
     try:
-        found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-        return Status(**{field.name: found.get(field.name) for field in fields(Status)})
+        values = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        return Status(**{field.name: values.get(field.name) for field in fields(Status)})
     except (FileNotFoundError, ValueError, AttributeError):
         return Status()
 
 
 def write_status(folder: Path, status: Status) -> None:
+    """Writes the status into a cell's folder, with the time."""
     write_text(folder / "status.json", json.dumps(asdict(replace(status, updated=_now())), indent=1))
 
 
 def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -> bool:
-    """Whether a cell that says it runs has lost its process: gone on this host, or no sign of life from another."""
+    """Whether a running cell lost its process: gone on this host, or without a sign of life on another."""
     if status.state not in ("running", "waiting") or status.pid is None:
         return False
     if status.host == socket.gethostname():
@@ -65,12 +66,12 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
 
 
 class StatusWriter:
-    """The reporter of a job (`harness.stages.store.Reporter`): keeps `status.json` fresh while the block runs."""
+    """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._written = 0.0
+        self._last_written = 0.0
         self._stage_began = time.monotonic()
         self._first_step: int | None = None
         self._stop = threading.Event()
@@ -97,23 +98,16 @@ class StatusWriter:
         self._set(state="running", stage=stage.name, step=None, total=None, eta_s=None, waits_for=None)
 
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
-        self._set(
-            state="waiting",
-            stage=stage.name,
-            step=None,
-            total=None,
-            eta_s=None,
-            waits_for=str(owner or "another process"),
-        )
+        name = str(owner or "another process")
+        self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
-        if (
-            self._first_step is None
-        ):  # the first step tells where this attempt goes on, its duration is unknown
+        if self._first_step is None:  # this attempt resumed there; how long the step took is unknown
             self._first_step, self._stage_began = step, time.monotonic()
-        done = step - self._first_step
-        eta = (time.monotonic() - self._stage_began) / done * (total - step) if done else None
-        changes = {"step": step, "total": total, "eta_s": None if eta is None else round(eta, 1)}
+        changes: dict[str, float | int | None] = {"step": step, "total": total, "eta_s": None}
+        if steps_done := step - self._first_step:
+            seconds_per_step = (time.monotonic() - self._stage_began) / steps_done
+            changes["eta_s"] = round(seconds_per_step * (total - step), 1)
         if metrics.get("reward") is not None:
             changes["reward"] = metrics["reward"]
         self._set(quietly=step < total, **changes)
@@ -124,9 +118,9 @@ class StatusWriter:
     def _set(self, *, quietly: bool = False, **changes: object) -> None:
         with self._lock:
             self.status = replace(self.status, **changes)  # type: ignore[arg-type]
-            if not quietly or time.monotonic() - self._written > WRITE_EVERY_S:
+            if not quietly or time.monotonic() - self._last_written > WRITE_EVERY_S:
                 write_status(self._folder, self.status)
-                self._written = time.monotonic()
+                self._last_written = time.monotonic()
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):

@@ -1,38 +1,32 @@
-"""The cache of stages: folders named by what decides their contents, complete or resumable, never half-written.
+"""The cache of stages: folders named by their key, complete or resumable, never half-written.
 
-`<root>/<name>-<key>/` is complete from the instant it exists (it gets its name by a rename);
-`<root>/<name>-<key>.part/` is the same in the making and survives a kill; `<root>/<name>-<key>.lock` is held
-by the process that makes it.
+`<root>/<name>-<key>/` is complete from the instant it exists, because it gets its name by a rename.
+`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill.
+`<root>/<name>-<key>.lock` is held by the process that makes the stage.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
-import resource
-import shutil
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.files import write_text
+from harness.files import swap_folder
 from harness.stages import locks, provenance, ranks
 from harness.stages.keys import key
+from harness.stages.program import Attempts, ReportingWorkspace, load_program
 from harness.types import Stage
 
-ATTEMPT_SAVE_S = 2.0
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 STORAGE_ERRORS = {*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 class Reporter(Protocol):
-    """Who is told how the making of stages goes."""
+    """Receives news of the stages that are made."""
 
     def begin(self, stage: Stage) -> None: ...
 
@@ -42,18 +36,19 @@ class Reporter(Protocol):
 
 
 class StorageError(OSError):
-    """The disk is full or the folder cannot be written; the message says what to do."""
+    """The disk is full or the folder cannot be written. The message says what to do."""
 
 
 class DamagedStageError(ValueError):
-    """A complete stage is not what was written; the message names what differs and says what to do."""
+    """A file of a complete stage is not as it was written. The message names it and says what to do."""
 
 
 class StageStore:
     """All stages under one root folder (`outputs/stages`).
 
     Args:
-        processes: that train together where a stage's program can be run so. They change no key: numbers are equal up to rounding.
+        processes: how many processes make a stage together, where its program can run so. They change no key:
+            numbers are equal up to rounding.
     """
 
     def __init__(self, root: Path, *, processes: int = 1) -> None:
@@ -61,13 +56,14 @@ class StageStore:
         self._processes = processes
 
     def folder(self, stage: Stage) -> Path:
+        """The folder that the stage has when it is complete."""
         return self.root / f"{stage.name}-{key(stage)}"
 
     def is_complete(self, stage: Stage) -> bool:
-        """Whether it is there, whole.
+        """Whether the stage is there with all its files.
 
         Raises:
-            DamagedStageError: it is there, but somebody removed or cut one of its files.
+            DamagedStageError: the stage is there, but a file was removed or cut.
         """
         folder = self.folder(stage)
         if not (folder / "stage.json").is_file():
@@ -76,24 +72,23 @@ class StageStore:
         return True
 
     def make(self, stage: Stage, reporter: Reporter) -> Path:
-        """The folder of the stage, made now (its inputs first) where it is not there yet.
+        """Makes the stage, and its inputs first, unless it is there; returns its folder.
 
         Raises:
-            DamagedStageError: it or one of its inputs is there, but not whole.
-            StorageError: nothing can be written there; what was done is kept.
-            Exception: whatever the program raised; its unfinished folder is kept for the next attempt.
+            DamagedStageError: the stage or one of its inputs is there, but damaged.
+            StorageError: the folder cannot be written; finished work is kept.
+            Exception: the program raised it; its unfinished folder is kept for the next attempt.
         """
         folder = self.folder(stage)
         if self.is_complete(stage):
             return folder
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
+        lock = folder.with_name(folder.name + ".lock")
         try:
-            with locks.wait_for(
-                folder.with_name(folder.name + ".lock"), lambda owner: reporter.wait(stage, owner)
-            ):
+            with locks.wait_for(lock, lambda owner: reporter.wait(stage, owner)):
                 if not (folder / "stage.json").is_file():
                     reporter.begin(stage)
-                    self._make(stage, folder, inputs, reporter)
+                    self._run(stage, folder, inputs, reporter)
         except StorageError:
             raise
         except Exception as error:
@@ -102,80 +97,47 @@ class StageStore:
             raise
         return folder
 
-    def _make(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
-        part = folder.with_name(folder.name + ".part")
-        part.mkdir(parents=True, exist_ok=True)
-        attempts = _Attempts(part / "attempts.json")
+    def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
+        """Runs the program in `<folder>.part`, writes `stage.json`, and gives the folder its name."""
+        unfinished = folder.with_name(folder.name + ".part")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        attempts = Attempts(unfinished / "attempts.json")
         settings = json.loads(json.dumps(stage.settings))
-        with self._companions(stage, settings, inputs, part):
-            load_program(stage.program)(_Workspace(part, reporter, attempts), settings, dict(inputs))
+        workspace = ReportingWorkspace(unfinished, reporter, attempts)
+        with self._other_ranks(stage, settings, inputs, unfinished):
+            load_program(stage.program)(workspace, settings, dict(inputs))
         attempts.save()
-        facts = {
+        record = {
             **describe(stage),
-            "started": attempts.all[0]["started"],
-            "finished": _now(),
-            "seconds": round(sum(attempt["seconds"] for attempt in attempts.all), 3),
-            "peak_mb": max(attempt["peak_mb"] for attempt in attempts.all),
-            "attempts": attempts.all,
+            **attempts.summary(),
             "processes": 1 if stage.parallel is None else self._processes,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
             **provenance.record(),
-            "files": _sizes(part, without={"stage.json", attempts.path.name}),
+            "files": _sizes(unfinished, without={"stage.json", attempts.file.name}),
         }
-        (part / "stage.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        attempts.path.unlink()
-        _flush_to_disk(part)
-        if folder.exists():  # only a folder whose stage.json was removed by hand
-            shutil.rmtree(folder)
-        part.rename(folder)
+        (unfinished / "stage.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        attempts.file.unlink()
+        _flush_to_disk(unfinished)
+        swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
         _flush(self.root)
 
-    def _companions(
+    def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
     ) -> AbstractContextManager[None]:
-        """The other processes of a stage that several make, at work while the block does this one's part."""
+        """Ranks 1 and up of a stage that several processes make, running while the block runs rank 0."""
         if self._processes == 1 or stage.parallel is None:
             return nullcontext()
-        named = {name: str(source) for name, source in inputs.items()}
-        work = ranks.Work(program=stage.program, settings=settings, inputs=named, folder=str(folder))
-        return ranks.beside(work, self._processes)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The stage.json of a complete stage, whose files are all there in full length.
-
-    Raises:
-        DamagedStageError: they are not, or the record cannot be read.
-    """
-    remedy = f"delete the folder {folder} and run the sweep's command again, which makes it anew"
-    try:
-        record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-        written = record.get("files", {}).items()
-    except (ValueError, AttributeError) as error:
-        raise DamagedStageError(f"{folder / 'stage.json'} is damaged ({error}): {remedy}") from error
-    for name, size in written:
-        try:
-            found = (folder / name).stat().st_size
-        except FileNotFoundError:
-            raise DamagedStageError(
-                f"{folder / name} is missing, so that stage is damaged: {remedy}"
-            ) from None
-        if found != size:
-            raise DamagedStageError(
-                f"{folder / name} is damaged, it has {found} bytes and not the {size} that were written: {remedy}"
-            )
-    return record
-
-
-def _sizes(folder: Path, *, without: set[str]) -> dict[str, int]:
-    """File -> bytes, for all files below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    return {name: size for name, size in sizes.items() if name not in without}
+        call = ranks.ProgramCall(
+            program=stage.program,
+            settings=settings,
+            inputs={name: str(source) for name, source in inputs.items()},
+            folder=str(folder),
+        )
+        return ranks.other_ranks(call, self._processes)
 
 
 def describe(stage: Stage) -> dict[str, Any]:
-    """A stage as JSON values: its inputs by key."""
+    """A stage as JSON values, its inputs by key."""
     return {
         "key": key(stage),
         "name": stage.name,
@@ -187,96 +149,62 @@ def describe(stage: Stage) -> dict[str, Any]:
     }
 
 
-def load_program(path: str) -> Callable[[Any, dict[str, Any], dict[str, Path]], None]:
-    """The function behind a dotted path; only now is its module imported."""
-    module, _, name = path.rpartition(".")
-    program = getattr(importlib.import_module(module), name, None)
-    if not callable(program):
-        raise ValueError(f"the program {path!r} of a stage is no function of the module {module!r}")
-    return program
+def read_record(folder: Path) -> dict[str, Any]:
+    """The `stage.json` of a complete stage, after a check that all its files have their full length.
 
-
-class _Workspace:
-    """What a program works in (`harness.protocols.Workspace`)."""
-
-    def __init__(self, folder: Path, reporter: Reporter, attempts: _Attempts) -> None:
-        self.folder = folder
-        self._reporter = reporter
-        self._attempts = attempts
-        self._last_step: int | None = None
-
-    def progress(
-        self, step: int, total: int, metrics: Mapping[str, float | int | None] | None = None
-    ) -> None:
-        if metrics is not None:
-            self._write({"step": step, **metrics})
-        self._attempts.save_sometimes()
-        self._reporter.progress(step, total, metrics or {})
-
-    def _write(self, line: Mapping[str, float | int | None]) -> None:
-        path = self.folder / "metrics.jsonl"
-        step = int(line["step"] or 0)
-        if self._last_step is None or step <= self._last_step:
-            _drop_lines_from(path, step)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._last_step = step
-
-
-class _Attempts:
-    """Seconds and memory of every attempt at a stage, kept in its folder so that a kill does not lose them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        reset_peak_memory()
-        self._begin = self._saved = time.monotonic()
-        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        self.all = [*earlier, {"started": _now(), "seconds": 0.0, "peak_mb": 0.0}]
-        self.save()
-
-    def save(self) -> None:
-        self._saved = time.monotonic()
-        self.all[-1]["seconds"] = round(self._saved - self._begin, 3)
-        self.all[-1]["peak_mb"] = peak_memory_mb()
-        write_text(self.path, json.dumps(self.all))
-
-    def save_sometimes(self) -> None:
-        if time.monotonic() - self._saved > ATTEMPT_SAVE_S:
-            self.save()
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process since `reset_peak_memory`, in MB."""
+    Raises:
+        DamagedStageError: a file is missing or cut, or the record cannot be read.
+    """
+    remedy = f"delete the folder {folder} and run the sweep's command again to make it from scratch"
     try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
+        record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        sizes = record.get("files", {}).items()
+    except (ValueError, AttributeError) as error:
+        raise DamagedStageError(f"{folder / 'stage.json'} is damaged ({error}): {remedy}") from error
+    for name, size in sizes:
+        file = folder / name
+        try:
+            size_now = file.stat().st_size
+        except FileNotFoundError:
+            raise DamagedStageError(f"{file} is missing, so the stage is damaged: {remedy}") from None
+        if size_now != size:
+            raise DamagedStageError(
+                f"{file} is damaged: it has {size_now} bytes, but {size} were written. To mend it, {remedy}"
+            )
+    return record
 
 
-def reset_peak_memory() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    except OSError:  # no such file: the peak is then that of the whole process
-        return
+def storage_advice(folder: Path, error: OSError) -> str:
+    """The message of a `StorageError`: which file, which error, what to do."""
+    if error.errno in DISK_FULL:
+        remedy = "Free some space there, or name another folder"
+    else:
+        remedy = "Name a folder that can be written"
+    return (
+        f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy} with"
+        " outputs_dir=FOLDER; then run the same command again: finished work is kept"
+    )
 
 
-def _drop_lines_from(path: Path, step: int) -> None:
-    """Removes from a metrics file the first line of `step` or later, or cut short by a kill, and all after it."""
-    if not path.exists():
-        return
-    kept = 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                stop = not line.endswith(b"\n") or json.loads(line)["step"] >= step
-            except ValueError:
-                stop = True
-            if stop:
-                break
-            kept += len(line)
-    os.truncate(path, kept)
+def _storage_cause(error: BaseException) -> OSError | None:
+    """The error of the disk behind an error: torch and safetensors raise their own where a write fails."""
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return error
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.errno in DISK_FULL:
+            return link
+        if os.strerror(errno.ENOSPC) in str(link):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _sizes(folder: Path, *, without: set[str]) -> dict[str, int]:
+    """File -> bytes, for all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return {name: size for name, size in sizes.items() if name not in without}
 
 
 def _flush_to_disk(folder: Path) -> None:
@@ -290,33 +218,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def storage_advice(folder: Path, error: OSError) -> str:
-    remedy = (
-        "Free some space there, or name another folder"
-        if error.errno in DISK_FULL
-        else "Name a folder that can be written"
-    )
-    return (
-        f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy} with outputs_dir=FOLDER; "
-        "then run the same command again: what is done is kept"
-    )
-
-
-def _storage_cause(error: BaseException) -> OSError | None:
-    """What the disk has to do with an error: torch and safetensors raise errors of their own where a write fails."""
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        return error
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, OSError) and link.errno in DISK_FULL:
-            return link
-        if os.strerror(errno.ENOSPC) in str(link):
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        link = link.__cause__ or link.__context__
-    return None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

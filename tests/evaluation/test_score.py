@@ -186,13 +186,13 @@ def test_two_processes_write_what_one_writes_also_after_a_kill(tmp_path: Path) -
     (two.folder / "parts").mkdir()
     write_rows(two.folder / "parts" / "0.jsonl", read_rows(one.folder / "scores.jsonl")[:70])
     Reds.seen.clear()
-    work = ranks.Work(
+    work = ranks.ProgramCall(
         program="harness.evaluation.score.score",
         settings=given,
         inputs={"samples": str(samples)},
         folder=str(two.folder),
     )
-    with ranks.beside(work, 2):
+    with ranks.other_ranks(work, 2):
         score.score(two, given, {"samples": samples})
     assert files(one.folder) == files(two.folder)
     assert len(Reds.seen) == 64 + 14, "of 200 images, the other process scored those of its two blocks"

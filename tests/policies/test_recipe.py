@@ -185,7 +185,7 @@ def test_a_folder_becomes_a_stage_of_links_that_is_loaded(janus_folder: Path, tm
     )
     place.rename(tmp_path / "elsewhere")
     moved = make({**JANUS, "checkpoint": str(tmp_path / "elsewhere")}).start(CONFIG)
-    with pytest.raises(DamagedStageError, match="is missing, so that stage is damaged: delete the folder"):
+    with pytest.raises(DamagedStageError, match="is missing, so the stage is damaged: delete the folder"):
         store.is_complete(moved)
 
 

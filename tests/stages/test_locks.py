@@ -57,14 +57,14 @@ def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path):
     assert not locks.is_held(path)
 
 
-def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path, holder):
+def test_a_second_process_is_refused_and_learns_the_owner(tmp_path, holder):
     with pytest.raises(locks.Held) as refused, locks.lock(tmp_path / "lock"):
         pass
     assert refused.value.owner is not None and refused.value.owner.pid == holder.pid
     assert f"process {holder.pid} on" in str(refused.value)
 
 
-def test_a_killed_owner_is_succeeded_at_once(tmp_path, holder):
+def test_a_killed_owner_loses_the_lock_at_once(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert (tmp_path / "lock").exists()
@@ -122,7 +122,7 @@ def test_a_requeued_job_takes_its_own_lock_back(tmp_path, monkeypatch):
         pass
 
 
-def test_a_process_that_ended_is_not_alive_even_before_its_parent_fetched_it():
+def test_a_zombie_is_not_alive():
     process = subprocess.Popen([sys.executable, "-c", ""])
     while Path(f"/proc/{process.pid}/stat").read_text().split()[2] != "Z":
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Processes that train together live and die together."""
+"""The ranks of a stage live and die together."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ sys.path[:0] = [{root!r}, {mini!r}]
 import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace
 ranks.GRACE_S = 0.5
 folder, settings = Path({folder!r}), {settings!r}
-with ranks.beside(ranks.Work(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder)), 2):
+call = ranks.ProgramCall(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder))
+with ranks.other_ranks(call, 2):
     rank_programs.act(FakeWorkspace(folder), settings, {{}})
 """
 
 
 def together(folder: Path, **settings: str) -> None:
     numbered = {name.removeprefix("rank"): how for name, how in settings.items()}
-    with ranks.beside(
-        ranks.Work(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder)), 2
-    ):
+    call = ranks.ProgramCall(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder))
+    with ranks.other_ranks(call, 2):
         rank_programs.act(FakeWorkspace(folder), numbered, {})
 
 
@@ -58,7 +58,7 @@ def until_gone(pid: int) -> None:
 def test_a_failing_child_fails_rank_0_with_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(
         ranks.RankError,
-        match=r"(?s)process 1 of those that train together failed\n.*LookupError: no such animal$",
+        match=r"(?s)^rank 1 failed\n.*LookupError: no such animal$",
     ):
         together(tmp_path, rank0="wait", rank1="raise")
 
@@ -85,7 +85,7 @@ def test_a_rank_0_that_hangs_is_ended_when_its_child_has_died(tmp_path: Path) ->
     parent = alone(tmp_path, rank0="hang", rank1="die")
     said = parent.communicate(timeout=PATIENCE_S)[1]
     assert parent.returncode == 1
-    assert "error: process 1 of those that train together was ended by signal 9 (out of memory?)" in said
+    assert "error: rank 1 was ended by signal 9 (out of memory?)" in said
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_rank_0_that_hangs_is_ended_when_its_child_has_died(tmp_path: Path) ->
     [
         (0, 8, "resources.processes=0: give a whole number from 1"),
         ("two", 8, "resources.processes=two: give a whole number from 1"),
-        (3, 8, r"resources\.processes=3: a step of grpo has 8 items .*grpo\.prompts"),
+        (3, 8, r"resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts"),
     ],
 )
 def test_processes_that_cannot_share_a_step_are_refused_at_planning(

@@ -1,21 +1,29 @@
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.stages import sources
+from harness.stages import sources, syntax
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("harness", "policies", "rewards", "benchmarks", "ablations")
+NO_DATA = {".py", ".pyc", ".yaml", ".md"}  # YAML arrives as settings
+TOP = """from harness import types
+from harness.protocols import Judge
+from . import near
+from .deep.inner import Thing
+
+def run():
+    import plugin.late
+"""
 FILES = {
     "__init__.py": "",
-    "top.py": "from harness import types\nfrom . import near\nfrom .deep.inner import Thing\n\ndef run():\n    import plugin.late\n",
-    "near.py": "import json\n",
+    "top.py": TOP,
+    "near.py": "import json\nDATA_FILES = ('rubrics/*.txt',)\n",
     "late.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import plugin.typed\n",
     "typed.py": "",
     "other.py": "",
@@ -38,59 +46,81 @@ def plugin(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """Sources are read once per process; here every test and every edit reads them anew."""
+    """Sources are read once per process. Here every test and every edit reads them again."""
     _forget()
     yield
     _forget()
 
 
 def _forget():
-    for cached in (sources.locate, sources._digest, sources._top_level, sources._data_files, sources._parse):
+    for cached in (sources.locate, sources._digest, sources._digests, sources._top_level, syntax.read_module):
         cached.cache_clear()
 
 
-def _digest(*roots):
+def _digests(*roots):
     _forget()
-    return sources.digest(roots)
+    return sources.digests(roots)
 
 
 def test_the_closure_follows_imports_wherever_they_stand_but_not_those_for_type_checkers(plugin):
-    found = sources.closure(["plugin.top.run"], own={"plugin", "harness"})
+    modules = sources.closure(["plugin.top.run"], {"plugin", "harness"})
     names = {"plugin", "plugin.top", "plugin.near", "plugin.deep", "plugin.deep.inner", "plugin.late"}
-    assert set(found) == names | {"harness", "harness.types"}
+    assert set(modules) == names | {"harness", "harness.types"}
     assert "plugin.top" not in sys.modules
 
 
 def test_an_edit_counts_and_a_comment_does_not(plugin):
-    before = _digest("plugin.top.run")
+    before = _digests("plugin.top.run")
     (plugin / "deep" / "inner.py").write_text('class Thing:\n    """Another text."""\n\n    size = (1)\n')
-    assert _digest("plugin.top.run") == before
+    assert _digests("plugin.top.run") == before
     (plugin / "deep" / "inner.py").write_text("class Thing:\n    size = 2\n")
-    assert _digest("plugin.top.run") != before
+    after = _digests("plugin.top.run")
+    assert {file for file in after if after[file] != before[file]} == {"plugin/deep/inner.py"}
 
 
 def test_what_is_not_imported_does_not_count(plugin):
-    before = _digest("plugin.top.run")
+    before = _digests("plugin.top.run")
     (plugin / "other.py").write_text("x = 1")
     (plugin / "typed.py").write_text("x = 1")
     (plugin / "deep" / "note.md").write_text("something")
-    assert _digest("plugin.top.run") == before
+    assert _digests("plugin.top.run") == before
 
 
-def test_data_beside_a_module_counts(plugin):
-    before = _digest("plugin.near")
+@pytest.mark.parametrize("root", [f"{sources.CONTRACTS}.Policy", f"{sources.CONTRACTS}.trainer.Trainer"])
+def test_the_contracts_do_not_count(root):
+    assert not [file for file in sources.digests([root]) if file.startswith("harness/protocols")]
+    assert not [file for file in sources.digests(["rewards.judged.judge_scores"]) if "protocols" in file]
+
+
+def test_declared_data_counts_and_a_file_beside_it_does_not(plugin):
+    before = _digests("plugin.top")
+    assert "plugin/rubrics/one.txt" in before
+    (plugin / "training.log").write_text("step 1")
+    (plugin / "rubrics" / "notes").write_text("to do")
+    assert _digests("plugin.top") == before
     (plugin / "rubrics" / "one.txt").write_text("How bad?")
-    assert _digest("plugin.near") != before
+    after = _digests("plugin.top")
+    assert {file for file in after if after[file] != before[file]} == {"plugin/rubrics/one.txt"}
+    (plugin / "rubrics" / "two.txt").write_text("How far?")
+    assert set(_digests("plugin.top")) - set(before) == {"plugin/rubrics/two.txt"}
+
+
+def test_a_pattern_that_matches_nothing_is_refused(plugin):
+    (plugin / "near.py").write_text("DATA_FILES = ('rubrics/*.json',)")
+    with pytest.raises(
+        ValueError, match=r"near\.py: the pattern 'rubrics/\*\.json' of DATA_FILES matches no"
+    ):
+        _digests("plugin.near")
 
 
 def test_a_library_counts_by_name_only():
-    assert sources.digest(["json.JSONDecoder"]) == sources.digest(["collections.OrderedDict"])
+    assert sources.digests(["json.JSONDecoder"]) == sources.digests(["collections.OrderedDict"]) == {}
 
 
 def test_a_file_that_is_no_python_is_named(plugin):
     (plugin / "near.py").write_text("def (")
     with pytest.raises(ValueError, match=r"near\.py cannot be read as Python"):
-        sources.digest(["plugin.near"])
+        sources.digests(["plugin.near"])
 
 
 def test_targets_are_found_at_any_depth():
@@ -98,70 +128,50 @@ def test_targets_are_found_at_any_depth():
     assert list(sources.targets(settings)) == ["a.A", "b.B"]
 
 
-def test_the_parts_of_the_shipped_study_do_not_depend_on_the_machine_or_the_report():
-    found = sources.closure(["harness.evaluation.draw.sample", "harness.evaluation.score.score"])
-    for module in (
-        "harness.report",
-        "harness.launch",
-        "harness.stages.store",
-        "harness.study.planning",
-        "harness.study.cell",
-    ):
-        assert module not in found
+def _shipped_modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_every_data_file_in_the_packages_is_declared_by_a_module_that_reads_beside_itself():
+    declared: set[Path] = set()
+    for path in _shipped_modules():
+        patterns = syntax.read_module("any", path).data_files
+        assert not patterns or "__file__" in path.read_text(encoding="utf-8"), (
+            f"{path} reads no file beside it"
+        )
+        for pattern in patterns:
+            declared.update(sources.data_files(path, pattern))
+    data = set()
+    for package in PACKAGES:
+        files = [path for path in (ROOT / package).rglob("*") if path.is_file()]
+        data.update(path for path in files if path.suffix not in NO_DATA)
+    templates = set((ROOT / "harness" / "report" / "templates").iterdir())  # of the report, which is no stage
+    assert declared == data - templates
+
+
+def test_only_modules_that_declare_data_files_read_beside_themselves():
+    """Every use of `__file__` in the packages is for declared data or for a file that no stage reads."""
+    others = {
+        "harness/composition/groups.py",  # where Hydra finds YAML
+        "harness/stages/provenance.py",  # the checkout
+        "benchmarks/t2i_compbench/fetch.py",  # the YAML of its settings
+    }
+    readers = set()
+    for path in _shipped_modules():
+        names = [node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
+        if "__file__" in names and not syntax.read_module("any", path).data_files:
+            readers.add(path.relative_to(ROOT).as_posix())
+    assert readers <= others
+
+
+def test_stages_import_nothing_of_the_rooms_above_them():
+    rooms = set()
+    for path in sorted((ROOT / "harness" / "stages").glob("*.py")):
+        imports = syntax.read_module(f"harness.stages.{path.stem}", path).imports
+        rooms.update(name.split(".")[1] for name in imports if name.startswith("harness."))
+    assert rooms == {"stages", "files", "types"}
 
 
 def test_planning_imports_no_torch():
     code = "import sys, harness.launch.run, harness.status; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-@pytest.fixture
-def weights(tmp_path, monkeypatch):
-    """A file that counts as large, and the folder in which digests of such are remembered."""
-    monkeypatch.setattr(sources, "LARGE", 10)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "weights").write_bytes(b"a" * 10)
-    return tmp_path / "weights", tmp_path / "cache" / "got-r1-harness" / "digests"
-
-
-def _digest_in_a_new_process(file):
-    sources._file_digest.cache_clear()
-    return sources.file_digest(file)
-
-
-def test_a_large_file_is_read_once_for_all_processes(weights, monkeypatch):
-    file, memory = weights
-    digest = _digest_in_a_new_process(file)
-    assert digest == hashlib.sha256(b"a" * 10).hexdigest() and len(list(memory.iterdir())) == 1
-    monkeypatch.setattr(sources, "_content", lambda path: pytest.fail("read again"))
-    assert _digest_in_a_new_process(file) == digest
-    (file.parent / "link").symlink_to(file)
-    assert _digest_in_a_new_process(file.parent / "link") == digest
-
-
-def test_a_large_file_that_was_changed_is_read_again(weights):
-    file, _ = weights
-    digest = _digest_in_a_new_process(file)
-    file.write_bytes(b"b" * 10)
-    os.utime(file, ns=(0, 1))
-    assert _digest_in_a_new_process(file) != digest
-
-
-@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", None], ids=["cut", "noise", "unwritable"])
-def test_a_lost_memory_of_digests_does_no_harm(weights, damage):
-    file, memory = weights
-    digest = _digest_in_a_new_process(file)
-    (known,) = memory.iterdir()
-    if damage is None:
-        shutil.rmtree(memory)
-        memory.write_text("in the way")
-    else:
-        known.write_bytes(damage)
-    assert _digest_in_a_new_process(file) == digest
-
-
-def test_a_small_file_leaves_nothing_behind(weights):
-    file, memory = weights
-    file.write_bytes(b"a" * 9)
-    _digest_in_a_new_process(file)
-    assert not memory.exists()

@@ -11,7 +11,7 @@ import torch
 from mini_world import BENCHMARK, TEMPLATE, FakeWorkspace, grpo_settings
 
 from harness.stages import ranks
-from harness.stages.store import load_program
+from harness.stages.program import load_program
 from policies.janus.policy import JanusPolicy
 
 INPUTS: dict[str, Path] = {}
@@ -32,7 +32,7 @@ def run(
     program: str, folder: Path, settings: dict[str, Any], inputs: dict[str, Path] = INPUTS, processes: int = 2
 ) -> FakeWorkspace:
     work = FakeWorkspace(folder)
-    parts = ranks.Work(
+    parts = ranks.ProgramCall(
         program=f"rank_programs.{program}",
         settings=settings,
         inputs={name: str(path) for name, path in inputs.items()},
@@ -41,7 +41,7 @@ def run(
     if processes == 1:
         load_program(parts.program)(work, settings, inputs)
     else:
-        with ranks.beside(parts, processes):
+        with ranks.other_ranks(parts, processes):
             load_program(parts.program)(work, settings, inputs)
     return work
 

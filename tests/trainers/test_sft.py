@@ -131,10 +131,10 @@ def test_two_processes_have_the_losses_of_one(
     alone, together = train(sft.train, settings), FakeWorkspace(tmp_path / "together")
     inputs = {"start": janus_folder.parent, "tokens": tokens_folder}
     named = {name: str(folder) for name, folder in inputs.items()}
-    work = ranks.Work(
+    work = ranks.ProgramCall(
         program="harness.trainers.sft.train", settings=settings, inputs=named, folder=str(together.folder)
     )
-    with ranks.beside(work, 2):
+    with ranks.other_ranks(work, 2):
         sft.train(together, settings, inputs)
     assert sorted(path.name for path in together.folder.iterdir()) == ["checkpoint"]
     for one, two in zip(alone.lines, together.lines, strict=True):

@@ -14,6 +14,14 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+DATA_FILES = (  # count in the keys of stages
+    "adjectives.txt",
+    "adverbs.txt",
+    "irregular_verbs.txt",
+    "materials.txt",
+    "nouns.txt",
+    "verbs.txt",
+)
 VERBAL = frozenset({"base", "third", "past", "participle", "ing"})
 
 CLOSED = {

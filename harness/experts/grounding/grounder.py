@@ -15,6 +15,7 @@ from harness.types import Answer, Box, Question
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+DATA_FILES = ("questions/*.txt",)  # count in the keys of stages
 QUESTIONS = Path(__file__).parent / "questions"
 
 

@@ -1,0 +1,142 @@
+"""A stage's program at work: the function, the workspace it reports to, and the record of attempts."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.files import write_rows, write_text
+
+if TYPE_CHECKING:
+    from harness.stages.store import Reporter
+
+ATTEMPT_SAVE_S = 2.0
+
+Metrics = Mapping[str, float | int | None]
+Program = Callable[[Any, dict[str, Any], dict[str, Path]], None]
+
+
+def load_program(path: str) -> Program:
+    """The function behind a dotted path. Its module is imported only now.
+
+    Raises:
+        ValueError: there is no such function.
+    """
+    module, _, name = path.rpartition(".")
+    program = getattr(importlib.import_module(module), name, None)
+    if not callable(program):
+        raise ValueError(f"the program {path!r} of a stage must name a function of the module {module!r}")
+    return program
+
+
+class ReportingWorkspace:
+    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter."""
+
+    def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts) -> None:
+        self.folder = folder
+        self._reporter = reporter
+        self._attempts = attempts
+        self._last_step: int | None = None
+
+    def progress(self, step: int, total: int, metrics: Metrics | None = None) -> None:
+        if metrics is not None:
+            self._write(step, metrics)
+        self._attempts.save_sometimes()
+        self._reporter.progress(step, total, metrics or {})
+
+    def _write(self, step: int, metrics: Metrics) -> None:
+        file = self.folder / "metrics.jsonl"
+        if self._last_step is None or step <= self._last_step:
+            _drop_lines_from(file, step)
+        write_rows(file, [{"step": step, **metrics}], "a")
+        self._last_step = step
+
+
+class SilentWorkspace:
+    """The `harness.protocols.Workspace` of the other ranks: rank 0 reports for all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def progress(self, step: int, total: int, metrics: Metrics | None = None) -> None:
+        return
+
+
+class Attempts:
+    """Seconds and memory of every attempt at a stage, kept in a file so that a kill does not lose them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        reset_peak_memory()
+        self._begin = self._saved = time.monotonic()
+        earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        self.records = [*earlier, {"started": utc_now(), "seconds": 0.0, "peak_mb": 0.0}]
+        self.save()
+
+    def save(self) -> None:
+        self._saved = time.monotonic()
+        self.records[-1]["seconds"] = round(self._saved - self._begin, 3)
+        self.records[-1]["peak_mb"] = peak_memory_mb()
+        write_text(self.file, json.dumps(self.records))
+
+    def save_sometimes(self) -> None:
+        if time.monotonic() - self._saved > ATTEMPT_SAVE_S:
+            self.save()
+
+    def summary(self) -> dict[str, Any]:
+        """What `stage.json` says of all attempts together."""
+        return {
+            "started": self.records[0]["started"],
+            "finished": utc_now(),
+            "seconds": round(sum(attempt["seconds"] for attempt in self.records), 3),
+            "peak_mb": max(attempt["peak_mb"] for attempt in self.records),
+            "attempts": self.records,
+        }
+
+
+def peak_memory_mb() -> float:
+    """Highest resident memory of this process since `reset_peak_memory`, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
+
+
+def reset_peak_memory() -> None:
+    """Makes `peak_memory_mb` start from here. Without /proc it stays the peak of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def utc_now() -> str:
+    """The time in UTC, to the second, in ISO form."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _drop_lines_from(file: Path, step: int) -> None:
+    """Cuts a metrics file before the first line that is of `step` or later, or was cut short by a kill."""
+    if not file.exists():
+        return
+    kept = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            try:
+                is_earlier = line.endswith(b"\n") and json.loads(line)["step"] < step
+            except ValueError:
+                is_earlier = False
+            if not is_earlier:
+                break
+            kept += len(line)
+    os.truncate(file, kept)
