@@ -129,7 +129,7 @@ def test_a_wrong_sum_is_refused_with_both(server: FileServer, tmp_path: Path) ->
     got, published = hashlib.sha256(b"a fluffy cat").hexdigest(), sums()["texture_val.txt"]
     with pytest.raises(
         ValueError,
-        match=f"came as texture_val.txt is refused: its SHA-256 is {got}, that of the published file is {published}",
+        match=f"content of texture_val.txt is refused: its SHA-256 is {got}, that of the published file is {published}",
     ):
         fetch.prompts(tmp_path)
     assert (tmp_path / "shape_val.txt").is_file()
@@ -140,7 +140,7 @@ def test_labels_in_another_order_are_refused(server: FileServer, tmp_path: Path)
     path = next(path for path in server.pages if path.endswith("learned_mAP+M.csv"))
     lines = server.pages[path].splitlines(keepends=True)
     server.pages[path] = b"".join([lines[0], *reversed(lines[1:])])
-    with pytest.raises(ValueError, match=r"came as unidet_labels\.csv is refused: .*in their order"):
+    with pytest.raises(ValueError, match=r"content of unidet_labels\.csv is refused: .*in their order"):
         fetch.prompts(tmp_path)
     assert not (tmp_path / "unidet_labels.csv").exists()
 
