@@ -87,7 +87,9 @@ def test_a_bad_line_is_one_bad_row(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_array_is_an_error_that_names_the_file_and_the_row(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ValueError, match=r"a\.json is damaged after row \d+, and the rest cannot be read: \w"):
+    with pytest.raises(
+        ValueError, match=r"a\.json is damaged after row \d+, and the rest cannot be read: \w"
+    ):
         list(rows(write(tmp_path / "a.json", text), COLUMNS))
 
 
