@@ -1,7 +1,7 @@
 """Fetches GenEval's prompts and class names for `harness.fetch`, at one commit, checked by `sources.json`.
 
-The files are not part of the project. The environment variable GENEVAL_MIRROR names a server with the same paths as
-https://raw.githubusercontent.com.
+The files are not part of the project. The environment variable GENEVAL_MIRROR names a server with the
+same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Fetches T2I-CompBench's prompt files, UniDet's label file and the prompts' noun phrases for `harness.fetch`.
+"""Fetches T2I-CompBench's prompts, UniDet's label file and the prompts' noun phrases for `harness.fetch`.
 
-The prompt files come from one commit and must have the SHA-256 sums of `sources.json`. The label file is checked by its
-content (`labels`). Neither is part of the project. The environment variable T2I_COMPBENCH_MIRROR names a server with the
-same paths as https://raw.githubusercontent.com.
+The prompt files come from one commit and must have the SHA-256 sums of `sources.json`. The label file is
+checked by its content (`labels`). Neither is part of the project. The environment variable
+T2I_COMPBENCH_MIRROR names a server with the same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def prompts(to: Path) -> None:
 
 
 def noun_phrases(to: Path) -> None:
-    """Write the noun phrases that spaCy's `en_core_web_sm` finds in every val and train prompt (`language.export`).
+    """Write the noun phrases that spaCy's `en_core_web_sm` finds in val and train prompts (`language.export`).
 
     The prompts are read from the place that the benchmark's settings name: T2I_COMPBENCH_DIR, or the cache.
 

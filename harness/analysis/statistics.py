@@ -146,7 +146,7 @@ def sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided p of "the differences (n,) are symmetric around 0", by flipping their signs.
 
     With at most 14 nonzero differences every sign pattern is enumerated. Otherwise 20,000 random patterns are
-    drawn and p = (count + 1) / (flips + 1), which is never 0. Patterns as extreme as the data count as extreme.
+    drawn and p = (count + 1) / (flips + 1), which is never 0. A pattern as extreme as the data counts.
     """
     # Not scipy.stats.permutation_test: it takes ties only within rounding of the observed sum, so differences
     # whose sum cancels (0.1 + 0.2 - 0.3) get another p; and its random signs would change every published p.
@@ -157,7 +157,7 @@ def sign_flip_p(differences: np.ndarray) -> float:
     if len(nonzero) <= EXACT_UP_TO:
         patterns = 1.0 - 2.0 * ((np.arange(2 ** len(nonzero))[:, None] >> np.arange(len(nonzero))) & 1)
         return float(np.mean(np.abs(patterns @ nonzero) >= reach))
-    # The signs of zero differences do not matter. Keeping them lets all pairs of a category share random signs.
+    # Signs of zero differences do not matter. Keeping them lets all pairs of a category share random signs.
     n, count = len(differences), 0
     for block in range(math.ceil(FLIPS / _rows(n))):
         count += int((np.abs(_signs(n, block) @ differences) >= reach).sum())
@@ -177,7 +177,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def prompts_needed(comparison: Comparison, *, level: float) -> int | None:
     """Number of prompts that shows this effect at two-sided `level` with power 0.8.
 
-    Normal approximation that takes the measured effect and spread as true. None without a difference or spread.
+    Normal approximation with the measured effect and spread taken as true. None without difference or spread.
     """
     if not comparison.effect or not comparison.sd:
         return None

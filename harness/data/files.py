@@ -1,7 +1,7 @@
 """Rows of annotation files (JSON arrays, JSON lines, parquet), one at a time however large the file is.
 
-Text is cheap to read and images are not. An image inside a parquet file is read only when it is asked for: a run that
-resumes passes over the rows it has seen without reading their images.
+Text is cheap to read and images are not. An image inside a parquet file is read only when it is asked for:
+a resumed run skips the rows it has seen without reading their images.
 """
 
 from __future__ import annotations
@@ -83,15 +83,16 @@ def _array_rows(file: Path) -> Iterator[Row]:
     with file.open("rb") as stream:
         if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             stream.seek(0)
-        # Without use_float: with it, ijson refuses integers of more than 64 bits, such as hashes that serve as ids.
+        # Without use_float, because with it ijson refuses integers of more than 64 bits, such as hashes.
         values = ijson.items(stream, "item", buf_size=CHUNK)
         for number in count(1):
             try:
                 value = _with_floats(next(values, _END))
             except (ijson.JSONError, ValueError, ArithmeticError, RecursionError) as error:
                 raise ValueError(
-                    f"{file} is damaged after row {number - 1}, and the rest cannot be read: {_reason(error)}. "
-                    "Fetch or write the file again, or leave it out. NaN and Infinity are no JSON: write null"
+                    f"{file} is damaged after row {number - 1}, and the rest cannot be read: "
+                    f"{_reason(error)}. Fetch or write the file again, or leave it out. "
+                    "NaN and Infinity are no JSON: write null"
                 ) from error
             if value is _END:
                 return
@@ -118,7 +119,8 @@ def _reason(error: Exception) -> str:
 
 def _not_installed(file: Path, kind: str, package: str) -> ValueError:
     return ValueError(
-        f"{file} is {kind}, and {package}, which reads it, is not installed: pip install 'got-r1-harness[data]'"
+        f"{file} is {kind}, and {package}, which reads it, is not installed: "
+        "pip install 'got-r1-harness[data]'"
     )
 
 
@@ -180,5 +182,6 @@ class _Parquet:
 
     def _damaged(self, error: Exception) -> ValueError:
         return ValueError(
-            f"{self._file} cannot be read as parquet ({error}). Fetch or write the file again, or leave it out"
+            f"{self._file} cannot be read as parquet ({error}). "
+            "Fetch or write the file again, or leave it out"
         )

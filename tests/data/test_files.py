@@ -143,6 +143,11 @@ def test_numbers_of_an_array_are_those_of_json(tmp_path: Path) -> None:
     assert second.fault is not None and second.fault.endswith("this is 2.5")
 
 
+def test_half_a_surrogate_pair_in_an_array_becomes_a_question_mark(tmp_path: Path) -> None:
+    [row] = rows(write(tmp_path / "a.json", '[{"prompt": "a \\ud83d vase"}]'), COLUMNS)
+    assert row.columns == {"prompt": "a ? vase"}
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_an_array_with_words_that_are_no_json_is_an_error_that_says_so(tmp_path: Path, word: str) -> None:
     file = write(tmp_path / "a.json", f'[{{"a": 1}}, {{"a": {word}}}]')
