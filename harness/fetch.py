@@ -1,4 +1,4 @@
-"""`python -m harness.fetch NAME`: fetches files into the cache that a benchmark needs and the project may not ship.
+"""`python -m harness.fetch NAME`: fetches files that a benchmark needs and the project may not ship.
 
 Each benchmark, also one of an installed plugin, lists its files in `fetches` (`harness.protocols.Benchmark`).
 A setting refers to the place as `${fetched:NAME}`.
@@ -32,7 +32,7 @@ to=PLACE   a file or folder of your own instead of the cache
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """Files that can be fetched: the `benchmarks=` options that need them, and the function that fetches them."""
+    """Files that can be fetched: the `benchmarks=` options that need them, and the function to call."""
 
     options: tuple[str, ...]
     program: str  # dotted path of the function
@@ -76,7 +76,7 @@ def fetch(words: list[str]) -> None:
 
 
 def offers() -> dict[str, Offer]:
-    """Return name -> offer, from the classes that the YAML files of the benchmarks name. No class is constructed.
+    """Return name -> offer, from the benchmark classes that YAML files name. No class is constructed.
 
     Raises:
         ValueError: two benchmarks use one name for different files, or a class cannot be imported.
@@ -88,8 +88,8 @@ def offers() -> dict[str, Offer]:
             earlier = offer_by_name.get(name, Offer(options=(), program=program))
             if earlier.program != program:
                 raise ValueError(
-                    f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, in two ways: "
-                    "rename one"
+                    f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, "
+                    "in two ways: rename one"
                 )
             offer_by_name[name] = Offer(options=(*earlier.options, option), program=program)
     return dict(sorted(offer_by_name.items()))

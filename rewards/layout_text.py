@@ -10,7 +10,7 @@ from rewards.judged import Rubric, judge_scores
 
 
 class LayoutText:
-    """Prompt-layout reward from coordinate text (arXiv 2505.17022, training details); 0 without a planned box.
+    """Prompt-layout reward from text (arXiv 2505.17022, training details); 0 without planned boxes.
 
     Args:
         judge: reads the boxes. An exact judge reads the chain itself and answers as for the drawn layout.

@@ -41,7 +41,7 @@ def prompts(to: Path) -> None:
 
 
 def noun_phrases(to: Path) -> None:
-    """Write the noun phrases that spaCy's `en_core_web_sm` finds in val and train prompts (`language.export`).
+    """Write the noun phrases of val and train prompts by spaCy's `en_core_web_sm` (`language.export`).
 
     The prompts are read from the place that the benchmark's settings name: T2I_COMPBENCH_DIR, or the cache.
 

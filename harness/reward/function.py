@@ -12,9 +12,9 @@ from harness.types import Reward, Sample, Score
 
 
 def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a `rewards` configuration that decides numbers: the canonical total and its components.
+    """Return the settings of `rewards` that decide numbers: the canonical total and its components.
 
-    This requires neither torch nor the components themselves, so it can check a configuration when it is composed.
+    This requires neither torch nor the components, so it can check a configuration when it is composed.
 
     Raises:
         ValueError: the total or a component it names is missing or malformed.
@@ -41,7 +41,7 @@ class RewardFunction:
 
     Args:
         total: expression over the keys of `components`.
-        components: the reward components by their names in the total. Components that it does not name are never called.
+        components: the reward components by their names in the total. Others are never called.
     """
 
     def __init__(self, *, total: str, components: Mapping[str, Component]) -> None:
@@ -74,8 +74,9 @@ class RewardFunction:
         for sample, score in zip(samples, scores, strict=True):
             if score.value is not None and not 0 <= score.value <= 1:  # NaN fails this too
                 raise ValueError(
-                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, and a component must "
-                    "lie in [0, 1]: scale or clip it in its class, or return an unscored Score where it has no value"
+                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, "
+                    "and a component must lie in [0, 1]: scale or clip it in its class, "
+                    "or return an unscored Score where it has no value"
                 )
         return scores
 

@@ -61,8 +61,8 @@ class Total:
         names = _names(tree)
         if not names:
             raise ValueError(
-                f"rewards.total {expression!r} names no component, so all samples would have the same reward. "
-                "Name at least one component, such as 'pi'"
+                f"rewards.total {expression!r} names no component, so all samples would have the same "
+                "reward. Name at least one component, such as 'pi'"
             )
         return cls(ast.unparse(tree), names, tree)
 

@@ -166,7 +166,7 @@ def test_interval_agrees_with_a_slow_bootstrap(prompts):
 @given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.7, 1.0]), min_size=2, max_size=200))
 @settings(max_examples=25, deadline=None)
 def test_interval_is_that_of_the_published_resamples_but_for_rounding(values):
-    """Reports up to version 0.1 counted how often each of up to 200 prompts is drawn. The draws are the same."""
+    """Earlier reports counted how often each of up to 200 prompts is drawn. The draws are the same."""
     n = len(values)
     drawn = np.random.default_rng([20_250_522, n, 0]).integers(0, n, (10_000, n))
     counts = np.array([np.bincount(row, minlength=n) for row in drawn], dtype=float)
