@@ -1,10 +1,10 @@
-"""The grammar of a Generation Chain-of-Thought (GoT-R1, arXiv 2505.17022): read it, write it, draw it.
+"""Reads, writes and draws chains in the grammar of a Generation Chain-of-Thought (GoT-R1, arXiv 2505.17022).
 
-A chain is English in which every object carries a box on the 0..1000 scale, ended by begin-of-image:
+A chain is English text in which every object has a box on the 0..1000 scale. It ends with begin-of-image:
 
-    A <|obj_start|>yellow vase<|obj_end|> <|box_start|>(202,482),(729,964)<|box_end|> on a table.<begin_of_image>
+    A <|obj_start|>vase<|obj_end|> <|box_start|>(202,482),(729,964)<|box_end|> on a table.<begin_of_image>
 
-`format_chain` writes exactly that; `parse` reads whatever a model sampled and says what is wrong with it.
+`format_chain` writes exactly this form. `parse` reads any text that a model sampled and lists its faults.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ _SPACES = re.compile(r"[ \t]{2,}+")
 
 
 def without_control_tokens(text: str) -> str:
-    """`text` with every `<|...|>` replaced by a space: what may be shown to a judge, whose own control tokens look like that."""
+    """Return `text` with every `<|...|>` replaced by a space.
+
+    Text for a judge must pass through this, because the judge's own control tokens have the same form.
+    """
     return _CONTROL.sub(" ", text)
 
 
 def format_chain(*parts: str | PlannedObject) -> str:
-    """The exact chain of free text and objects in order, e.g. `format_chain("A ", vase, " on a table.")`.
+    """Return the exact chain of free text and objects, e.g. `format_chain("A ", vase, " on a table.")`.
 
-    `parse` reads the same objects from it, and no fault unless an object has no box or an empty one.
+    `parse` reads the same objects from it. It finds no fault unless an object has no box or an empty one.
 
     Raises:
         ValueError: a text or name holds a tag of the grammar, or a name is empty or padded with spaces.
@@ -50,7 +53,8 @@ def format_chain(*parts: str | PlannedObject) -> str:
         text = part if isinstance(part, str) else part.name
         if _TAG.search(text) or END in text:
             raise ValueError(
-                f"{text!r} holds a tag of the chain grammar; give objects as PlannedObject and leave the end to format_chain"
+                f"{text!r} holds a tag of the chain grammar; give objects as PlannedObject, "
+                "and format_chain adds the end"
             )
         if isinstance(part, str):
             written.append(part)
@@ -74,12 +78,12 @@ def _tags_of(part: str | PlannedObject) -> int:
 
 
 def parse(text: str) -> Chain:
-    """Reads a chain, however malformed, in linear time; never raises.
+    """Read a chain, however malformed, in linear time. Never raises.
 
-    Leniency: an object may lack its end tag if its box follows; a box may lack its end or its start tag; corners are
-    sorted; boxes are rounded and clipped to 0..1000, and are None where they cannot be read or lie outside. An object
-    opened and never closed, or without a name, is none. Text after the first begin-of-image is ignored. All of it is
-    noted in `faults`.
+    The reader is lenient. An object may lack its end tag if its box follows. A box may lack its end or
+    its start tag. Corners are sorted. Boxes are rounded and clipped to 0..1000; they are None if they
+    are unreadable or lie outside. An object that is never closed or has no name is dropped. Text after
+    the first begin-of-image is ignored. `faults` lists all of these.
     """
     chain, end, rest = text.partition(END)
     reader = _Reader()
@@ -107,7 +111,7 @@ class _Reader:
         self.bare: list[str] = []
         self.faults: list[str] = []
         self._open: str | None = None  # the words since an object's start tag
-        self._waiting = False  # the last object has had no box yet
+        self._waiting = False  # the last object has no box yet
         self._in_box = False
 
     def take(self, tag: str | None, words: str) -> None:
@@ -150,11 +154,12 @@ class _Reader:
         elif self._waiting and self.bare[-1].strip():
             self.faults.append(f"words between object {len(self.names)} and its box")
         self.bare[-1] = self.bare[-1].rstrip()
-        found = _LOOSE_BOX.match(words)
-        self._place(found, exact=found is not None and _EXACT_BOX.fullmatch(found.group()) is not None)
+        match = _LOOSE_BOX.match(words)
+        exact = match is not None and _EXACT_BOX.fullmatch(match.group()) is not None
+        self._assign_box(match, exact=exact)
         self._in_box = True
-        # Kept for a box that is never ended: what follows its coordinates is the description going on.
-        self.bare.append(words[found.end() :] if found else words)
+        # Kept for a box that is never ended: the words after its coordinates continue the description.
+        self.bare.append(words[match.end() :] if match else words)
 
     def _end_box(self, words: str) -> None:
         if self._in_box:
@@ -165,10 +170,10 @@ class _Reader:
             self.faults.append(f"{BOX_END} without {BOX_START}")
             before = self.bare[-1]
             opening = before.rfind("(", 0, max(before.rfind("("), 0))
-            found = _LOOSE_BOX.fullmatch(before, opening) if opening >= 0 else None
-            if found is not None and self._open is None:
+            match = _LOOSE_BOX.fullmatch(before, opening) if opening >= 0 else None
+            if match is not None and self._open is None:
                 self.bare[-1] = before[:opening].rstrip()
-                self._place(found, exact=True)
+                self._assign_box(match, exact=True)
         self.bare.append(words)
 
     def _leave_box(self) -> None:
@@ -198,19 +203,19 @@ class _Reader:
         self.boxes.append(None)
         self._waiting = True
 
-    def _place(self, found: re.Match[str] | None, *, exact: bool) -> None:
-        """Gives the last object the box that was found, noting whatever is unusual about it."""
+    def _assign_box(self, match: re.Match[str] | None, *, exact: bool) -> None:
+        """Give the last object the box that was read, and list the faults of that box."""
         if not self._waiting:
             self.faults.append("a second box of one object" if self.names else "a box without an object")
             return
         self._waiting = False
         number = len(self.names)
-        if found is None:
+        if match is None:
             self.faults.append(f"the box of object {number} cannot be read")
             return
         if not exact:
             self.faults.append(f"the box of object {number} is not written as (x1,y1),(x2,y2)")
-        self.boxes[-1] = self._box([float(value) for value in found.groups()], number)
+        self.boxes[-1] = self._box([float(value) for value in match.groups()], number)
 
     def _box(self, values: list[float], number: int) -> Box | None:
         left, right = sorted((values[0], values[2]))
@@ -241,19 +246,22 @@ _COLORS = (
     "#34495e",
     "#566573",
 )
-_LABEL_LENGTH = 40  # characters; a longer name is cut, so that a label stays on the canvas
-_LABELS_AVOIDED = 64  # a chain gone wild may hold thousands of boxes
+_LABEL_LENGTH = 40  # characters; longer names are cut so that a label stays on the canvas
+_LABELS_AVOIDED = 64  # a degenerate chain may hold thousands of boxes
 
 
 def draw_layout(chain: Chain, size: int = 448) -> Image.Image:
-    """The chain's boxes, each with its name, on a blank `size` x `size` canvas: what the spatial judge looks at."""
+    """Draw the chain's boxes with their names on a blank `size` x `size` canvas, for the spatial judge."""
     canvas = Image.new("RGB", (size, size), "white")
     _draw_boxes(canvas, chain)
     return canvas
 
 
 def draw_overlay(image: Image.Image, chain: Chain, size: int = 384) -> Image.Image:
-    """The chain's boxes over a copy of the picture, small pictures first enlarged in whole steps to about `size` pixels."""
+    """Draw the chain's boxes on a copy of the image.
+
+    Small images are first enlarged by a whole factor, to about `size` pixels.
+    """
     factor = max(1, size // max(image.size))
     enlarged = image.convert("RGB").resize(
         (image.width * factor, image.height * factor), Image.Resampling.NEAREST
@@ -266,15 +274,15 @@ def _draw_boxes(canvas: Image.Image, chain: Chain) -> None:
     draw = ImageDraw.Draw(canvas)
     line = max(1, canvas.width // 200)
     labels: list[tuple[int, int, int, int]] = []
-    boxed = [(thing.name, thing.box) for thing in chain.objects if thing.box is not None]
-    corners = [_pixels(box, canvas.size) for _, box in boxed]
+    boxed = [planned for planned in chain.objects if planned.box is not None]
+    corners = [_pixels(planned.box, canvas.size) for planned in boxed if planned.box is not None]
     for index, corner in enumerate(corners):
         draw.rectangle(corner, outline=_COLORS[index % len(_COLORS)], width=line)
-    for index, ((name, _), corner) in enumerate(zip(boxed, corners, strict=True)):
-        label = _label(name, _COLORS[index % len(_COLORS)], max(10, canvas.width // 28))
-        place = _free_place(label.size, corner, canvas.size, labels)
-        labels = [*labels[-_LABELS_AVOIDED:], (*place, place[0] + label.width, place[1] + label.height)]
-        canvas.paste(label, place)
+    for index, (planned, corner) in enumerate(zip(boxed, corners, strict=True)):
+        label = _label(planned.name, _COLORS[index % len(_COLORS)], max(10, canvas.width // 28))
+        left, top = _free_position(label.size, corner, canvas.size, labels)
+        labels = [*labels[-_LABELS_AVOIDED:], (left, top, left + label.width, top + label.height)]
+        canvas.paste(label, (left, top))
 
 
 def _pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -294,11 +302,11 @@ def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @lru_cache(maxsize=1024)
 def _label(name: str, color: str, height: int) -> Image.Image:
-    """White text on the box's color; drawn once per name, because setting type costs more than all else in a layout."""
+    """Return white text on the box's color. Rendering text is the slowest step, so labels are cached."""
     font = _font(height)
     text = "".join(letter if letter.isprintable() else " " for letter in name)
     text = text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 3] + "..."
-    if isinstance(font, ImageFont.ImageFont):  # Pillow without FreeType: its bitmap font knows Latin-1 only
+    if isinstance(font, ImageFont.ImageFont):  # Pillow without FreeType: its bitmap font has only Latin-1
         text = text.encode("latin-1", "replace").decode("latin-1")
     left, top, right, bottom = font.getbbox(text)
     label = Image.new("RGB", (max(1, round(right - left)) + 4, max(1, round(bottom - top)) + 4), color)
@@ -306,18 +314,25 @@ def _label(name: str, color: str, height: int) -> Image.Image:
     return label
 
 
-def _free_place(
+def _free_position(
     label: tuple[int, int],
     corner: tuple[int, int, int, int],
     canvas: tuple[int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int]:
-    """Top left of a label: on its box's upper edge, else lower down by its height until it covers no other label."""
+    """Return the top left corner of a label.
+
+    The label stands on the upper edge of its box, or moves down by its height until it covers no other label.
+    """
     width, height = label
     left = max(0, min(corner[0], canvas[0] - width))
     first = corner[1] - height if corner[1] >= height else corner[1]
     for step in range(8):
         top = max(0, min(first + step * height, canvas[1] - height))
-        if not any(a < left + width and left < c and b < top + height and top < d for a, b, c, d in taken):
+        if not any(_overlap((left, top, left + width, top + height), other) for other in taken):
             break
     return left, top
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return b[0] < a[2] and a[0] < b[2] and b[1] < a[3] and a[1] < b[3]

@@ -1,6 +1,6 @@
-"""`python -m harness.fetch NAME`: fetches what a benchmark needs and may be no part of the project, into the cache.
+"""`python -m harness.fetch NAME`: fetches files that a benchmark needs and the project may not ship.
 
-What there is to fetch, the benchmarks say themselves (`fetches` of `harness.protocols.Benchmark`), those of installed plugins too.
+Each benchmark, also one of an installed plugin, lists its files in `fetches` (`harness.protocols.Benchmark`).
 A setting refers to the place as `${fetched:NAME}`.
 """
 
@@ -20,21 +20,22 @@ from harness.files import cache
 from harness.stages.store import StorageError
 
 USAGE = """\
-Fetches what a benchmark needs and may be no part of this project.
+Fetches files that a benchmark needs and that this project may not ship.
 
-  python -m harness.fetch        what there is to fetch, and where it lies or would lie
-  python -m harness.fetch NAME   fetches it; what is there already is kept
+  python -m harness.fetch        list the names, and where their files are or would be
+  python -m harness.fetch NAME   fetch the files of NAME; files that are there already are kept
 
-to=PLACE   a file or folder of your own, in place of the cache ($XDG_CACHE_HOME/got-r1-harness/NAME, or below ~/.cache)
+to=PLACE   a file or folder of your own instead of the cache
+           ($XDG_CACHE_HOME/got-r1-harness/NAME, by default below ~/.cache)
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """Something that can be fetched: for which `benchmarks=` options, and the dotted path of the function that does it."""
+    """Files that can be fetched: the `benchmarks=` options that need them, and the function to call."""
 
     options: tuple[str, ...]
-    program: str
+    program: str  # dotted path of the function
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,60 +43,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fetch(words: list[str]) -> None:
-    """Fetches what the words name and prints where it lies; without words, lists what there is.
+    """Fetch the files of one name and print where they are; without arguments, list the names.
 
     Raises:
-        UsageError: the words cannot be read, or there is no such thing.
-        StorageError: it cannot be written there.
-        ValueError: it cannot be had; the message says what to do.
+        UsageError: the arguments are malformed, or the name is unknown.
+        StorageError: the files cannot be written.
+        ValueError: the files cannot be fetched; the message says what to do.
     """
-    taken, names = command.take(words, ("to",))
-    there = offers()
-    if not names and not taken:
-        print(
-            "\n".join(_line(name, offer) for name, offer in there.items())
-            or "no benchmark has anything to fetch"
-        )
+    settings, names = command.take(words, ("to",))
+    offer_by_name = offers()
+    if not names and not settings:
+        lines = [_line(name, offer) for name, offer in offer_by_name.items()]
+        print("\n".join(lines) or "no benchmark has anything to fetch")
         return
-    if len(names) != 1 or taken.get("to") == "":
+    if len(names) != 1 or settings.get("to") == "":
         raise UsageError(
-            f"{' '.join(words)!r} cannot be read: write NAME, or NAME to=PLACE. NAME is one of {', '.join(there)}"
+            f"{' '.join(words)!r} cannot be read: write NAME, or NAME to=PLACE. "
+            f"NAME is one of {', '.join(offer_by_name)}"
         )
-    if names[0] not in there:
-        raise UsageError(known("thing to fetch", names[0], there))
-    place = Path(taken["to"]).expanduser() if taken else cache(names[0])
+    name = names[0]
+    if name not in offer_by_name:
+        raise UsageError(known("thing to fetch", name, offer_by_name))
+    target = Path(settings["to"]).expanduser() if settings else cache(name)
     try:
-        get_method(there[names[0]].program)(place)
+        get_method(offer_by_name[name].program)(target)
     except OSError as error:
         raise StorageError(
-            f"cannot write {error.filename or place}: {error.strerror or error}. Free some space, or name another place with to=PLACE"
+            f"cannot write {error.filename or target}: {error.strerror or error}. "
+            "Free some space, or name another place with to=PLACE"
         ) from error
-    print(f"{names[0]} lies in {place}")
+    print(f"{name} lies in {target}")
 
 
 def offers() -> dict[str, Offer]:
-    """Name -> offer, of the classes that the YAML files of the benchmarks name; none is constructed.
+    """Return name -> offer, from the benchmark classes that YAML files name. No class is constructed.
 
     Raises:
-        ValueError: two benchmarks mean different things by one name, or a class cannot be imported.
+        ValueError: two benchmarks use one name for different files, or a class cannot be imported.
     """
-    found: dict[str, Offer] = {}
-    for option, made in groups.classes("benchmarks").items():
-        fetches: Mapping[str, str] = getattr(made, "fetches", {})
+    offer_by_name: dict[str, Offer] = {}
+    for option, benchmark in groups.classes("benchmarks").items():
+        fetches: Mapping[str, str] = getattr(benchmark, "fetches", {})
         for name, program in fetches.items():
-            earlier = found.get(name, Offer(options=(), program=program))
+            earlier = offer_by_name.get(name, Offer(options=(), program=program))
             if earlier.program != program:
                 raise ValueError(
-                    f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, in two ways: rename one"
+                    f"benchmarks={earlier.options[0]} and benchmarks={option} both fetch {name!r}, "
+                    "in two ways: rename one"
                 )
-            found[name] = Offer(options=(*earlier.options, option), program=program)
-    return dict(sorted(found.items()))
+            offer_by_name[name] = Offer(options=(*earlier.options, option), program=program)
+    return dict(sorted(offer_by_name.items()))
 
 
 def _line(name: str, offer: Offer) -> str:
-    place = cache(name)
-    state = "there" if place.exists() else "not there"
-    return f"{name:<16} {state:<9}  {place}  (benchmarks={', '.join(offer.options)})"
+    target = cache(name)
+    state = "there" if target.exists() else "not there"
+    return f"{name:<16} {state:<9}  {target}  (benchmarks={', '.join(offer.options)})"
 
 
 if __name__ == "__main__":

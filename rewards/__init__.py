@@ -1,1 +1,1 @@
-"""Reward components: each gives a value in [0, 1] to every sample of a batch."""
+"""Reward components. Each scores every sample of a batch with a value in [0, 1]."""

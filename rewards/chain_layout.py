@@ -1,4 +1,4 @@
-"""R_spa: do the planned boxes stand as the prompt asks? A judge sees them drawn and labelled on a blank canvas."""
+"""R_spa: are the planned boxes where the prompt asks? A judge sees them drawn on a blank canvas."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rewards.judged import Rubric, judge_scores
 
 
 class ChainLayout:
-    """Prompt-plan layout reward of GoT-R1 (arXiv 2505.17022, section 3); 0 where the chain plans no box at all.
+    """Prompt-layout reward of GoT-R1 (arXiv 2505.17022, section 3); 0 when the chain plans no box.
 
     Args:
-        judge: who looks at the canvas.
+        judge: scores the canvas.
         rubric: the question, see `Rubric`.
-        size: side of the canvas, pixels.
+        size: side of the canvas in pixels.
     """
 
     name = "spa"
@@ -27,16 +27,13 @@ class ChainLayout:
         self.size = size
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        planned = [any(thing.box is not None for thing in sample.chain.objects) for sample in samples]
-        judged = iter(
-            judge_scores(
-                self.judge,
-                [self._question(sample) for sample, drawn in zip(samples, planned, strict=True) if drawn],
-            )
-        )
-        return [
-            next(judged) if drawn else Score(value=0.0, evidence={"planned": "nothing"}) for drawn in planned
+        drawn = [any(planned.box is not None for planned in sample.chain.objects) for sample in samples]
+        questions = [
+            self._question(sample) for sample, has_box in zip(samples, drawn, strict=True) if has_box
         ]
+        judged = iter(judge_scores(self.judge, questions))
+        nothing = Score(value=0.0, evidence={"planned": "nothing"})
+        return [next(judged) if has_box else nothing for has_box in drawn]
 
     def _question(self, sample: Sample) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text})

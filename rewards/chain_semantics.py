@@ -1,4 +1,4 @@
-"""R_sem: does the chain say what the prompt asks for? A judge reads both, the chain without its boxes."""
+"""R_sem: does the chain match the prompt in content? A judge reads both, the chain without its boxes."""
 
 from __future__ import annotations
 

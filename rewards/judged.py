@@ -1,4 +1,4 @@
-"""What the judged components share: their rubrics, and a batch of questions turned into scores."""
+"""Shared code of the judged components: their rubrics, and scores from a batch of questions."""
 
 from __future__ import annotations
 
@@ -20,31 +20,30 @@ Rubric = partial(rubric.Rubric, folder=RUBRICS)
 
 
 def judge_scores(judge: Judge, questions: Sequence[Question]) -> list[Score]:
-    """One score per question, in order: answers on 0..10 scaled to [0, 1].
+    """Return one score per question, in order: answers on 0..10, scaled to [0, 1].
 
-    A judge's expected score counts where it gives one, else the score written in its text; the evidence says which. Unreadable
-    text is asked for once more; then it is unscored, as is at once what a judge could not answer at all.
+    A judge's expected score counts if it gives one, otherwise the score in its text; the evidence says
+    which. After an unreadable text the judge is asked once more; a second unreadable text leaves the
+    sample unscored. A question that the judge could not answer at all is unscored at once.
     """
     answers = _ask(judge, questions)
     readings = [_read(answer) for answer in answers]
-    again = [
-        row for row, reading in enumerate(readings) if reading.value is None and answers[row].failure is None
-    ]
-    for row, answer in zip(
-        again, _ask(judge, [replace(questions[row], attempt=1) for row in again]), strict=True
-    ):
-        answers[row], readings[row] = answer, _read(answer)
-    return [
-        _score(question, answer, reading)
-        for question, answer, reading in zip(questions, answers, readings, strict=True)
-    ]
+    unreadable = []
+    for index, (answer, reading) in enumerate(zip(answers, readings, strict=True)):
+        if reading.value is None and answer.failure is None:
+            unreadable.append(index)
+    repeated = [replace(questions[index], attempt=1) for index in unreadable]
+    for index, answer in zip(unreadable, _ask(judge, repeated), strict=True):
+        answers[index], readings[index] = answer, _read(answer)
+    return [_score(*parts) for parts in zip(questions, answers, readings, strict=True)]
 
 
 def _ask(judge: Judge, questions: Sequence[Question]) -> list[Answer]:
     answers = list(judge.ask(questions)) if questions else []
     if len(answers) != len(questions):
         raise ValueError(
-            f"judge {type(judge).__name__} gave {len(answers)} answers to {len(questions)} questions: one each, in order"
+            f"judge {type(judge).__name__} gave {len(answers)} answers to {len(questions)} questions; "
+            "it must give one per question, in order"
         )
     return answers
 
@@ -63,10 +62,7 @@ def _score(question: Question, answer: Answer, reading: Reading) -> Score:
         evidence["mass"] = round(answer.mass, 4)
     if reading.value is None:
         asked = "" if answer.failure is not None else ", asked twice"
-        return Score(
-            value=None, evidence=evidence, unscored=f"{question.kind} judge{asked}: {reading.unscored}"
-        )
-    return Score(
-        value=reading.value / SCALE,
-        evidence={**evidence, "score": "text" if answer.expected is None else "expected"},
-    )
+        reason = f"{question.kind} judge{asked}: {reading.unscored}"
+        return Score(value=None, evidence=evidence, unscored=reason)
+    evidence["score"] = "text" if answer.expected is None else "expected"
+    return Score(value=reading.value / SCALE, evidence=evidence)

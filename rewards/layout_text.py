@@ -1,4 +1,4 @@
-"""R_spa without a picture: a judge reads the planned boxes as coordinates. The paper's variant of `chain_layout`."""
+"""R_spa as text, the paper's variant of `chain_layout`: a judge reads the planned boxes as coordinates."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rewards.judged import Rubric, judge_scores
 
 
 class LayoutText:
-    """Prompt-layout layout reward from coordinate text (arXiv 2505.17022, training details); 0 where the chain plans no box at all.
+    """Prompt-layout reward from text (arXiv 2505.17022, training details); 0 without planned boxes.
 
     Args:
-        judge: who reads the boxes; an exact one knows the chain itself and answers as it does to the drawn layout.
+        judge: reads the boxes. An exact judge reads the chain itself and answers as for the drawn layout.
         rubric: the question, see `Rubric`.
     """
 
@@ -24,14 +24,13 @@ class LayoutText:
         self.rubric = Rubric(rubric, "prompt", "boxes")
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        written = [_boxes(sample.chain) for sample in samples]
+        texts = [_boxes(sample.chain) for sample in samples]
         questions = [
-            self._question(sample, boxes) for sample, boxes in zip(samples, written, strict=True) if boxes
+            self._question(sample, text) for sample, text in zip(samples, texts, strict=True) if text
         ]
         judged = iter(judge_scores(self.judge, questions))
-        return [
-            next(judged) if boxes else Score(value=0.0, evidence={"planned": "nothing"}) for boxes in written
-        ]
+        nothing = Score(value=0.0, evidence={"planned": "nothing"})
+        return [next(judged) if text else nothing for text in texts]
 
     def _question(self, sample: Sample, boxes: str) -> Question:
         text = self.rubric.fill({"prompt": sample.prompt.text, "boxes": boxes})
@@ -44,6 +43,11 @@ class LayoutText:
 
 
 def _boxes(chain: Chain) -> str:
-    """One line per planned box, `name: (x1,y1),(x2,y2)`; a name cannot forge another line."""
-    placed = [(" ".join(thing.name.split()), thing.box) for thing in chain.objects if thing.box is not None]
-    return "\n".join(f"{name}: ({box.x1},{box.y1}),({box.x2},{box.y2})" for name, box in placed)
+    """Return one line per planned box, `name: (x1,y1),(x2,y2)`. A name cannot forge another line."""
+    lines = []
+    for planned in chain.objects:
+        box = planned.box
+        if box is not None:
+            name = " ".join(planned.name.split())
+            lines.append(f"{name}: ({box.x1},{box.y1}),({box.x2},{box.y2})")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How well the image fits the prompt by a model that gives one number, such as HPS v2.1 (R_HPS) or CLIP."""
+"""The fit of image and prompt by a model that gives one number, such as HPS v2.1 (R_HPS) or CLIP."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from harness.types import Sample, Score
 class PromptSimilarity:
     """A raw similarity h as the reward (h - low) / (high - low), clipped to [0, 1].
 
-    In a product the range decides the weight: a spread of 0.02 around h = 0.25 moves the total by 8 % raw, by 20 % between
-    0.15 and 0.35. A sample at or below `low` has no reward at all, so the evidence keeps h and says where it was clipped.
+    In a product the range decides the weight: a spread of 0.02 around h = 0.25 moves the total by 8 %
+    without scaling and by 20 % between 0.15 and 0.35. A sample at or below `low` has the reward 0, so
+    the evidence keeps h and says at which end it was clipped.
 
     Args:
         similarity: the model.
-        low: the similarity whose reward is 0.
-        high: the similarity whose reward is 1.
+        low: the similarity with reward 0.
+        high: the similarity with reward 1.
     """
 
     name = "similarity"
 
     def __init__(self, *, similarity: protocols.Similarity, low: float, high: float) -> None:
         if not -float("inf") < low < high < float("inf"):
-            raise ValueError(f"low={low} and high={high}: give two numbers, the lower one first")
+            raise ValueError(f"low={low} and high={high}: give two finite numbers, the lower one first")
         self.similarity = similarity
         self.low, self.high = low, high
 
@@ -33,7 +34,8 @@ class PromptSimilarity:
         raw = list(self.similarity.similarity(images, prompts)) if samples else []
         if len(raw) != len(samples):
             raise ValueError(
-                f"similarity {type(self.similarity).__name__} gave {len(raw)} values for {len(samples)} samples: one each, in order"
+                f"similarity {type(self.similarity).__name__} gave {len(raw)} values for {len(samples)} "
+                "samples; it must give one per sample, in order"
             )
         return [self._score(value) for value in raw]
 

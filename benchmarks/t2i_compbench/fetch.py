@@ -1,15 +1,13 @@
-"""Fetches T2I-CompBench's prompt files and UniDet's label file, and writes the noun phrases of the
-prompts.
+"""Fetches T2I-CompBench's prompts, UniDet's label file and the prompts' noun phrases for `harness.fetch`.
 
 The prompt files come from one commit and must have the SHA-256 sums of `sources.json`. The label file is
-checked by its content (`labels`). The project holds none of them. The environment variable
+checked by its content (`labels`). Neither is part of the project. The environment variable
 T2I_COMPBENCH_MIRROR names a server with the same paths as https://raw.githubusercontent.com.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, product
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -27,40 +25,44 @@ LABELS_PATH = (
 )
 SETTINGS = Path(__file__).parent.with_suffix(".yaml")  # of the benchmark
 BY_HAND = (
-    "clone github.com/Karine-Huang/T2I-CompBench elsewhere, bring its folder examples/dataset here and "
-    "set T2I_COMPBENCH_DIR to it"
+    "clone github.com/Karine-Huang/T2I-CompBench elsewhere, copy its folder examples/dataset here and set "
+    "T2I_COMPBENCH_DIR to it"
 )
 
 
 def prompts(to: Path) -> None:
-    """Fills the folder `to`; files that are there and right are not fetched again.
+    """Fetch the prompt files and the label file into the folder `to`, except those that it holds already.
 
     Raises:
-        ValueError: a file cannot be had or is not the one that was published; says what to do.
-        OSError: it cannot be written.
+        ValueError: a file cannot be fetched or is not the published one; says what to do.
+        OSError: a file cannot be written.
     """
     fill(to, list(_published()), Source(mirror=MIRROR, by_hand=BY_HAND))
 
 
 def noun_phrases(to: Path) -> None:
-    """Writes what spaCy's `en_core_web_sm` says of every val and train prompt into the file `to`
-    (`language.export`).
+    """Write the noun phrases of val and train prompts by spaCy's `en_core_web_sm` (`language.export`).
 
-    The prompts are read where the benchmark's own settings look for them: T2I_COMPBENCH_DIR, or the cache.
+    The prompts are read from the place that the benchmark's settings name: T2I_COMPBENCH_DIR, or the cache.
 
     Raises:
-        ValueError: the prompts or the model are not here; says how to get them.
+        ValueError: the prompts or the model are missing; says how to get them.
     """
     from benchmarks.t2i_compbench.language.export import write_export
 
-    root = OmegaConf.load(SETTINGS).root
-    files = [prompt_file(Path(root), category, part) for category, part in product(STEMS, ("val", "train"))]
-    if missing := [file.name for file in files if not file.is_file()]:
+    root = Path(OmegaConf.load(SETTINGS).root)
+    files = []
+    for category in STEMS:
+        files += [prompt_file(root, category, part) for part in ("val", "train")]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
         raise ValueError(f"{root} lacks {', '.join(missing)}: {GET}")
-    old = Path(root) / OLD_COLOR_VAL
+    old = root / OLD_COLOR_VAL
     if old.is_file():
         files.append(old)
-    texts = dict.fromkeys(chain.from_iterable(map(read_prompts, files)))
+    texts: dict[str, None] = {}
+    for file in files:
+        texts.update(dict.fromkeys(read_prompts(file)))
     to.parent.mkdir(parents=True, exist_ok=True)
     write_export(texts, to)
 

@@ -1,7 +1,7 @@
 """Paired statistics over prompts: bootstrap intervals, sign-flip permutation p-values, Holm's correction.
 
-The unit is the prompt. A prompt's value is its mean over seeds and images, so that several draws of one
-prompt count as one observation (prompts are the clusters); two arms are compared by the difference at the
+The unit is the prompt. The value of a prompt is its mean over seeds and images, so several samples of one
+prompt count as one observation (prompts are the clusters). Two arms are compared by their difference at the
 same prompt. Prompts that either arm left unscored are excluded from that pair and counted.
 Every random number comes from a fixed seed: equal inputs give equal results to the last digit.
 """
@@ -35,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The mean of one arm over the prompts that were scored, or `mean` None where none was."""
+    """The mean of one arm over its scored prompts; `mean` is None when no prompt is scored."""
 
     mean: float | None
     interval: Interval
@@ -45,9 +45,9 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A paired difference, `better` minus `than`: `effect` is the mean over `prompts` pairs, `sd` their spread.
+    """A paired difference, `better` minus `than`: its mean `effect` and spread `sd` over `prompts` pairs.
 
-    `excluded` counts prompts that one of the two left unscored; `p` is two-sided and uncorrected.
+    `excluded` counts the prompts that one of the two arms left unscored. `p` is two-sided and uncorrected.
     """
 
     effect: float
@@ -59,23 +59,26 @@ class Comparison:
 
 
 def prompt_means(values: Iterable[tuple[str, float | None]]) -> dict[str, float | None]:
-    """One value per prompt from (prompt id, value or None) rows: the mean of what was scored, None where nothing was.
+    """Return the mean of each prompt's scored values, None where a prompt has no scored value.
 
-    The prompts come sorted by id, so that the order of the rows cannot change a result.
+    Args:
+        values: rows of (prompt id, value or None), in any order.
+
+    The prompts come sorted by id, so the order of the rows cannot change a result.
     """
-    rows: dict[str, list[float]] = {}
+    scored_by_prompt: dict[str, list[float]] = {}
     for prompt, value in values:
-        scored = rows.setdefault(prompt, [])
+        scored = scored_by_prompt.setdefault(prompt, [])
         if value is not None:
             scored.append(value)
-    return {
-        prompt: math.fsum(rows[prompt]) / len(rows[prompt]) if rows[prompt] else None
-        for prompt in sorted(rows)
-    }
+    means: dict[str, float | None] = {}
+    for prompt, scored in sorted(scored_by_prompt.items()):
+        means[prompt] = math.fsum(scored) / len(scored) if scored else None
+    return means
 
 
 def estimate(means: Mapping[str, float | None]) -> Estimate:
-    """Mean and interval of one arm's prompt means."""
+    """Return the mean of one arm's prompt means with its interval."""
     scored = np.array([value for value in means.values() if value is not None], dtype=float)
     return Estimate(
         mean=float(scored.mean()) if len(scored) else None,
@@ -86,7 +89,7 @@ def estimate(means: Mapping[str, float | None]) -> Estimate:
 
 
 def compare(better: Mapping[str, float | None], than: Mapping[str, float | None]) -> Comparison | None:
-    """The paired comparison of two arms' prompt means; None where they share no scored prompt."""
+    """Compare two arms' prompt means by pairs; None where they share no scored prompt."""
     prompts = sorted(better.keys() | than.keys())
     pairs = [(better.get(prompt), than.get(prompt)) for prompt in prompts]
     differences = np.array(
@@ -105,10 +108,11 @@ def compare(better: Mapping[str, float | None], than: Mapping[str, float | None]
 
 
 def clustered_error(values: Sequence[float], clusters: Sequence[str]) -> float | None:
-    """Standard error of the mean of `values` (n,), of which those of one cluster (a prompt's images) may be alike.
+    """Standard error of the mean of `values` (n,), where values of one cluster (a prompt) may be correlated.
 
-    CR1 of Cameron and Miller, "A Practitioner's Guide to Cluster-Robust Inference" (2015), for a regression on a constant;
-    of clusters of equal size it is the standard error of the mean of their means. None with fewer than two clusters.
+    CR1 of Cameron and Miller, "A Practitioner's Guide to Cluster-Robust Inference" (2015), for a regression
+    on a constant. With clusters of equal size it is the standard error of the mean of the cluster means.
+    None with fewer than two clusters.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
     count = len(numbers)
@@ -119,24 +123,33 @@ def clustered_error(values: Sequence[float], clusters: Sequence[str]) -> float |
     return math.sqrt(count / (count - 1) * float(sums @ sums)) / len(residuals)
 
 
-def bootstrap_interval(values: np.ndarray, *, level: float = 1 - ALPHA) -> Interval:
-    """Percentile bootstrap interval of the mean of `values` (n,), 10,000 resamples of the n prompts."""
+def bootstrap_interval(values: np.ndarray) -> Interval:
+    """Percentile bootstrap interval of the mean of `values` (n,), from 10,000 resamples of the n prompts."""
+    from scipy.stats import bootstrap  # a slow import, which planning does not need
+
     n = len(values)
     if n < 2:
         return Interval(low=None, high=None)
-    means = (
-        np.concatenate([_resampling_counts(n, block) @ values for block in range(_blocks(n, RESAMPLES))]) / n
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(low=float(low), high=float(high))
+    interval = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=_rows(n),
+        confidence_level=1 - ALPHA,
+        method="percentile",
+        rng=np.random.default_rng([_SEED, n, 0]),
+    ).confidence_interval
+    return Interval(low=float(interval.low), high=float(interval.high))
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided p of "the differences (n,) are symmetric around 0", by flipping their signs.
 
-    All sign patterns are enumerated when at most 14 differences are nonzero; otherwise 20,000 random ones
-    are drawn and p = (count + 1) / (flips + 1), which is never 0. Flips as extreme as the data count as extreme.
+    With at most 14 nonzero differences every sign pattern is enumerated. Otherwise 20,000 random patterns are
+    drawn and p = (count + 1) / (flips + 1), which is never 0. A pattern as extreme as the data counts.
     """
+    # Not scipy.stats.permutation_test: it takes ties only within rounding of the observed sum, so differences
+    # whose sum cancels (0.1 + 0.2 - 0.3) get another p; and its random signs would change every published p.
     nonzero = differences[differences != 0]
     if not len(nonzero):
         return 1.0
@@ -144,16 +157,15 @@ def sign_flip_p(differences: np.ndarray) -> float:
     if len(nonzero) <= EXACT_UP_TO:
         patterns = 1.0 - 2.0 * ((np.arange(2 ** len(nonzero))[:, None] >> np.arange(len(nonzero))) & 1)
         return float(np.mean(np.abs(patterns @ nonzero) >= reach))
-    # The signs of zero differences do not matter; keeping them lets pairs of one category share their random signs.
-    count = sum(
-        int((np.abs(_signs(len(differences), block) @ differences) >= reach).sum())
-        for block in range(_blocks(len(differences), FLIPS))
-    )
+    # Signs of zero differences do not matter. Keeping them lets all pairs of a category share random signs.
+    n, count = len(differences), 0
+    for block in range(math.ceil(FLIPS / _rows(n))):
+        count += int((np.abs(_signs(n, block) @ differences) >= reach).sum())
     return (count + 1) / (FLIPS + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given."""
+    """Return Holm's step-down adjusted p-values, in the given order."""
     adjusted = [0.0] * len(p_values)
     running = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -163,9 +175,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def prompts_needed(comparison: Comparison, *, level: float) -> int | None:
-    """How many prompts would show this effect at two-sided `level` with power 0.8, were it and its spread the true ones.
+    """Number of prompts that shows this effect at two-sided `level` with power 0.8.
 
-    Normal approximation; None where no difference (or no spread) was seen.
+    Normal approximation with the measured effect and spread taken as true. None without difference or spread.
     """
     if not comparison.effect or not comparison.sd:
         return None
@@ -177,25 +189,8 @@ def _rows(n: int) -> int:
     return max(1, _BLOCK // n)
 
 
-def _blocks(n: int, total: int) -> int:
-    return math.ceil(total / _rows(n))
-
-
-def _height(n: int, block: int, total: int) -> int:
-    return min(_rows(n), total - block * _rows(n))
-
-
-@lru_cache(maxsize=4)
-def _resampling_counts(n: int, block: int) -> np.ndarray:
-    """How often each of n prompts is drawn, one row per resample of this block."""
-    rows = _height(n, block, RESAMPLES)
-    drawn = np.random.default_rng([_SEED, n, block]).integers(0, n, (rows, n))
-    flat = (drawn + n * np.arange(rows)[:, None]).ravel()
-    return np.bincount(flat, minlength=rows * n).reshape(rows, n).astype(float)
-
-
 @lru_cache(maxsize=4)
 def _signs(n: int, block: int) -> np.ndarray:
-    """Random signs, +1.0 or -1.0, one row per flip of this block."""
-    rows = _height(n, block, FLIPS)
+    """Random signs, +1.0 or -1.0: one row of n for each flip of this block."""
+    rows = min(_rows(n), FLIPS - block * _rows(n))
     return np.random.default_rng([_SEED, 1, n, block]).integers(0, 2, (rows, n)) * 2.0 - 1.0

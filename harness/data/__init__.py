@@ -1,1 +1,1 @@
-"""What SFT imitates: GoT records from files or from a benchmark, and their token ids."""
+"""Training data of SFT: GoT records from files or from a benchmark, and their token ids."""

@@ -1,15 +1,17 @@
-"""Chains as GoT data sets write them, brought into the grammar of `harness.chain`.
+"""Converts chains as GoT data sets write them to the grammar of `harness.chain`.
 
-An object's box stands right behind its name, in any of these forms, also mixed within a chain:
+The box of an object follows its name directly, in one of these forms. A chain may mix them:
 
-    A <|obj_start|>red vase<|obj_end|> <|box_start|>(120,45),(380,600)<|box_end|> on a table   (the grammar itself)
-    A <|object_ref_start|>red vase<|object_ref_end|><|box_start|>(120,45),(380,600)<|box_end|> on a table   (Qwen2-VL's tags)
+    A <|obj_start|>red vase<|obj_end|> <|box_start|>(120,45),(380,600)<|box_end|> on a table
+    A <|object_ref_start|>red vase<|object_ref_end|><|box_start|>(120,45),(380,600)<|box_end|> on a table
     A red vase <|box_start|>(120,45),(380,600)<|box_end|> on a table
     A red vase (120,45),(380,600) on a table
 
-Where nothing marks the name it is the words between the box and the last word or sign before it that cannot belong to
-one: punctuation, an article, a preposition but "of", a conjunction, a verb that captions use. This is a rule of thumb,
-for English; tagged chains do not need it. What cannot be read with certainty is refused, not mended.
+The first form is the grammar itself, the second has the tags of Qwen2-VL. An unmarked name consists of
+the words before the box, back to the last word or sign that cannot be part of a name: punctuation, an
+article, a preposition except "of", a conjunction, or a verb that captions use. This is a rule of thumb
+for English; tagged chains do not need it. A chain that cannot be read with certainty is refused, never
+repaired.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ Parts = Sequence[str | PlannedObject]
 SYNONYMS = {"<|object_ref_start|>": OBJ_START, "<|object_ref_end|>": OBJ_END}
 TAGS = {OBJ_START, OBJ_END, BOX_START, BOX_END}
 SHOWN = 80  # characters of a chain in a message
-NAME_WORDS = 10  # an unmarked name longer than this is a clause whose end the rule of thumb did not see
+NAME_WORDS = 10  # an unmarked name with more words is a clause whose end the rule of thumb missed
 
 # Possessive quantifiers keep every search linear, whatever the noise.
 _NUMBER = r"([-+]?[0-9]++(?:\.[0-9]++)?)"
@@ -49,20 +51,24 @@ _WORD = re.compile(r"[^\s.,;:!?()\[\]<>\"“”—|]++")
 
 # Words that end an unmarked name on its left.
 _LEFT_OF_NAMES = """
-a an the this that these those its his her their our your my some another each every both several many
-in on at by with within without under over above below beneath beside besides behind before near into onto from to toward towards
-through across along around against between among amid amidst inside outside atop upon beyond past off up down out for as like
-and or but while where which who whose when then there here also it they he she
-is are was were be being has have had features feature featuring shows show showing depicts depict depicting showcases showcase
-showcasing contains contain containing includes include including holds hold holding wears wear wearing sits sit sitting stands stand
-standing lies lie lying rests rest resting hangs hang hanging displays display displaying presents present presenting covers covering
-surrounds surrounding adorned accompanied surrounded placed positioned located situated seen visible set
+a an the this that these those its his her their our your my some another each every both several many in
+on at by with within without under over above below beneath beside besides behind before near into onto
+from to toward towards through across along around against between among amid amidst inside outside atop
+upon beyond past off up down out for as like and or but while where which who whose when then there here
+also it they he she is are was were be being has have had features feature featuring shows show showing
+depicts depict depicting showcases showcase showcasing contains contain containing includes include
+including holds hold holding wears wear wearing sits sit sitting stands stand standing lies lie lying
+rests rest resting hangs hang hanging displays display displaying presents present presenting covers
+covering surrounds surrounding adorned accompanied surrounded placed positioned located situated seen
+visible set
 """
 _BEFORE_NAMES = frozenset(_LEFT_OF_NAMES.split())
 
 
 def convert(text: str) -> str:
-    """The chain in the grammar, ended by begin-of-image; a chain of the grammar comes back as it is, without spaces around it.
+    """Return the chain in the grammar, ended by begin-of-image.
+
+    A chain that follows the grammar already comes back unchanged, except for spaces around it.
 
     Raises:
         ValueError: see `read` and `write`.
@@ -71,10 +77,10 @@ def convert(text: str) -> str:
 
 
 def write(parts: Parts) -> str:
-    """The exact chain of free text and objects.
+    """Return the exact chain of free text and objects.
 
     Raises:
-        ValueError: the grammar finds a fault in it.
+        ValueError: the chain has a fault in the grammar.
     """
     chain = format_chain(*parts)
     if faults := parse(chain).faults:
@@ -83,16 +89,18 @@ def write(parts: Parts) -> str:
 
 
 def read(text: str) -> list[str | PlannedObject]:
-    """Free text and objects, in order; every object has a box.
+    """Return free text and objects, in order; every object has a box.
 
     Raises:
-        ValueError: there is no object with a box, a box has no name or reaches outside 0..1000 or has its corners swapped
-            or is empty or not whole numbers, an object has no box, or tags or coordinates are left over.
+        ValueError: the chain has no object with a box, an object has no box, or tags or coordinates are left
+            over; or a box has no name, reaches outside 0..1000, has swapped corners, is empty or is not
+            written in whole numbers.
     """
-    for theirs, ours in SYNONYMS.items():
-        text = text.replace(theirs, ours)
-    if strange := set(_CONTROL.findall(text)) - TAGS:
-        raise ValueError(f"the chain holds {', '.join(sorted(strange))}, which the grammar does not know")
+    for tag, own_tag in SYNONYMS.items():
+        text = text.replace(tag, own_tag)
+    unknown = set(_CONTROL.findall(text)) - TAGS
+    if unknown:
+        raise ValueError(f"the chain holds {', '.join(sorted(unknown))}, which the grammar does not know")
     chain, _, rest = text.partition(END)
     if rest.strip():
         raise ValueError(f"there is text after {END}: {_short(rest)!r}")
@@ -105,42 +113,42 @@ def read(text: str) -> list[str | PlannedObject]:
 
 
 def _parts(chain: str) -> Iterator[str | PlannedObject]:
-    place = 0
-    for number, found in enumerate(_OBJECT.finditer(chain), start=1):
-        before, place = chain[place : found.start()], found.end()
-        if bool(found["start"]) != bool(found["end"]):
-            raise ValueError(f"box {number} has one of its two tags only: {_short(found.group())!r}")
-        if found["name"] is None:
+    position = 0
+    for number, match in enumerate(_OBJECT.finditer(chain), start=1):
+        before, position = chain[position : match.start()], match.end()
+        if bool(match["start"]) != bool(match["end"]):
+            raise ValueError(f"box {number} has only one of its two tags: {_short(match.group())!r}")
+        if match["name"] is None:
             before, name = _split_name(before, number)
         else:
-            name = found["name"].strip()
+            name = match["name"].strip()
         if not name:
             raise ValueError(f"box {number} belongs to an object without a name")
         yield before
-        yield PlannedObject(name=name, box=_box(found.group(3, 4, 5, 6), number))
-    yield chain[place:]
+        yield PlannedObject(name=name, box=_box(match.group(3, 4, 5, 6), number))
+    yield chain[position:]
 
 
 def _split_name(before: str, number: int) -> tuple[str, str]:
-    """What stands before a box without a marked name, as the text that stays and the name at its end."""
+    """Split the text before a box whose name is unmarked into the text that stays and the name."""
     words = list(_WORD.finditer(before))
     end = len(before.rstrip())
     if not words or words[-1].end() != end or words[-1].group().lower() in _BEFORE_NAMES:
         raise ValueError(f"box {number} has no name of its own before it: {_short(before, last=True)!r}")
     first = len(words) - 1
-    while first > 0 and not _apart(before, words[first - 1], words[first]):
+    while first > 0 and not _separates(before, words[first - 1], words[first]):
         first -= 1
     if words[first].group().lower() == "of":
         first += 1
     if not 0 < len(words) - first <= NAME_WORDS:
         raise ValueError(
-            f"which words before box {number} are its name is unclear: {_short(before, last=True)!r}"
+            f"the name of box {number} is unclear in the words before it: {_short(before, last=True)!r}"
         )
     return before[: words[first].start()], before[words[first].start() : end]
 
 
-def _apart(text: str, left: re.Match[str], right: re.Match[str]) -> bool:
-    """Whether a name cannot reach from the right word to the left one."""
+def _separates(text: str, left: re.Match[str], right: re.Match[str]) -> bool:
+    """Whether a name ends between two neighboring words."""
     return left.group().lower() in _BEFORE_NAMES or bool(text[left.end() : right.start()].strip())
 
 
@@ -157,9 +165,10 @@ def _box(corners: tuple[str, ...], number: int) -> Box:
 
 def _check_no_leftovers(text: str) -> None:
     if without_control_tokens(text) != text:
-        raise ValueError(f"a tag that belongs to no object with a box, in {_short(text)!r}")
-    if found := _COORDINATES.search(text):
-        raise ValueError(f"coordinates that are no box written as (x1,y1),(x2,y2): {found.group()!r}")
+        raise ValueError(f"a tag belongs to no object with a box, in {_short(text)!r}")
+    coordinates = _COORDINATES.search(text)
+    if coordinates:
+        raise ValueError(f"these coordinates are no box of the form (x1,y1),(x2,y2): {coordinates.group()!r}")
 
 
 def _short(text: str, *, last: bool = False) -> str:

@@ -1,35 +1,37 @@
-"""Rows of annotation files, one at a time however large the file: JSON arrays, JSON lines, parquet.
+"""Rows of annotation files (JSON arrays, JSON lines, parquet), one at a time however large the file is.
 
-Reading text is cheap and reading pictures is not, so a picture inside a parquet file is read when it is asked for: a
-run that goes on after an interruption passes over rows without touching their pictures.
+Text is cheap to read and images are not. An image inside a parquet file is read only when it is asked for:
+a resumed run skips the rows it has seen without reading their images.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import accumulate, count
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
-HEAD = 2**16  # bytes that tell an array from lines
-CHUNK = 2**20  # characters read at a time from a JSON array
-ROWS = 1024  # of a parquet file turned into Python values at a time
-ROW_GROUPS = 2  # whose pictures are kept in memory
+HEAD = 2**16  # bytes that distinguish an array from lines
+CHUNK = 2**16  # bytes of a JSON array that are read at a time
+ROWS = 1024  # of a parquet file that become Python values at a time
+ROW_GROUPS = 2  # whose images stay in memory
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_SPACE = re.compile(r"[ \t\r\n]*+")
+_END = object()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a file: its line (JSON lines) or its place in the file, from 1, and its columns.
+    """A row of a file: its columns, and its line (JSON lines) or its position in the file, counted from 1.
 
-    A column of pictures within the file holds functions without arguments that read one. `fault` says why there are no columns.
+    The values of an image column within the file are functions without arguments that read one image.
+    `fault` says why there are no columns.
     """
 
     number: int
@@ -38,20 +40,20 @@ class Row:
 
 
 def rows(file: Path, columns: Sequence[str], embedded: str | None = None) -> Iterator[Row]:
-    """The rows of a file in its order.
+    """Yield the rows of a file in order.
 
     Args:
-        file: with one of `SUFFIXES`.
-        columns: those wanted, others may be left out; one that a row lacks is missing from it.
-        embedded: the one of them that holds pictures, in a parquet file.
+        file: has one of `SUFFIXES`.
+        columns: those to read, others may be left out. A column that a row lacks is missing from that row.
+        embedded: the one of them that holds images, in a parquet file.
 
     Raises:
-        ValueError: the file is damaged in a way that hides how many of its rows are lost.
+        ValueError: the file is damaged, and the number of lost rows is unknown.
     """
     if file.suffix == ".parquet":
         return _parquet_rows(file, columns, embedded)
     with file.open("rb") as stream:
-        start = stream.read(HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        start = stream.read(HEAD).removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
     return _array_rows(file) if start == b"[" else _line_rows(file)
 
 
@@ -63,114 +65,84 @@ def _line_rows(file: Path) -> Iterator[Row]:
             try:
                 yield _row(number, json.loads(line.decode("utf-8-sig")))
             except (ValueError, RecursionError) as error:
-                yield Row(number=number, columns={}, fault=f"the line is no JSON: {error}")
+                yield Row(number=number, columns={}, fault=f"the line is not JSON: {error}")
 
 
 def _row(number: int, value: Any) -> Row:
     if isinstance(value, dict):
         return Row(number=number, columns=value)
-    return Row(
-        number=number, columns={}, fault=f"a record has named columns, this is {json.dumps(value)[:40]}"
-    )
+    fault = f"a record must be an object with named columns, this is {json.dumps(value)[:40]}"
+    return Row(number=number, columns={}, fault=fault)
 
 
 def _array_rows(file: Path) -> Iterator[Row]:
-    with file.open(encoding="utf-8-sig") as stream:
-        window = _Window(file, stream)
-        window.skip("[")
-        mark = window.peek()
+    try:
+        import ijson
+    except ImportError as error:
+        raise _not_installed(file, "a JSON array", "ijson") from error
+    with file.open("rb") as stream:
+        if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
+            stream.seek(0)
+        # Without use_float, because with it ijson refuses integers of more than 64 bits, such as hashes.
+        values = ijson.items(stream, "item", buf_size=CHUNK)
         for number in count(1):
-            if mark == "]":
-                break
-            yield _row(number, window.take())
-            if (mark := window.peek()) != "]":
-                window.skip(",")
-        window.skip("]")
-        window.skip("")
-
-
-class _Window:
-    """What has been read of a JSON text and not been taken yet."""
-
-    def __init__(self, file: Path, stream: TextIO) -> None:
-        self._file, self._stream = file, stream
-        self._decoder = json.JSONDecoder()
-        self._text, self._at, self._passed = (
-            "",
-            0,
-            0,
-        )  # a part of the text, the place in it, characters before it
-
-    def peek(self) -> str:
-        """The next character that is no space; "" at the end."""
-        while True:
-            space = _SPACE.match(self._text, self._at)
-            assert space is not None
-            self._at = space.end()
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if not self._more():
-                return ""
-
-    def skip(self, mark: str) -> None:
-        """Passes over the next character, which must be this; "" is the end."""
-        if (found := self.peek()) != mark:
-            raise self._damaged(f"{mark or 'the end'} should stand there, not {found or 'the end'}")
-        self._at += len(mark)
-
-    def take(self) -> Any:
-        """The next value."""
-        self.peek()
-        while True:
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-            except (ValueError, RecursionError) as error:
-                if not self._more():
-                    raise self._damaged(str(error)) from error
-                continue
-            if end < len(self._text) or not self._more():  # at the end of what was read a value may be cut
-                self._at = end
-                return value
+                value = _with_floats(next(values, _END))
+            except (ijson.JSONError, ValueError, ArithmeticError, RecursionError) as error:
+                raise ValueError(
+                    f"{file} is damaged after row {number - 1}, and the rest cannot be read: "
+                    f"{_reason(error)}. Fetch or write the file again, or leave it out. "
+                    "NaN and Infinity are no JSON: write null"
+                ) from error
+            if value is _END:
+                return
+            yield _row(number, value)
 
-    def _more(self) -> bool:
-        """Reads on, more each time within one value; False at the end of the text."""
-        self._passed += self._at
-        self._text, self._at = self._text[self._at :], 0
-        try:
-            read = self._stream.read(max(CHUNK, len(self._text)))
-        except UnicodeDecodeError as error:
-            raise self._damaged(str(error)) from error
-        self._text += read
-        return bool(read)
 
-    def _damaged(self, reason: str) -> ValueError:
-        return ValueError(
-            f"{self._file} is damaged near character {self._passed + self._at}, and what follows cannot be read: {reason}."
-            " Fetch or make it anew, or leave it out"
-        )
+def _with_floats(value: Any) -> Any:
+    """Replace the decimal numbers in a JSON value by floats."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_floats(item) for key, item in value.items()}
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's text; ijson adds a drawing, and some of its texts are bytes."""
+    text = error.args[0] if error.args else ""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return text.partition("\n")[0] or type(error).__name__
+
+
+def _not_installed(file: Path, kind: str, package: str) -> ValueError:
+    return ValueError(
+        f"{file} is {kind}, and {package}, which reads it, is not installed: "
+        "pip install 'got-r1-harness[data]'"
+    )
 
 
 def _parquet_rows(file: Path, columns: Sequence[str], embedded: str | None) -> Iterator[Row]:
-    found = _Parquet(file)
-    texts = [name for name in columns if name in found.names and name != embedded]
-    starts = [0, *accumulate(found.sizes)]
+    parquet = _Parquet(file)
+    texts = [name for name in columns if name in parquet.names and name != embedded]
+    starts = [0, *accumulate(parquet.sizes)]
     for group, start in enumerate(starts[:-1]):
-        for place, values in enumerate(found.values(group, texts)):
-            if embedded is not None and embedded in found.names:
-                values[embedded] = partial(found.picture, group, place, embedded)
-            yield Row(number=start + place + 1, columns=values)
+        for position, values in enumerate(parquet.values(group, texts)):
+            if embedded is not None and embedded in parquet.names:
+                values[embedded] = partial(parquet.image, group, position, embedded)
+            yield Row(number=start + position + 1, columns=values)
 
 
 class _Parquet:
-    """A parquet file; its pictures may be asked for by several threads."""
+    """A parquet file. Several threads may read its images."""
 
     def __init__(self, file: Path) -> None:
         try:
             from pyarrow import parquet
         except ImportError as error:
-            raise ValueError(
-                f"{file} is read with pyarrow, which is not installed: pip install 'got-r1-harness[data]'"
-            ) from error
+            raise _not_installed(file, "a parquet file", "pyarrow") from error
         self._file, self._lock = file, threading.Lock()
         try:
             self._parquet = parquet.ParquetFile(file, memory_map=True)
@@ -179,10 +151,10 @@ class _Parquet:
         self.names = frozenset(self._parquet.schema_arrow.names)
         metadata = self._parquet.metadata
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._pictures = lru_cache(maxsize=ROW_GROUPS)(self._read_pictures)
+        self._images = lru_cache(maxsize=ROW_GROUPS)(self._read_images)
 
     def values(self, group: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The given columns of the rows of a row group."""
+        """Yield the given columns of each row of a row group."""
         if not columns:
             yield from ({} for _ in range(self.sizes[group]))
             return
@@ -192,23 +164,24 @@ class _Parquet:
         except Exception as error:
             raise self._damaged(error) from error
 
-    def picture(self, group: int, row: int, column: str) -> bytes:
-        """The bytes of an encoded picture, from a column of bytes or of {bytes, ...}.
+    def image(self, group: int, row: int, column: str) -> bytes:
+        """Return the bytes of an encoded image, from a column of bytes or of {bytes, ...}.
 
         Raises:
-            ValueError: there are none.
+            ValueError: the column holds no image in this row.
         """
         with self._lock:
-            value = self._pictures(group, column)[row].as_py()
+            value = self._images(group, column)[row].as_py()
         value = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(value, bytes) or not value:
-            raise ValueError(f"the column {column!r} holds no picture there")
+            raise ValueError(f"the column {column!r} holds no image in this row")
         return value
 
-    def _read_pictures(self, group: int, column: str) -> Any:
+    def _read_images(self, group: int, column: str) -> Any:
         return self._parquet.read_row_group(group, columns=[column]).column(column)
 
     def _damaged(self, error: Exception) -> ValueError:
         return ValueError(
-            f"{self._file} cannot be read as parquet ({error}). Fetch or make it anew, or leave it out"
+            f"{self._file} cannot be read as parquet ({error}). "
+            "Fetch or write the file again, or leave it out"
         )

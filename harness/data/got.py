@@ -1,7 +1,7 @@
 """`data=got`: GoT training data from files (paper section 3, stage 1: LAHR-GoT, JourneyDB-GoT and FLUX-GoT).
 
-A source is a set of annotation files and the place of its pictures. Its files are read in the order of their names,
-and several sources in turn, a record of each, so that any number of first records holds all of them.
+A source is a set of annotation files with its images. Its files are read in the order of their names. Several
+sources take turns, one record each, so the first N records come from all of them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class GotData:
     """Records in files.
 
     Args:
-        sources: name -> `shards`, `images` and `columns`. `shards` are annotation files (JSON arrays, JSON lines, parquet), as a path or
-            a pattern or a list of those; null leaves the source out. `images` is a folder, or tar files as a path or a pattern or a
-            list of those, that hold the pictures by the names in the annotation; null where parquet files hold the pictures
-            themselves. `columns` says what the annotation calls prompt, chain and image.
-        fit: how a picture is brought to the policy's size, see `harness.data.images.fit`.
-        max_bad_share: of the records, those that may be faulty; more stop the run.
+        sources: name -> `shards`, `images` and `columns`.
+            `shards`: annotation files (JSON arrays, JSON lines, parquet), as a path, a pattern or a list of
+            these. null leaves the source out.
+            `images`: a folder, or tar files as a path, a pattern or a list of these. They hold the images by
+            the names in the annotation. null when parquet files hold the images themselves.
+            `columns`: the annotation's names for prompt, chain and image.
+        fit: how an image is resized to the policy's size, see `harness.data.images.fit`.
+        max_bad_share: share of the records that may be faulty; a larger share stops the run.
     """
 
     endless = False
@@ -39,65 +41,66 @@ class GotData:
     def __init__(self, *, sources: Mapping[str, Mapping[str, Any]], fit: str, max_bad_share: float) -> None:
         if fit not in FITS:
             raise ValueError(f"data.fit={fit!r}: allowed are {' and '.join(FITS)}")
-        if (
-            not isinstance(max_bad_share, int | float)
-            or isinstance(max_bad_share, bool)
-            or not 0 <= max_bad_share <= 1
-        ):
+        is_number = isinstance(max_bad_share, int | float) and not isinstance(max_bad_share, bool)
+        if not is_number or not 0 <= max_bad_share <= 1:
             raise ValueError(f"data.max_bad_share={max_bad_share!r}: give a share from 0 to 1")
         self.max_bad_share = max_bad_share
-        self._sources = [
-            _Source(name, fit, **settings)
-            for name, settings in sources.items()
-            if settings["shards"] is not None
-        ]
+        self._sources = []
+        for name, settings in sources.items():
+            if settings["shards"] is not None:
+                self._sources.append(_Source(name, fit, **settings))
         if not self._sources:
             names = " or ".join(f"data.sources.{name}.shards" for name in sources)
             raise ValueError(
-                f"data=got reads files and none are named: give {names}, and where the pictures are; or start from a checkpoint that "
-                "writes chains already, with sft.steps=0"
+                f"data=got reads files and none are named: give {names}, and the images that belong to them; "
+                "or start from a checkpoint that writes chains already, with sft.steps=0"
             )
 
     @property
     def external(self) -> tuple[str, ...]:
-        """Annotation files, which count by content."""
-        return tuple(
-            str(path) for source in self._sources if source.images is not None for path in source.shards
-        )
+        """Paths of the annotation files, which count by content."""
+        paths: list[str] = []
+        for source in self._sources:
+            if source.images is not None:
+                paths += [str(path) for path in source.shards]
+        return tuple(paths)
 
     @property
     def listing(self) -> tuple[tuple[str, int], ...]:
-        """Name and size of the files that hold pictures: they count by these, as reading terabytes for a hash would take hours."""
-        return tuple(
-            (path.name, path.stat().st_size) for source in self._sources for path in source.picture_files
-        )
+        """Name and size of the files that hold images. Hashing terabytes would take hours."""
+        files: list[tuple[str, int]] = []
+        for source in self._sources:
+            files += [(path.name, path.stat().st_size) for path in source.image_files]
+        return tuple(files)
 
     def count(self, limit: int | None) -> int:
-        """How many records the files hold, good and bad, at most `limit`: all annotation files are read, and no picture.
+        """Count the records of the files, good and bad, up to `limit`. This reads annotations and no image.
 
         Raises:
-            ValueError: they hold fewer than `limit`.
+            ValueError: the files hold fewer than `limit` records.
         """
-        found = sum(1 for _ in islice(self._all(), limit))
-        if limit is not None and found < limit:
+        total = sum(1 for _ in islice(self._all(), limit))
+        if limit is not None and total < limit:
             raise ValueError(
-                f"sft.records={limit}, but the files of data=got hold {found}: lower it, or give null for all of them"
+                f"sft.records={limit}, but the files of data=got hold {total}: lower it, "
+                "or set null to use all of them"
             )
-        return found
+        return total
 
     def entries(self, seed: int | None, count: int) -> Iterator[GotEntry]:
-        """The first `count` records, not read yet; the seed is of no effect."""
+        """Yield the first `count` records, not loaded yet; the seed has no effect."""
         return islice(self._all(), count)
 
     def _all(self) -> Iterator[GotEntry]:
         streams = [source.entries() for source in self._sources]
         while streams:
-            going_on = []
+            unfinished = []
             for stream in streams:
-                if (entry := next(stream, None)) is not None:
-                    going_on.append(stream)
+                entry = next(stream, None)
+                if entry is not None:
+                    unfinished.append(stream)
                     yield entry
-            streams = going_on
+            streams = unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +115,12 @@ class GotEntry:
     fit: str
 
     def load(self, size: tuple[int, int]) -> Record:
-        """The record with its picture in a size and its boxes to match.
+        """Return the record with its image resized to `size` and its boxes moved to match.
 
         Raises:
             CutOffError: see `harness.data.images.fit`.
             ValueError: the record is faulty; says why.
-            OSError: the storage is at fault and not the record.
+            OSError: the storage is at fault, not the record.
         """
         if self.row.fault is not None:
             raise ValueError(self.row.fault)
@@ -139,60 +142,56 @@ class GotEntry:
         if value is None:
             names = ", ".join(sorted(self.row.columns)) or "none"
             raise ValueError(
-                f"no column {self.columns[role]!r} for the {role} (data.sources.{self.category}.columns), there are: {names}"
+                f"no column {self.columns[role]!r} for the {role} (data.sources.{self.category}.columns). "
+                f"The row has: {names}"
             )
         return value
 
     def _text(self, role: str) -> str:
         value = self._column(role)
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"the {role} in column {self.columns[role]!r} is no text: {str(value)[:40]!r}")
+            raise ValueError(f"the {role} in column {self.columns[role]!r} is not text: {str(value)[:40]!r}")
         value.encode()  # a lone surrogate is a ValueError too
         return value
 
 
 class _Source:
-    """Annotation files with the place of their pictures; settings as in `GotData`."""
+    """Annotation files with their images; settings as in `GotData`."""
 
     def __init__(self, name: str, fit: str, *, shards: Any, images: Any, columns: Mapping[str, str]) -> None:
         self._name, self._fit = name, fit
         if set(columns) != set(COLUMNS) or not all(isinstance(column, str) for column in columns.values()):
             raise ValueError(
-                f"data.sources.{name}.columns={dict(columns)}: name the columns of {', '.join(COLUMNS)}"
+                f"data.sources.{name}.columns={dict(columns)}: give one column name for each of "
+                f"{', '.join(COLUMNS)}"
             )
         self._columns = dict(columns)
-        annotation = f"annotation files ({', '.join(SUFFIXES)}), * stands for any name"
+        annotation = f"annotation files ({', '.join(SUFFIXES)}); * matches any name"
         self.shards = _files(f"data.sources.{name}.shards", shards, SUFFIXES, annotation)
         self.images: Images | None = None
-        self.picture_files: list[Path] = []
+        self.image_files: list[Path] = []
         setting = f"data.sources.{name}.images"
         if images is None:
-            if text := [path for path in self.shards if path.suffix != ".parquet"]:
+            others = [path for path in self.shards if path.suffix != ".parquet"]
+            if others:
                 raise ValueError(
-                    f"{setting}=null means that the pictures lie in parquet files, and {text[0]} is none: give a folder or tar files"
+                    f"{setting}=null means that parquet files hold the images, and {others[0]} is no parquet "
+                    "file: give a folder or tar files"
                 )
-            self.picture_files = self.shards
+            self.image_files = self.shards
         elif isinstance(images, str) and Path(images).expanduser().is_dir():
             self.images = ImageFolder(Path(images).expanduser())
         else:
-            self.picture_files = _files(
-                setting,
-                images,
-                (".tar",),
-                "a folder that holds pictures, or .tar files, * stands for any name",
-            )
-            self.images = ImageTars(self.picture_files)
+            wanted = "a folder that holds images, or .tar files; * matches any name"
+            self.image_files = _files(setting, images, (".tar",), wanted)
+            self.images = ImageTars(self.image_files)
 
     def entries(self) -> Iterator[GotEntry]:
-        wanted, embedded = (
-            list(self._columns.values()),
-            self._columns["image"] if self.images is None else None,
-        )
+        embedded = self._columns["image"] if self.images is None else None
         for shard in self.shards:
-            for row in rows(shard, wanted, embedded):
-                place = f"{shard}:{row.number}"
+            for row in rows(shard, list(self._columns.values()), embedded):
                 yield GotEntry(
-                    place=place,
+                    place=f"{shard}:{row.number}",
                     row=row,
                     columns=self._columns,
                     read=self._read,
@@ -201,31 +200,32 @@ class _Source:
                 )
 
     def _read(self, value: Any) -> bytes:
-        """The picture that an image column means."""
+        """Return the encoded image that a value of the image column refers to."""
         if self.images is None:
             return value()
         if not isinstance(value, str):
             raise ValueError(
-                f"the column {self._columns['image']!r} holds no name of a picture: {str(value)[:40]!r}"
+                f"the column {self._columns['image']!r} holds no image name: {str(value)[:40]!r}"
             )
         return self.images.read(value)
 
 
 def _files(setting: str, patterns: Any, suffixes: Sequence[str], wanted: str) -> list[Path]:
-    """The files that paths and patterns mean, sorted and each once.
+    """Return the files that match paths and patterns, sorted and each once.
 
     Raises:
-        ValueError: one of them means no file, or a file with another suffix.
+        ValueError: a pattern matches no file, or a file with another suffix.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
         path = Path(pattern).expanduser()
-        matches = [path] if path.exists() else [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - absolute
+        matches = [path]
+        if not path.exists():
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute
         if not matches:
             raise ValueError(f"{setting}={pattern}: there is no such file. Give {wanted}")
-        if strange := [
-            match for match in sorted(matches) if not match.is_file() or match.suffix not in suffixes
-        ]:
-            raise ValueError(f"{setting}={pattern}: {strange[0]} is none of those. Give {wanted}")
-        found.update(matches)
-    return sorted(found)
+        for match in matches:
+            if not match.is_file() or match.suffix not in suffixes:
+                raise ValueError(f"{setting}={pattern}: {match} is none of those. Give {wanted}")
+        files.update(matches)
+    return sorted(files)

@@ -1,4 +1,4 @@
-"""Pictures of GoT data: where their bytes lie, and how a picture and its boxes are brought to the size a policy draws."""
+"""Images of GoT data: read from a folder or tar files, and resized with their boxes to the policy's size."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ FITS = ("crop", "squash")
 
 
 class Images(Protocol):
-    """Where pictures lie by name."""
+    """Encoded images by name."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of an encoded picture.
+        """Return the bytes of an encoded image.
 
         Raises:
-            ValueError: there is none of that name.
+            ValueError: no image has that name.
         """
         ...
 
 
 class ImageFolder:
-    """Pictures as files below a folder, by their path within it."""
+    """Images as files below a folder, named by their path within it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -40,25 +40,25 @@ class ImageFolder:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(
-                f"the picture {name!r} does not lie below {self._root}: give its path within that folder"
+                f"the image {name!r} does not lie below {self._root}: give its path within that folder"
             )
         try:
             return (self._root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise ValueError(f"there is no picture {self._root / path}") from None
+            raise ValueError(f"there is no image {self._root / path}") from None
 
 
 class _Member(NamedTuple):
-    tar: int
+    tar: int  # index of the file; -1 when several files hold the name
     start: int
     size: int
 
 
 class ImageTars:
-    """Pictures as members of uncompressed tar files, by their name there.
+    """Images as members of uncompressed tar files, named by their path there.
 
-    All headers are read once, when the first picture is asked for; after that every picture is one read, in any order and by
-    several threads. The index takes about 300 bytes of memory a picture.
+    The first call of `read` reads all headers. After that each image takes one read, in any order and from
+    several threads. The index takes about 300 bytes of memory per image.
     """
 
     def __init__(self, tars: Sequence[Path]) -> None:
@@ -67,24 +67,22 @@ class ImageTars:
         self._index: dict[str, _Member] | None = None
 
     def read(self, name: str) -> bytes:
-        found = self._places().get(_plain(name))
-        if found is None:
-            raise ValueError(
-                f"there is no picture {name!r} in the tar files, the first of which is {self._tars[0]}"
-            )
-        if found.tar < 0:
-            raise ValueError(f"several tar files hold a picture {name!r}: which one is meant is unclear")
-        with self._tars[found.tar].open("rb") as stream:
-            stream.seek(found.start)
-            return stream.read(found.size)
+        member = self._members().get(_plain(name))
+        if member is None:
+            raise ValueError(f"there is no image {name!r} in the tar files ({self._tars[0]} and any others)")
+        if member.tar < 0:
+            raise ValueError(f"several tar files hold an image {name!r}: give each image its own name")
+        with self._tars[member.tar].open("rb") as stream:
+            stream.seek(member.start)
+            return stream.read(member.size)
 
-    def _places(self) -> dict[str, _Member]:
+    def _members(self) -> dict[str, _Member]:
         with self._lock:
             if self._index is None:
                 self._index = {}
                 for number, path in enumerate(self._tars):
-                    for name, place in _members(number, path):
-                        self._index[name] = place if name not in self._index else _Member(-1, 0, 0)
+                    for name, member in _members(number, path):
+                        self._index[name] = member if name not in self._index else _Member(-1, 0, 0)
             return self._index
 
 
@@ -97,7 +95,7 @@ def _members(number: int, path: Path) -> Iterator[tuple[str, _Member]]:
                     yield _plain(member.name), _Member(number, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise OSError(
-            f"{path} cannot be read as an uncompressed tar file ({error}): unpack what is compressed first"
+            f"{path} cannot be read as an uncompressed tar file ({error}): decompress it first"
         ) from error
 
 
@@ -106,10 +104,10 @@ def _plain(name: str) -> str:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """The picture as RGB; what is transparent becomes white.
+    """Decode an image as RGB; transparent pixels become white.
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: the image cannot be decoded.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
@@ -118,50 +116,53 @@ def open_image(data: bytes) -> Image.Image:
         return image.convert("RGB")
     except MemoryError:
         raise
-    except Exception as error:  # a damaged picture may raise anything
-        raise ValueError(f"the picture cannot be decoded: {error}") from error
+    except Exception as error:  # a damaged image may raise anything
+        raise ValueError(f"the image cannot be decoded: {error}") from error
 
 
 def fit(image: Image.Image, parts: Parts, size: tuple[int, int], how: str) -> tuple[Image.Image, Parts]:
-    """The picture in another size, and the chain's boxes where its objects then are.
+    """Resize an image, and move the chain's boxes to where their objects are afterwards.
 
     Args:
         image: of any size.
         parts: free text and objects with boxes.
         size: width and height in pixels.
-        how: `crop` resizes until the shorter side fits and cuts the longer one equally at both ends, as Janus was trained
-            (arXiv 2410.13848 and 2501.17811, training details: "short side resized, long side cropped"); `squash` resizes each side
-            by itself, which leaves all boxes where they are and distorts what is not of that shape already.
+        how: `crop` resizes until the shorter side fits and cuts the longer one equally at both ends, as Janus
+            was trained (arXiv 2410.13848 and 2501.17811, training details: "short side resized, long side
+            cropped"). `squash` resizes each side by itself, which keeps all boxes and distorts other shapes.
 
     Raises:
-        CutOffError: an object lies where the picture is cut off.
+        CutOffError: the crop removes an object.
     """
     width, height = image.size
-    seen: tuple[float, float] = width, height
+    kept: tuple[float, float] = width, height
     if how == "crop":
-        seen = min(width, height * size[0] / size[1]), min(height, width * size[1] / size[0])
-    left, top = (width - seen[0]) / 2, (height - seen[1]) / 2
-    window = left, top, min(width, left + seen[0]), min(height, top + seen[1])
+        kept = min(width, height * size[0] / size[1]), min(height, width * size[1] / size[0])
+    left, top = (width - kept[0]) / 2, (height - kept[1]) / 2
+    window = left, top, min(width, left + kept[0]), min(height, top + kept[1])
     resized = image.resize(size, Image.Resampling.BICUBIC, box=window)
-    if seen == (width, height):
+    if kept == (width, height):
         return resized, parts
     moved = [part if isinstance(part, str) else _moved(part, width, height, window) for part in parts]
     return resized, moved
 
 
 def _moved(
-    thing: PlannedObject, width: int, height: int, window: tuple[float, float, float, float]
+    planned: PlannedObject, width: int, height: int, window: tuple[float, float, float, float]
 ) -> PlannedObject:
-    """The object within a window of the picture (left, top, right, bottom in pixels)."""
-    box = thing.box
+    """The object within a window of the image (left, top, right, bottom in pixels)."""
+    box = planned.box
     assert box is not None
     left, top, right, bottom = window
-
-    def along(place: int, length: int, start: float, end: float) -> int:
-        return round(min(max((place * length / CANVAS - start) / (end - start), 0), 1) * CANVAS)
-
-    x1, x2 = (along(place, width, left, right) for place in (box.x1, box.x2))
-    y1, y2 = (along(place, height, top, bottom) for place in (box.y1, box.y2))
+    x1, x2 = (_within(x * width / CANVAS, left, right) for x in (box.x1, box.x2))
+    y1, y2 = (_within(y * height / CANVAS, top, bottom) for y in (box.y1, box.y2))
     if x1 == x2 or y1 == y2:
-        raise CutOffError(f"{thing.name!r} lies outside of what is cut from the picture of {width}x{height}")
-    return PlannedObject(name=thing.name, box=Box(x1, y1, x2, y2))
+        raise CutOffError(
+            f"{planned.name!r} lies in the part of the image of {width}x{height} that the crop removes"
+        )
+    return PlannedObject(name=planned.name, box=Box(x1, y1, x2, y2))
+
+
+def _within(pixel: float, start: float, end: float) -> int:
+    """The position of a pixel between `start` and `end`, from 0 to CANVAS."""
+    return round(min(max((pixel - start) / (end - start), 0), 1) * CANVAS)

@@ -1,4 +1,4 @@
-"""Training data of SFT (`data=`), and the benchmark's own records as such."""
+"""Training data of SFT (`data=`) that comes from a benchmark."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness.types import Record
 
 
 class CutOffError(ValueError):
-    """A record cannot be used as a picture of another shape loses one of its objects; it is no fault of the data."""
+    """The crop to the policy's shape removes an object of a record's image. The data is not at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """A record that needs no reading (`harness.protocols.Entry`)."""
+    """A record that is in memory already (`harness.protocols.Entry`)."""
 
     record: Record
 
@@ -29,7 +29,7 @@ class _Ready:
 
 
 class BenchmarkRecords:
-    """`data=benchmark`: the endless records that the benchmark makes, whose pictures have the policy's size already."""
+    """`data=benchmark`: the endless records of the benchmark, whose images have the policy's size already."""
 
     endless = True
     max_bad_share = 0.0

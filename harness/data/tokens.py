@@ -1,11 +1,12 @@
-"""Stage program `tokens`: training records as ids, encoded once and kept in a file with random access.
+"""Stage program `tokens`: encodes training records once, into files with random access.
 
-    ids.bin            int32, all ids of all records: prompt, chain, image, record after record
-    ends.bin           int64 [records, 4]: where prompt, chain and image end in ids.bin, and whether the chain's end is forced
-    bad_records.jsonl  place and reason of every record that was left out
-    tokens.json        how much of these files is valid: replaced after every block, so that a kill loses a block at most
+    ids.bin            int32, the ids of all records: prompt, chain, image, record after record
+    ends.bin           int64 [records, 4]: the ends of prompt, chain and image in ids.bin,
+                       and whether the chain's end is forced
+    bad_records.jsonl  place and reason of every skipped record
+    tokens.json        the valid length of these files; replaced after every block, so a kill loses one block
 
-A record whose picture loses an object to the policy's shape is left out as well, and counted by itself (`cut_off`).
+A record is also skipped when the crop to the policy's shape removes one of its objects (`cut_off`).
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ import numpy as np
 
 from harness.composition.components import make
 from harness.data.records import CutOffError
-from harness.files import read_rows, write_rows
+from harness.files import read_rows, write_rows, writing
 from harness.protocols import Entry, Workspace
 from harness.types import Record, Tokens
 
 IDS, ENDS, BAD, STATE = "ids.bin", "ends.bin", "bad_records.jsonl", "tokens.json"
 BLOCK = 256  # records encoded and written at a time
-ENOUGH = 1000  # records seen before the share of bad ones can stop a run; and at the end
-NAMED = 10  # bad records in the message then
+ENOUGH = 1000  # records seen before the share of bad records can stop a run; at the end it always can
+NAMED = 10  # bad records in that message
 
 
 def encode(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Encodes the first `records` records of the data (null: all) with the policy's tokenizers.
+    """Encode the first `records` records of the data (null: all) with the policy's tokenizers.
 
     Raises:
-        ValueError: too many records are bad, or there are none to train on.
+        ValueError: too many records are bad, or no record is left to train on.
     """
     data = make(settings["data"])
     total = data.count(settings["records"])
@@ -53,12 +54,12 @@ def encode(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
         work.progress(writer.done.seen, total, writer.done.metrics())
     _check_share(work.folder, writer.done, data.max_bad_share, least=1)
     if not writer.done.records:
-        raise ValueError("data= gave no training records: choose data that has them, or raise sft.records")
+        raise ValueError("data= gave no training records: choose data that has some, or raise sft.records")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What the files hold; `sizes` are their valid bytes."""
+    """The content of the files so far; `sizes` are their valid bytes."""
 
     seen: int = 0
     records: int = 0
@@ -71,7 +72,7 @@ class Done:
 
 
 class TokenWriter:
-    """Appends blocks to the files of a folder; what an interrupted block left there is cut off."""
+    """Appends blocks to the files of a folder. The rest of an interrupted block is truncated first."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -82,42 +83,49 @@ class TokenWriter:
             os.truncate(folder / name, self.done.sizes.get(name, 0))
 
     def append(self, good: Sequence[Tokens], bad: Sequence[tuple[Entry, ValueError]]) -> None:
-        """Records and those left out, with the reasons; on the disk when this returns."""
-        lengths = [(len(one.prompt), len(one.chain), len(one.image)) for one in good]
+        """Write encoded records, and skipped ones with the reason. All of it is on disk on return."""
+        lengths, forced, ids = [], [], [np.array([], dtype="<i4")]
+        for tokens in good:
+            lengths.append((len(tokens.prompt), len(tokens.chain), len(tokens.image)))
+            forced.append([tokens.forced_end])
+            ids += [np.array(part, dtype="<i4") for part in (tokens.prompt, tokens.chain, tokens.image)]
         start = self.done.sizes.get(IDS, 0) // np.dtype(np.int32).itemsize
         ends = start + np.cumsum(np.array(lengths, dtype="<i8").reshape(-1)).reshape(-1, 3)
-        forced = np.array([[one.forced_end] for one in good], dtype="<i8").reshape(-1, 1)
-        ids = [np.array(part, dtype="<i4") for one in good for part in (one.prompt, one.chain, one.image)]
-        self._add(IDS, np.concatenate(ids).tobytes() if ids else b"")
-        self._add(ENDS, np.hstack((ends, forced)).astype("<i8").tobytes())
-        left_out = [
-            {"place": entry.place, "reason": str(error), "bad": not isinstance(error, CutOffError)}
-            for entry, error in bad
-        ]
-        write_rows(self._folder / BAD, left_out, "a")
-        cut_off = sum(not line["bad"] for line in left_out)
+        flags = np.array(forced, dtype="<i8").reshape(-1, 1)
+        self._add(IDS, np.concatenate(ids).tobytes())
+        self._add(ENDS, np.hstack((ends, flags)).astype("<i8").tobytes())
+        skipped = []
+        for entry, error in bad:
+            is_bad = not isinstance(error, CutOffError)
+            skipped.append({"place": entry.place, "reason": str(error), "bad": is_bad})
+        write_rows(self._folder / BAD, skipped, "a")
+        cut_off = sum(not row["bad"] for row in skipped)
         self.done = replace(
             self.done,
             seen=self.done.seen + len(good) + len(bad),
             records=self.done.records + len(good),
-            bad=self.done.bad + len(left_out) - cut_off,
+            bad=self.done.bad + len(skipped) - cut_off,
             cut_off=self.done.cut_off + cut_off,
             sizes={name: (self._folder / name).stat().st_size for name in (IDS, ENDS, BAD)},
         )
-        new = self._folder / f"{STATE}.new"
-        new.write_text(json.dumps(asdict(self.done)), encoding="utf-8")
-        for path in (*(self._folder / name for name in (IDS, ENDS, BAD)), new):
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        new.replace(self._folder / STATE)
+        for name in (IDS, ENDS, BAD):
+            _to_disk(self._folder / name)
+        with writing(self._folder / STATE) as new:
+            new.write_text(json.dumps(asdict(self.done)), encoding="utf-8")
+            _to_disk(new)
 
     def _add(self, name: str, data: bytes) -> None:
         with (self._folder / name).open("ab") as stream:
             stream.write(data)
 
 
+def _to_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 class TokenCache:
-    """The encoded records of a folder, by their number; the files stay on the disk."""
+    """The encoded records of a folder, by their number. The files stay on disk."""
 
     def __init__(self, folder: Path) -> None:
         self._ids = np.asarray(np.memmap(folder / IDS, dtype="<i4", mode="r"))
@@ -142,7 +150,10 @@ Outcome = tuple[Entry, Record | ValueError]
 
 
 def _loaded(entries: Iterable[Entry], size: tuple[int, int]) -> Iterator[Outcome]:
-    """Every entry with its record or why it has none, in order; several are read ahead, by as many threads as the process may use."""
+    """Yield every entry with its record or its error, in order.
+
+    Entries are read ahead, by as many threads as the process may use.
+    """
     with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1"))) as pool:
         waiting: deque[tuple[Entry, Future[Record | ValueError]]] = deque()
         try:
@@ -170,12 +181,14 @@ def _blocks(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:
 
 
 def _check_share(folder: Path, done: Done, allowed: float, *, least: int) -> None:
-    """Stops the run where too many records are bad; those that were cut off are not."""
+    """Stop the run when too many records are bad. Records that the crop made unusable do not count."""
     if done.seen < least or done.bad <= allowed * done.seen:
         return
-    first = [f"{line['place']}: {line['reason']}" for line in read_rows(folder / BAD) if line["bad"]]
+    bad = [row for row in read_rows(folder / BAD) if row["bad"]]
+    first = [f"{row['place']}: {row['reason']}" for row in bad[:NAMED]]
     raise ValueError(
-        f"{done.bad} of {done.seen} records are bad, allowed is a share of data.max_bad_share={allowed}. The first of them:\n"
-        + "\n".join(first[:NAMED])
-        + "\nMend the data or the settings of data=; or raise data.max_bad_share, if so many may be left out"
+        f"{done.bad} of {done.seen} records are bad, and data.max_bad_share={allowed} is the largest share "
+        "allowed. The first bad records:\n"
+        + "\n".join(first)
+        + "\nCorrect the data or the settings of data=, or raise data.max_bad_share to skip this many"
     )

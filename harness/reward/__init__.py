@@ -1,1 +1,1 @@
-"""Rewards: the components of a sample, and the total as an expression over them."""
+"""Rewards: the components of a sample, and the total as an expression over their names."""

@@ -1,4 +1,4 @@
-"""From component scores to the reward of a sample: a total over the components that its expression names."""
+"""The reward of a sample: a total over the scores of the components that its expression names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.types import Reward, Sample, Score
 
 
 def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a `rewards` configuration that decides numbers: the canonical total and the components it names.
+    """Return the settings of `rewards` that decide numbers: the canonical total and its components.
 
-    Needs neither torch nor the components themselves, so it serves to check a configuration when it is composed.
+    This requires neither torch nor the components, so it can check a configuration when it is composed.
 
     Raises:
         ValueError: the total or a component it names is missing or malformed.
@@ -22,7 +22,8 @@ def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("total", "components"):
         if config.get(key) is None:
             raise ValueError(
-                f"rewards.{key} is missing: a reward has a total (an expression) and components (name: its class and settings)"
+                f"rewards.{key} is missing: a reward requires a total (an expression) and components "
+                "(name: its class and settings)"
             )
     total = Total.parse(config["total"])
     components = config["components"]
@@ -31,10 +32,8 @@ def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
         entry = components[name]
         if not isinstance(entry, Mapping) or "_target_" not in entry:
             raise ValueError(f"rewards.components.{name} must name its class under _target_, got {entry!r}")
-    return {
-        "total": total.text,
-        "components": {name: components[name] for name in components if name in total.names},
-    }
+    used = {name: settings for name, settings in components.items() if name in total.names}
+    return {"total": total.text, "components": used}
 
 
 class RewardFunction:
@@ -42,39 +41,42 @@ class RewardFunction:
 
     Args:
         total: expression over the keys of `components`.
-        components: the reward components by the name the total calls them; those it does not name are never called.
+        components: the reward components by their names in the total. Others are never called.
     """
 
     def __init__(self, *, total: str, components: Mapping[str, Component]) -> None:
         self.total = Total.parse(total)
         self.total.check(components)
-        self.components = {
-            name: component for name, component in components.items() if name in self.total.names
-        }
+        names = self.total.names
+        self.components = {name: component for name, component in components.items() if name in names}
 
     def __call__(self, samples: Sequence[Sample]) -> list[Reward]:
-        """One reward per sample, in order. A sample with an unscored component has an unscored total, with the reason.
+        """Return one reward per sample, in order.
+
+        A sample with an unscored component has an unscored total, with the reason.
 
         Raises:
-            ValueError: a component gave a value outside [0, 1], or not one score per sample.
+            ValueError: a component gave a value outside [0, 1], or did not give one score per sample.
         """
         scores = {name: self._scores(name, component, samples) for name, component in self.components.items()}
-        return [
-            self._reward({name: column[row] for name, column in scores.items()})
-            for row in range(len(samples))
-        ]
+        rewards = []
+        for index in range(len(samples)):
+            rewards.append(self._reward({name: column[index] for name, column in scores.items()}))
+        return rewards
 
     def _scores(self, name: str, component: Component, samples: Sequence[Sample]) -> list[Score]:
         scores = list(component(samples))
         if len(scores) != len(samples):
             raise ValueError(
-                f"component {name!r} gave {len(scores)} scores for {len(samples)} samples; it must give one per sample, in order"
+                f"component {name!r} gave {len(scores)} scores for {len(samples)} samples; "
+                "it must give one per sample, in order"
             )
         for sample, score in zip(samples, scores, strict=True):
             if score.value is not None and not 0 <= score.value <= 1:  # NaN fails this too
                 raise ValueError(
-                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, and a component must lie in [0, 1]: "
-                    "scale or clip it in its class, or return an unscored Score where it has no value"
+                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, "
+                    "and a component must lie in [0, 1]: scale or clip it in its class, "
+                    "or return an unscored Score where it has no value"
                 )
         return scores
 

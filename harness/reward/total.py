@@ -1,230 +1,222 @@
 """The total of a reward as an expression over component names, such as `pi * (sem + spa) / 2 * ri`.
 
-Offered: numbers, names, + - * / with constant divisors, parentheses, and min, max, mean of several values.
+Allowed: numbers, names, + - * / with constant divisors, parentheses, and min, max, mean of several values.
+Python's own parser reads the expression. Everything that this grammar lacks is refused, never evaluated.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NoReturn
 
 QUOTING = """On a command line quote the whole setting: 'rewards.total="pi*ri"'"""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|//|\S))",
+    r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|//|\S)",
     re.ASCII,
 )
+_SIGNS = frozenset("+-*/(),")
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 _CALLS: dict[str, Callable[[list[float]], float]] = {
     "min": min,
     "max": max,
     "mean": lambda values: sum(values) / len(values),
 }
 _LONGEST = 200  # numbers, names and signs
-_DEEPEST = 50  # nested parentheses
-
-
-@dataclass(frozen=True)
-class _Node:
-    """`kind` is number, name, call or one of + - * /; `text` is how it is written, `binding` how tightly it binds."""
-
-    kind: str
-    text: str
-    binding: int
-    parts: tuple[_Node, ...] = ()
-
-    def value(self, values: Mapping[str, float]) -> float:
-        if self.kind == "number":
-            return float(self.text)
-        if self.kind == "name":
-            return float(values[self.text])
-        parts = [part.value(values) for part in self.parts]
-        if self.kind in _CALLS:
-            return _CALLS[self.kind](parts)
-        if len(parts) == 1:
-            return -parts[0]
-        left, right = parts
-        return (
-            {"+": left + right, "-": left - right, "*": left * right}[self.kind]
-            if self.kind != "/"
-            else left / right
-        )
-
-    def names(self) -> frozenset[str]:
-        if self.kind == "name":
-            return frozenset([self.text])
-        return frozenset().union(*(part.names() for part in self.parts))
+_DEEPEST = 50  # nested parentheses, the whole expression counted as one level
 
 
 @dataclass(frozen=True)
 class Total:
-    """A parsed expression. `text` is its canonical spelling: two spellings of one expression have the same."""
+    """A parsed expression. `text` is its canonical spelling: two spellings of one expression share it."""
 
     text: str
     names: frozenset[str]
-    _root: _Node
+    _tree: ast.expr = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, expression: str) -> Total:
-        """Reads an expression.
+        """Read an expression.
 
         Raises:
-            ValueError: it is no expression of the offered kind; the text says what was found and what is allowed.
+            ValueError: the expression is malformed; the message says where and what is allowed.
         """
         if not isinstance(expression, str):
             raise ValueError(
                 f"rewards.total must be an expression over component names, got {expression!r}. {QUOTING}"
             )
-        root = _Parser(expression).parse()
-        if not root.names():
+        tree = _Grammar(expression).read()
+        names = _names(tree)
+        if not names:
             raise ValueError(
-                f"rewards.total {expression!r} names no component, so all samples would be equal: name one, such as 'pi'"
+                f"rewards.total {expression!r} names no component, so all samples would have the same "
+                "reward. Name at least one component, such as 'pi'"
             )
-        return cls(root.text, root.names(), root)
+        return cls(ast.unparse(tree), names, tree)
 
     def check(self, known: Iterable[str]) -> None:
-        """Raises ValueError for the first name that is not `known`, with the known ones and the nearest of them."""
+        """Raise ValueError for the first name that is not `known`; the message lists the known names."""
         known = sorted(known)
         for name in sorted(self.names - set(known)):
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)  # the names are short
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(
-                f"rewards.total {self.text!r} names {name!r}, which is no component. Known components: {', '.join(known) or 'none'}.{hint} "
+                f"rewards.total {self.text!r} names {name!r}, which is no component. "
+                f"Known components: {', '.join(known) or 'none'}.{hint} "
                 "Change the total, or add the component under rewards.components."
             )
 
     def evaluate(self, values: Mapping[str, float]) -> float:
-        """The total for one sample's component values.
+        """Return the total for one sample's component values.
 
         Raises:
             ValueError: a named component has no value.
         """
         self.check(values)
-        return self._root.value(values)
+        return _value(self._tree, values)
 
 
-class _Parser:
+def _value(node: ast.AST, values: Mapping[str, float]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name):
+            return float(values[name])
+        case ast.UnaryOp(operand=operand):
+            return -_value(operand, values)
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _OPERATORS[type(sign)](_value(left, values), _value(right, values))
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _CALLS[name]([_value(argument, values) for argument in arguments])
+    raise AssertionError(ast.dump(node))
+
+
+def _names(tree: ast.AST) -> frozenset[str]:
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return frozenset(names - _CALLS.keys())
+
+
+class _Grammar(ast.NodeTransformer):
+    """Parses one expression, refuses what is not allowed, and brings the tree into its canonical form."""
+
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        self.tokens = [
-            (match.lastgroup or "", match.group(match.lastgroup or 0))
-            for match in _TOKEN.finditer(expression)
-        ]
-        self.at = 0
-        self.depth = 0
+        # The parentheses let an expression begin with spaces. A column of `source` is then the number of a
+        # character of the expression, counted from 1.
+        self.source = "(" + re.sub(r"\s", " ", expression, flags=re.ASCII) + ")"
 
-    def parse(self) -> _Node:
-        if len(self.tokens) > _LONGEST:
+    def read(self) -> ast.expr:
+        self.check_tokens()
+        try:
+            tree = ast.parse(self.source, mode="eval").body
+        except SyntaxError as error:
+            token = _TOKEN.match(self.source, max((error.offset or 0) - 1, 1))
+            if token is None or token.end() == len(self.source):
+                self.fail("it ends too early")
+            self.unexpected(token.group(), token.start())
+        checked: ast.expr = self.visit(tree)
+        return checked
+
+    def check_tokens(self) -> None:
+        """Refuse everything outside our grammar that a single token or two neighbors show."""
+        tokens = list(_TOKEN.finditer(self.source, 1, len(self.source) - 1))
+        if not tokens:
+            self.fail("it is empty")
+        if len(tokens) > _LONGEST:
             self.fail(f"it has more than {_LONGEST} numbers, names and signs")
-        root = self.sum()
-        if self.at < len(self.tokens):
-            self.fail(f"unexpected {self.peek()!r}")
-        return root
+        depth = 1
+        for token in tokens:
+            self.check_token(token)
+            depth += {"(": 1, ")": -1}.get(token.group(), 0)
+            if depth > _DEEPEST:
+                self.fail(f"parentheses are nested more than {_DEEPEST} deep")
+            if depth < 1:
+                self.unexpected(")", token.start())
+        for left, right in pairwise(tokens):
+            two_operands = left.lastgroup != "sign" and right.lastgroup != "sign"
+            if two_operands or (left.group(), right.group()) == (",", ")"):
+                self.unexpected(right.group(), right.start())
+        if depth > 1:
+            self.fail("a ')' is missing at the end")
+
+    def check_token(self, token: re.Match[str]) -> None:
+        text = token.group()
+        if token.lastgroup == "number" and not math.isfinite(float(text)):
+            self.fail(f"the number {text[:20]} at character {token.start()} is too large")
+        if token.lastgroup != "sign" or text in _SIGNS:
+            return
+        if text in ("**", "^"):
+            self.fail("powers are not allowed; multiply instead")
+        if text == ".":
+            self.fail(f"attributes are not allowed (the '.' at character {token.start()})")
+        self.unexpected(text, token.start())
 
     def fail(self, problem: str) -> NoReturn:
         raise ValueError(
-            f"rewards.total {self.expression!r}: {problem}. Allowed: numbers, component names, + - * / ( ), min(a, b), max(a, b), "
-            f"mean(a, b). {QUOTING}"
+            f"rewards.total {self.expression!r}: {problem}. Allowed: numbers, component names, + - * / ( ), "
+            f"min(a, b), max(a, b), mean(a, b). {QUOTING}"
         )
 
-    def peek(self) -> str:
-        return self.tokens[self.at][1] if self.at < len(self.tokens) else ""
+    def unexpected(self, text: str, character: int) -> NoReturn:
+        self.fail(f"unexpected {text!r} at character {character}")
 
-    def take(self, *wanted: str) -> str:
-        """The next token if it is one of the wanted ones, else the empty text."""
-        found = self.peek()
-        if found not in wanted or not found:
-            return ""
-        self.at += 1
-        return found
+    def text(self, node: ast.expr) -> str:
+        return self.source[node.col_offset : node.end_col_offset]
 
-    def sum(self) -> _Node:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            self.fail(f"parentheses are nested more than {_DEEPEST} deep")
-        left = self.product()
-        while sign := self.take("+", "-"):
-            left = _pair(sign, 1, left, self.product())
-        self.depth -= 1
-        return left
+    def generic_visit(self, node: ast.AST) -> NoReturn:
+        assert isinstance(node, ast.expr)
+        self.unexpected(self.text(node), node.col_offset)
 
-    def product(self) -> _Node:
-        left = self.signed()
-        while sign := self.take("*", "/"):
-            right = self.signed()
-            if sign == "/":
-                self.check_divisor(right)
-            left = _pair(sign, 2, left, right)
-        return left
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if type(node.value) not in (int, float):  # True, False and None are constants too
+            self.generic_visit(node)
+        number = float(self.text(node))
+        whole = repr(number).endswith(".0")  # 2 and 2.0 have one spelling
+        return ast.Constant(value=int(number) if whole else number)
 
-    def check_divisor(self, divisor: _Node) -> None:
-        if names := sorted(divisor.names()):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in _CALLS:
+            self.fail(f"{node.id} needs its values in parentheses, as {node.id}(pi, ri)")
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        if not isinstance(node.op, ast.USub):
+            self.generic_visit(node)
+        operand = self.visit(node.operand)
+        return operand.operand if isinstance(operand, ast.UnaryOp) else ast.UnaryOp(node.op, operand)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        left, right = self.visit(node.left), self.visit(node.right)
+        if isinstance(node.op, ast.Div):
+            self.check_divisor(right)
+        return ast.BinOp(left, node.op, right)
+
+    def check_divisor(self, divisor: ast.expr) -> None:
+        if names := sorted(_names(divisor)):
             self.fail(
                 f"division by a component ({', '.join(names)}), which may be zero; divide by constants only"
             )
-        if divisor.value({}) == 0:
-            self.fail(f"division by zero ({divisor.text})")
+        if _value(divisor, {}) == 0:
+            self.fail(f"division by zero ({ast.unparse(divisor)})")
 
-    def signed(self) -> _Node:
-        if not self.take("-"):
-            return self.atom()
-        operand = self.signed()
-        if operand.kind == "-" and len(operand.parts) == 1:
-            return operand.parts[0]
-        return _Node("-", f"-{_enclosed(operand, 3)}", 3, (operand,))
-
-    def atom(self) -> _Node:
-        if self.at == len(self.tokens):
-            self.fail("it ends too early" if self.tokens else "it is empty")
-        kind, text = self.tokens[self.at]
-        self.at += 1
-        if kind == "number":
-            if not math.isfinite(float(text)):
-                self.fail(f"the number {text} is too large")
-            return _Node("number", repr(float(text)).removesuffix(".0"), 4)
-        if kind == "name":
-            return self.call(text) if text in _CALLS or self.peek() == "(" else self.name(text)
-        if text == "(":
-            inside = self.sum()
-            self.close()
-            return inside
-        self.fail(
-            "powers are not offered; multiply instead" if text in ("**", "^") else f"unexpected {text!r}"
-        )
-
-    def name(self, text: str) -> _Node:
-        if self.peek() == ".":
-            self.fail(f"attributes are not offered ({text}.)")
-        if self.peek() in ("**", "^"):
-            self.fail("powers are not offered; multiply instead")
-        return _Node("name", text, 4)
-
-    def call(self, name: str) -> _Node:
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if not isinstance(node.func, ast.Name) or node.func.col_offset != node.col_offset:  # (min)(pi, ri)
+            self.generic_visit(node)
+        name = node.func.id
         if name not in _CALLS:
-            self.fail(f"{name}(...) is a call that is not offered")
-        if not self.take("("):
-            self.fail(f"{name} needs its values in parentheses, as {name}(pi, ri)")
-        values = [self.sum()]
-        while self.take(","):
-            values.append(self.sum())
-        self.close()
-        return _Node(name, f"{name}({', '.join(value.text for value in values)})", 4, tuple(values))
-
-    def close(self) -> None:
-        if not self.take(")"):
-            self.fail(
-                f"a ')' is missing before {self.peek()!r}" if self.peek() else "a ')' is missing at the end"
-            )
-
-
-def _pair(sign: str, binding: int, left: _Node, right: _Node) -> _Node:
-    return _Node(
-        sign, f"{_enclosed(left, binding)} {sign} {_enclosed(right, binding + 1)}", binding, (left, right)
-    )
-
-
-def _enclosed(node: _Node, least: int) -> str:
-    return node.text if node.binding >= least else f"({node.text})"
+            self.fail(f"{name}(...) is a call that is not allowed")
+        if not node.args:
+            self.visit_Name(node.func)
+        return ast.Call(node.func, [self.visit(argument) for argument in node.args], [])

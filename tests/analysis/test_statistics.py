@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.analysis import statistics
@@ -155,10 +155,24 @@ def test_a_clustered_error_needs_two_prompts():
     assert clustered_error([0.2, 0.4], ["a", "a"]) is None
 
 
-def test_interval_agrees_with_a_slow_bootstrap():
-    values = [float(value) for value in np.random.default_rng(2).random(60)]
+@pytest.mark.parametrize("prompts", [60, 500])
+def test_interval_agrees_with_a_slow_bootstrap(prompts):
+    values = [float(value) for value in np.random.default_rng(2).random(prompts)]
     found = bootstrap_interval(np.array(values))
     assert (found.low, found.high) == pytest.approx(slow_bootstrap(values, 4000), abs=0.006)
+    assert bootstrap_interval(np.array(values)) == found
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.7, 1.0]), min_size=2, max_size=200))
+@settings(max_examples=25, deadline=None)
+def test_interval_is_that_of_the_published_resamples_but_for_rounding(values):
+    """Earlier reports counted how often each of up to 200 prompts is drawn. The draws are the same."""
+    n = len(values)
+    drawn = np.random.default_rng([20_250_522, n, 0]).integers(0, n, (10_000, n))
+    counts = np.array([np.bincount(row, minlength=n) for row in drawn], dtype=float)
+    low, high = np.quantile(counts @ np.array(values) / n, [0.025, 0.975])
+    found = bootstrap_interval(np.array(values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-13, abs=1e-15)
 
 
 def test_interval_covers_the_true_mean():
@@ -173,15 +187,15 @@ def test_interval_needs_two_prompts():
     assert bootstrap_interval(np.array([0.5, 0.5])) == Interval(low=0.5, high=0.5)
 
 
-def test_blocks_hold_every_resample_and_flip_of_large_studies():
+def test_blocks_hold_every_flip_of_large_studies():
     n = 3000
-    rows = sum(
-        len(statistics._resampling_counts(n, block))
-        for block in range(statistics._blocks(n, statistics.RESAMPLES))
-    )
-    flips = sum(len(statistics._signs(n, block)) for block in range(statistics._blocks(n, statistics.FLIPS)))
-    assert (rows, flips) == (statistics.RESAMPLES, statistics.FLIPS)
-    assert (statistics._resampling_counts(n, 0).sum(axis=1) == n).all()
+    blocks = -(-statistics.FLIPS // statistics._rows(n))
+    assert sum(len(statistics._signs(n, block)) for block in range(blocks)) == statistics.FLIPS
+
+
+@pytest.mark.parametrize("differences", [[0.1, 0.2, -0.3], [0.3, -0.1, -0.1, -0.1, 0.7, -0.7]])
+def test_sums_that_cancel_but_for_rounding_are_ties(differences):
+    assert sign_flip_p(np.array(differences)) == 1.0
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1), max_size=12))

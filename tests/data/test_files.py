@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.data import files
 from harness.data.files import rows
@@ -70,7 +72,7 @@ def test_a_bad_line_is_one_bad_row(tmp_path: Path) -> None:
     found = list(rows(write(tmp_path / "a.jsonl", b'{"prompt": 0}\n' + b"\n".join(lines)), COLUMNS))
     assert [row.columns.get("prompt") for row in found] == [0, 1, None, None, None, None, None, 2]
     assert [row.fault is None for row in found] == [True, True, False, False, False, False, False, True]
-    assert "no JSON" in found[2].fault and "named columns, this is [1, 2]" in found[4].fault
+    assert "not JSON" in found[2].fault and "named columns, this is [1, 2]" in found[4].fault
 
 
 @pytest.mark.parametrize(
@@ -84,13 +86,90 @@ def test_a_bad_line_is_one_bad_row(tmp_path: Path) -> None:
         "[",
     ],
 )
-def test_a_damaged_array_is_an_error_that_names_the_file_and_the_place(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ValueError, match=r"a\.json is damaged near character \d+"):
+def test_a_damaged_array_is_an_error_that_names_the_file_and_the_row(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"a\.json is damaged after row \d+, and the rest cannot be read: \w"
+    ):
         list(rows(write(tmp_path / "a.json", text), COLUMNS))
 
 
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+records = st.lists(st.dictionaries(st.text("abc", max_size=3), values, max_size=4), max_size=6)
+
+
+def exact(value: Any) -> str:
+    """Tells 1 from 1.0 and from True, and 0.0 from -0.0."""
+    return repr(value)
+
+
+@given(records, st.booleans(), st.sampled_from([None, 1]))
+def test_an_array_has_the_rows_that_json_reads(
+    tmp_path_factory: pytest.TempPathFactory, array: list[Any], escaped: bool, indent: int | None
+) -> None:
+    text = json.dumps(array, ensure_ascii=escaped, indent=indent)
+    file = write(tmp_path_factory.mktemp("array") / "a.json", text)
+    found = list(rows(file, []))
+    assert [row.number for row in found] == list(range(1, len(array) + 1))
+    assert exact([row.columns for row in found]) == exact(json.loads(text))
+
+
+@given(records.filter(bool), st.data())
+def test_a_cut_array_is_an_error_after_some_of_its_rows(
+    tmp_path_factory: pytest.TempPathFactory, array: list[Any], data: st.DataObject
+) -> None:
+    text = json.dumps(array).encode()
+    cut = text[: data.draw(st.integers(1, len(text) - 1))]
+    stream = rows(write(tmp_path_factory.mktemp("cut") / "a.json", cut), [])
+    found: list[Any] = []
+    with pytest.raises(ValueError, match=r"a\.json is damaged after row \d+") as error:
+        for row in stream:
+            found.append(row.columns)
+    assert exact(found) == exact(array[: len(found)])
+    assert f"after row {len(found)}," in str(error.value)
+
+
+def test_numbers_of_an_array_are_those_of_json(tmp_path: Path) -> None:
+    text = '[{"a": [18446744073709551616, -0, -0.0, 1.0, 1e5, 0.1, 1e400, 5e-324], "b": 1, "b": 2}, 2.5]'
+    first, second = rows(write(tmp_path / "a.json", text), [])
+    assert exact(first.columns) == exact(json.loads(text)[0])
+    assert second.fault is not None and second.fault.endswith("this is 2.5")
+
+
+def test_half_a_surrogate_pair_in_an_array_becomes_a_question_mark(tmp_path: Path) -> None:
+    [row] = rows(write(tmp_path / "a.json", '[{"prompt": "a \\ud83d vase"}]'), COLUMNS)
+    assert row.columns == {"prompt": "a ? vase"}
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_an_array_with_words_that_are_no_json_is_an_error_that_says_so(tmp_path: Path, word: str) -> None:
+    file = write(tmp_path / "a.json", f'[{{"a": 1}}, {{"a": {word}}}]')
+    with pytest.raises(ValueError, match=r"damaged after row 1, .*NaN and Infinity are no JSON: write null"):
+        list(rows(file, []))
+
+
+def test_an_array_nested_beyond_any_data_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.json is damaged after row 1"):
+        list(rows(write(tmp_path / "a.json", '[{"a": 1}, ' + "[" * 3000 + "]" * 3000 + "]"), []))
+
+
+def test_without_ijson_the_message_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ijson", None)
+    with pytest.raises(ValueError, match=r"a JSON array, and ijson, .*pip install 'got-r1-harness\[data\]'"):
+        list(rows(write(tmp_path / "a.json", "[]"), COLUMNS))
+
+
 def test_an_array_that_is_no_utf8_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.json is damaged near"):
+    with pytest.raises(ValueError, match=r"a\.json is damaged after row 0, .*UTF"):
         list(rows(write(tmp_path / "a.json", b'[{"a": "\xff"}]'), COLUMNS))
 
 
@@ -114,7 +193,7 @@ def test_parquet_rows_and_their_pictures(tmp_path: Path) -> None:
         found = list(rows(file, ["prompt", column], column))
         order = [39, 0, 20, 1, 38]
         assert [found[n].columns[column]() for n in order] == [pictures[n] for n in order]
-    with pytest.raises(ValueError, match="the column 'none' holds no picture"):
+    with pytest.raises(ValueError, match="the column 'none' holds no image"):
         next(rows(file, ["none"], "none")).columns["none"]()
 
 

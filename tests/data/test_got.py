@@ -1,4 +1,4 @@
-"""Records from GoT files: the same ones whatever holds them, in a fixed order, and every fault with its reason."""
+"""Records from GoT files: the same from every format, in a fixed order, and every fault with its reason."""
 
 from __future__ import annotations
 
@@ -89,24 +89,25 @@ def test_sources_take_turns_until_they_are_through(tmp_path: Path, images: Path)
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"caption": ', "the line is no JSON"),
-        ("[]", "a record has named columns"),
+        ('{"caption": ', "the line is not JSON"),
+        ("[]", "a record must be an object with named columns"),
         (
             record(0, got=None),
-            r"no column 'got' for the chain \(data\.sources\.lahr\.columns\), there are: caption, file, more",
+            r"no column 'got' for the chain \(data\.sources\.lahr\.columns\)\. "
+            "The row has: caption, file, more",
         ),
         (record(0, caption=None), "no column 'caption' for the prompt"),
         (record(0, file=None), "no column 'file' for the image"),
-        (record(0, caption=" "), "the prompt in column 'caption' is no text"),
-        (record(0, got=[1]), "the chain in column 'got' is no text"),
+        (record(0, caption=" "), "the prompt in column 'caption' is not text"),
+        (record(0, got=[1]), "the chain in column 'got' is not text"),
         (record(0, caption="\ud800"), "surrogates not allowed"),
         (record(0, caption="a<begin_of_image>"), "the prompt holds a token of the grammar"),
         (record(0, got="A vase."), "no object with a box"),
         (record(0, got="A vase (1,2),(3,1004)."), "not within 0..1000"),
-        (record(0, file="pictures/77.png"), r"there is no picture .*77\.png"),
-        (record(0, file="pictures"), "there is no picture"),
-        (record(0, file=7), "holds no name of a picture"),
-        (record(0, file="broken.png"), "the picture cannot be decoded"),
+        (record(0, file="pictures/77.png"), r"there is no image .*77\.png"),
+        (record(0, file="pictures"), "there is no image"),
+        (record(0, file=7), "holds no image name"),
+        (record(0, file="broken.png"), "the image cannot be decoded"),
     ],
     ids=str,
 )
@@ -160,7 +161,8 @@ def test_a_storage_that_fails_is_no_fault_of_a_record(
         (
             {"a": source("a.jsonl")},
             {},
-            r"data\.sources\.a\.images=null means that the pictures lie in parquet files, and a\.jsonl is none",
+            r"data\.sources\.a\.images=null means that parquet files hold the images, "
+            r"and a\.jsonl is no parquet file",
         ),
         (
             {"a": source(None), "b": source(None)},
@@ -219,7 +221,10 @@ def test_annotation_counts_by_content_and_what_holds_pictures_by_name_and_size(
 
 def test_planning_needs_no_torch(tmp_path: Path, images: Path) -> None:
     wanted = settings({"a": source(write_lines(tmp_path / "a.jsonl", [record(0)]), images)})
-    code = f"import sys; from harness.composition.components import make; make({wanted!r}); print('torch' in sys.modules, 'pyarrow' in sys.modules)"
+    code = (
+        f"import sys; from harness.composition.components import make; make({wanted!r}); "
+        "print('torch' in sys.modules, 'pyarrow' in sys.modules)"
+    )
     root = Path(__file__).resolve().parents[2]
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

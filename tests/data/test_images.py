@@ -39,7 +39,7 @@ def test_a_folder_gives_what_lies_below_it_and_nothing_else(tmp_path: Path) -> N
     images = ImageFolder(tmp_path / "in")
     assert images.read("a/b.png") == images.read("./a/b.png") == b"1"
     for name in ("a/c.png", "a", "a/b.png/c"):
-        with pytest.raises(ValueError, match="there is no picture"):
+        with pytest.raises(ValueError, match="there is no image"):
             images.read(name)
     for name in ("../out.png", str(tmp_path / "out.png"), "a/../../out.png"):
         with pytest.raises(ValueError, match="does not lie below"):
@@ -60,9 +60,9 @@ def test_tar_members_are_read_by_name_in_any_order_by_several_threads(tmp_path: 
         found = list(pool.map(lambda pair: images.read(f"{pair[0]}/{pair[1]}.png"), names))
     assert found == [f"{t}-{n}".encode() * n for t, n in names]
     assert images.read(long) == b"long"
-    with pytest.raises(ValueError, match=r"no picture 'x\.png' in the tar files"):
+    with pytest.raises(ValueError, match=r"no image 'x\.png' in the tar files"):
         images.read("x.png")
-    with pytest.raises(ValueError, match=r"several tar files hold a picture 'both\.png'"):
+    with pytest.raises(ValueError, match=r"several tar files hold an image 'both\.png'"):
         images.read("both.png")
 
 
@@ -146,7 +146,9 @@ def test_an_object_that_is_cut_in_two_keeps_what_is_seen() -> None:
 @pytest.mark.parametrize("box", [Box(0, 0, 250, 1000), Box(751, 0, 1000, 1000), Box(0, 0, 100, 100)])
 def test_an_object_that_is_cut_off_is_told(box: Box) -> None:
     thing = PlannedObject(name="cat", box=box)
-    with pytest.raises(CutOffError, match=r"'cat' lies outside of what is cut from the picture of 200x100"):
+    with pytest.raises(
+        CutOffError, match=r"'cat' lies in the part of the image of 200x100 that the crop removes"
+    ):
         fit(Image.new("RGB", (200, 100)), [thing], (10, 10), "crop")
     assert fit(Image.new("RGB", (200, 100)), [thing], (10, 10), "squash")[1] == [thing]
 

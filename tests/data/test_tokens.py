@@ -1,4 +1,4 @@
-"""The stage `tokens`: records encoded once, in order, whatever interrupts it, and bad ones counted and told."""
+"""The stage `tokens`: records encoded once, in order, also after an interruption; bad ones counted."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_too_many_bad_records_stop_the_run_with_the_first_ten(
             FakeWorkspace(tmp_path / "work"), got_settings(tmp_path, [*GOT[:2], *bad, *GOT[2:8]]), inputs
         )
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("12 of 20 records are bad, allowed is a share of data.max_bad_share=0.5")
+    assert lines[0].startswith("12 of 20 records are bad, and data.max_bad_share=0.5 is the largest")
     assert [line for line in lines if "nothing" in line] == lines[1:11]
     assert lines[1] == f"{tmp_path / 'a.jsonl'}:3: no object with a box in the chain 'nothing 0'"
     assert "raise data.max_bad_share" in lines[-1]

@@ -1,4 +1,4 @@
-"""Every reward component on perfect, wrong, empty and malformed samples, with judges and grounders that answer as told."""
+"""Every reward component on perfect, wrong, empty and malformed samples, with scripted experts."""
 
 from __future__ import annotations
 

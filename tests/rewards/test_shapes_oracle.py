@@ -1,4 +1,4 @@
-"""The rewards of the YAML files with the exact experts of the shapes world: perfect, wrong, empty and malformed samples."""
+"""The rewards of the YAML files with the exact experts of shapes, on good and bad samples."""
 
 from __future__ import annotations
 

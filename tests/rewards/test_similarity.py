@@ -68,5 +68,5 @@ def test_a_model_that_loses_a_value_is_an_error():
 
 @pytest.mark.parametrize(("low", "high"), [(0.3, 0.3), (0.4, 0.3), (float("nan"), 1), (0, float("inf"))])
 def test_a_range_that_is_none_is_refused(low, high):
-    with pytest.raises(ValueError, match=r"low=.* and high=.*: give two numbers, the lower one first"):
+    with pytest.raises(ValueError, match=r"low=.* and high=.*: give two finite numbers, the lower one first"):
         PromptSimilarity(similarity=Model(), low=low, high=high)

@@ -1,4 +1,4 @@
-"""Every `rewards=` variant, composed as a study composes it: with the miniature's exact experts and with real ones."""
+"""Every `rewards=` variant, composed as in a study: with the miniature's exact experts and with real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `harness.fetch` gets for T2I-CompBench, from a server of the test's own that holds the published files."""
+"""`harness.fetch` for T2I-CompBench, from a local server that holds the published files."""
 
 from __future__ import annotations
 
@@ -129,7 +129,8 @@ def test_a_wrong_sum_is_refused_with_both(server: FileServer, tmp_path: Path) ->
     got, published = hashlib.sha256(b"a fluffy cat").hexdigest(), sums()["texture_val.txt"]
     with pytest.raises(
         ValueError,
-        match=f"came as texture_val.txt is refused: its SHA-256 is {got}, that of the published file is {published}",
+        match=f"content of texture_val.txt is refused: its SHA-256 is {got}, "
+        f"that of the published file is {published}",
     ):
         fetch.prompts(tmp_path)
     assert (tmp_path / "shape_val.txt").is_file()
@@ -140,7 +141,7 @@ def test_labels_in_another_order_are_refused(server: FileServer, tmp_path: Path)
     path = next(path for path in server.pages if path.endswith("learned_mAP+M.csv"))
     lines = server.pages[path].splitlines(keepends=True)
     server.pages[path] = b"".join([lines[0], *reversed(lines[1:])])
-    with pytest.raises(ValueError, match=r"came as unidet_labels\.csv is refused: .*in their order"):
+    with pytest.raises(ValueError, match=r"content of unidet_labels\.csv is refused: .*in their order"):
         fetch.prompts(tmp_path)
     assert not (tmp_path / "unidet_labels.csv").exists()
 
@@ -164,7 +165,8 @@ def test_without_a_network_it_says_what_to_do(
     monkeypatch.setenv(fetch.MIRROR, base)
     with pytest.raises(
         ValueError,
-        match=r"cannot be fetched: .*clone github\.com/Karine-Huang/T2I-CompBench elsewhere.*T2I_COMPBENCH_DIR",
+        match=r"cannot be fetched: .*clone github\.com/Karine-Huang/T2I-CompBench elsewhere"
+        r".*T2I_COMPBENCH_DIR",
     ):
         fetch.prompts(tmp_path)
 
