@@ -139,10 +139,10 @@ def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[st
 
 
 class _Timed(Engine):
-    """Remembers when its chains were written."""
+    """Records the time at which all chains are complete."""
 
-    def _chains(self, logits_BV: Tensor, *rest: object) -> object:
-        chains = super()._chains(logits_BV, *rest)
+    def _draw_chains(self, logits_BV: Tensor, *rest: object) -> object:
+        chains = super()._draw_chains(logits_BV, *rest)
         self.written = _now(logits_BV)
         return chains
 
