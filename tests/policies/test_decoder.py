@@ -1,4 +1,4 @@
-"""Prefill and steps give transformers' hidden states, with grouped heads, shared prefixes and hidden slots."""
+"""Prefill and steps give transformers' hidden states: grouped heads, shared prefixes, hidden slots."""
 
 from __future__ import annotations
 
