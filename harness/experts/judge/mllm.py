@@ -100,7 +100,7 @@ class MllmJudge:
                     yield from zip(batch, answers, strict=True)
 
     def _by_kind(self, questions: list[Question]) -> dict[tuple[int, bool], list[int]]:
-        """Indices of the questions that can share a batch, by (attempt, whether the expected score is wanted).
+        """Indices of the questions that can share a batch, by (attempt, wants the expected score).
 
         The longest come first, so that memory runs out early or never.
         """

@@ -15,7 +15,7 @@ from transformers import (
 
 from harness.experts.grounding.grounding_dino import GroundingDino
 from harness.experts.grounding.owlv2 import Owlv2
-from harness.experts.grounding.phrases import best, requests_of
+from harness.experts.grounding.phrases import group_by_image, select_detections
 from harness.types import Box, Detection
 
 torch.set_num_threads(1)
@@ -238,17 +238,19 @@ def test_boxes_come_by_falling_score_clipped_without_duplicates_and_not_empty():
         (0, 0, 1, 1),
     ]
     scores = [0.5, 0.9, 0.6, 0.8, 0.8, 0.3]
-    found = best("dog", scores, corners, threshold=0.3, overlap=0.7)
+    found = select_detections("dog", scores, corners, threshold=0.3, overlap=0.7)
     assert found == [
         Detection(label="dog", box=Box(100, 100, 500, 490), score=0.9),
         Detection(label="dog", box=Box(0, 500, 300, 1000), score=0.6),
     ]
-    assert best("dog", scores, corners, threshold=0.3, overlap=1.0)[-1].box == Box(100, 100, 500, 500)
+    assert select_detections("dog", scores, corners, threshold=0.3, overlap=1.0)[-1].box == Box(
+        100, 100, 500, 500
+    )
 
 
 def test_requests_keep_the_order_of_names_and_know_pictures_apart():
     first, second = Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2))
-    found = requests_of([first, second, first, first], ["dog", "cat", "cat", "dog"])
+    found = group_by_image([first, second, first, first], ["dog", "cat", "cat", "dog"])
     assert [(request.image is first, request.names) for request in found] == [
         (True, ("dog", "cat")),
         (False, ("cat",)),
