@@ -1,1 +1,1 @@
-"""Any text-to-image pipeline of the library diffusers as a policy: `fetch` brings it here, `policy` draws with it."""
+"""Any text-to-image pipeline of the library diffusers as a policy: `fetch` gets it, `policy` draws with it."""

@@ -20,7 +20,7 @@ from harness.trainers import lora
 from harness.types import Tokens
 from policies.janus import attention, heads
 from policies.janus.likelihood import Likelihood
-from policies.janus.packing import one_to_a_row
+from policies.janus.packing import one_per_row
 
 BOS, PAD, BOI = 0, 1, 2
 VOCABULARY, CODES, IMAGE = 4096, 2048, 9
@@ -216,7 +216,7 @@ def kept(model: Model, **settings: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        likelihood._states(torch.randn(120, 32), one_to_a_row([30] * 4))
+        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4))
     return sum(sizes)
 
 
