@@ -181,7 +181,10 @@ class SftGrpo:
 
 @cache
 def _check_prompts(benchmark: str) -> None:
-    """Has a benchmark (its settings as JSON) without prompts to train on say so, before anything is trained."""
+    """Raises the error of a benchmark without training prompts before anything is trained.
+
+    `benchmark` are its settings as JSON, so that the result can be cached.
+    """
     make(json.loads(benchmark)).prompts("train")
 
 

@@ -164,7 +164,7 @@ class JanusPolicy:
         return list(self.module.model.language_model.layers)
 
     def _name_tokens(self) -> None:
-        """Stores the special ids for transformers' own `generate`, whose defaults are those of Llama and the 1B."""
+        """Stores the special ids for transformers' `generate`; its defaults are those of Llama and the 1B."""
         text = self._text
         special = GenerationConfig(bos_token_id=text.bos, eos_token_id=text.eos, pad_token_id=text.pad)
         special.generation_kwargs = {"boi_token_id": text.boi}  # where Janus looks for it

@@ -29,8 +29,8 @@ def fetch(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
             )
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"the pipeline {pipeline} cannot be fetched: {error}\nCheck its name, set HF_TOKEN for one"
-                " whose license must be accepted, or give a folder that holds it with policies.pipeline=FOLDER"
+                f"the pipeline {pipeline} cannot be fetched: {error}\nCheck its name, set HF_TOKEN if its"
+                " license must be accepted, or give a folder that holds it with policies.pipeline=FOLDER"
             ) from error
         revision = Path(folder).name  # the hub's cache names a snapshot after its commit
     checkpoint = work.folder / "checkpoint"

@@ -19,7 +19,7 @@ NO_TOKENS = Tokens(prompt=(), chain=(), image=())
 
 
 class PipelinePolicy:
-    """The pipeline that the stage `pipeline` found; its arguments are those of `policies.pipelines.recipe.Pipeline`.
+    """The pipeline of the stage `pipeline`, with the settings of `policies.pipelines.recipe.Pipeline`.
 
     Raises:
         ValueError: it cannot be loaded as it is to be, or does not take an argument of `call`.
