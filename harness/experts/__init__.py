@@ -1,1 +1,1 @@
-"""Frozen models that look at pictures and read text, and the reading of their answers."""
+"""Frozen models that read images and text, and the readers of their answers."""

@@ -1,4 +1,4 @@
-"""What the frozen models of transformers share: checked settings, loading when first used, advice where there are no weights."""
+"""Frozen models of transformers: checked settings, loading at first use, advice if weights are missing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Pretrained:
-    """A model in transformers' layout, by hub id or folder; nothing is imported or read before `load`.
+    """A model in transformers' layout, by hub id or folder. Nothing is imported or read before `load`.
 
     Args:
         where: the configuration node of the expert, for messages (`clip.similarity`).
-        model: hub id, or a folder as `save_pretrained` writes it.
-        device: a torch device, or `auto` for the first GPU where there is one.
-        dtype: of the weights.
-        setting: what `model` is called there.
+        model: hub id, or a folder in the layout of `save_pretrained`.
+        device: a torch device, or `auto`: the first GPU if there is one, else the CPU.
+        dtype: the dtype of the weights.
+        setting: the name of the setting for `model` in that node.
 
     Raises:
         ValueError: a setting is none of those.
@@ -35,19 +35,15 @@ class Pretrained:
             raise ValueError(f"{where}.serving.device={device}: allowed are auto, cpu, mps, cuda and cuda:N")
         if dtype not in DTYPES:
             raise ValueError(f"{where}.dtype={dtype}: allowed are {', '.join(DTYPES)}")
-        self.model, self._setting, self._device, self._dtype = (
-            str(Path(model).expanduser()),
-            f"{where}.{setting}",
-            device,
-            dtype,
-        )
+        self.model, self._setting = str(Path(model).expanduser()), f"{where}.{setting}"
+        self._device, self._dtype = device, dtype
 
     def device(self) -> torch.device:
         import torch
 
-        return torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
-        )
+        if self._device != "auto":
+            return torch.device(self._device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def dtype(self) -> torch.dtype:
         import torch
@@ -59,10 +55,10 @@ class Pretrained:
 
         Args:
             kind: a class of transformers.
-            amend: puts right what the configuration there says wrong, before the model is made.
+            amend: corrects mistakes in the model's configuration before the model is built.
 
         Raises:
-            ValueError: there are no weights, or they are another model's.
+            ValueError: there are no weights, or they belong to another model.
         """
         from transformers import AutoConfig
 
@@ -79,34 +75,40 @@ class Pretrained:
         )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
-                f"{self._setting}={self.model} is no whole {kind.__name__}: {len(missing)} of its weights are not there, "
-                f"such as {', '.join(missing[:3])}"
+                f"{self._setting}={self.model} is no whole {kind.__name__}: {len(missing)} of its weights are"
+                f" not there, such as {', '.join(missing[:3])}"
             )
         return freeze(model, self.device())
 
     def processor(self, kind: Any, *, vocabulary: int | None = None, **options: Any) -> Any:
-        """The model's processor or tokenizer of class `kind`; with `vocabulary`, one that knows just so many tokens.
+        """The model's processor or tokenizer, an object of class `kind`.
+
+        `vocabulary` is the expected number of tokens: some tokenizers load empty if their files are missing.
 
         Raises:
-            ValueError: its files are not there, or are another model's. Without them some tokenizers load empty.
+            ValueError: its files are missing or belong to another model.
         """
-        found = self._from(kind, kind.__name__, **options)
-        if vocabulary is not None and (known := len(getattr(found, "tokenizer", found))) != vocabulary:
+        processor = self._from(kind, kind.__name__, **options)
+        if vocabulary is None:
+            return processor
+        tokens = len(getattr(processor, "tokenizer", processor))
+        if tokens != vocabulary:
             raise ValueError(
-                f"{self._setting}={self.model}: the tokenizer there has {known} tokens where the model has {vocabulary}: the files of the "
-                "tokenizer are missing, or another model's"
+                f"{self._setting}={self.model}: the tokenizer there has {tokens} tokens where the model has"
+                f" {vocabulary}: the files of the tokenizer are missing, or belong to another model"
             )
-        return found
+        return processor
 
     def missing(self) -> list[str]:
-        """That the model is neither a folder here nor in the hub's cache; nothing is fetched."""
+        """A message if the model is neither a local folder nor in the hub's cache. Fetches nothing."""
         from huggingface_hub import constants
 
         snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.model.replace('/', '--')}", "snapshots")
         if Path(self.model).exists() or any(snapshots.glob("*")):
             return []
         return [
-            f"{self._setting}={self.model} is not in the hub's cache: it is fetched when first needed. {self.advice()}"
+            f"{self._setting}={self.model} is not in the hub's cache: it is fetched when first needed."
+            f" {self.advice()}"
         ]
 
     def _from(self, kind: Any, wanted: str, **options: Any) -> Any:
@@ -114,16 +116,20 @@ class Pretrained:
             return kind.from_pretrained(self.model, **options)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"{self._setting}={self.model}: no {wanted} could be loaded from there ({first_line(error)}). {self.advice()}"
+                f"{self._setting}={self.model}: no {wanted} could be loaded from there"
+                f" ({first_line(error)}). {self.advice()}"
             ) from error
 
     def advice(self) -> str:
-        """How the files are had."""
+        """How to get the files."""
         if Path(self.model).is_dir():
-            return "It must be a whole folder in transformers' layout: config, weights, and the files of tokenizer and image processor"
+            return (
+                "It must be a whole folder in transformers' layout: config, weights, and the files of"
+                " tokenizer and image processor"
+            )
         return (
-            f"Without a network here, fetch it elsewhere (hf download {self.model} --local-dir FOLDER), copy the folder, and give "
-            f"{self._setting}=FOLDER"
+            f"Without a network here, fetch it elsewhere (hf download {self.model} --local-dir FOLDER), copy"
+            f" the folder, and give {self._setting}=FOLDER"
         )
 
 
@@ -174,19 +180,19 @@ def blocks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def by_halves(look: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
-    """What `look` says of all items at once, or of their halves where the GPU's memory does not hold so many.
+def by_halves(process: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
+    """The results of `process` for all items, halved as often as the GPU's memory requires.
 
     Raises:
-        torch.OutOfMemoryError: it does not hold one.
+        torch.OutOfMemoryError: the memory does not hold one item.
     """
     import torch
 
     try:
-        return look(items)
+        return process(items)
     except torch.OutOfMemoryError:
         if len(items) == 1:
             raise
     torch.cuda.empty_cache()
     middle = len(items) // 2
-    return [*by_halves(look, items[:middle]), *by_halves(look, items[middle:])]
+    return [*by_halves(process, items[:middle]), *by_halves(process, items[middle:])]

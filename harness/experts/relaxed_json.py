@@ -1,4 +1,4 @@
-"""JSON as language models write it: JSON values anywhere in a text, repaired where the intention is plain."""
+"""JSON as language models write it: values anywhere in a text, repaired where the intention is clear."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _DEEPEST = 30
 
 
 class OpenList(list[Any]):
-    """A list that the end of the text left open; `cut` says that its last member may not be whole."""
+    """A list that the text does not close. `cut`: its last member may be incomplete."""
 
     cut = False
 
 
 class OpenObject(dict[str, Any]):
-    """An object that the end of the text left open; `cut` says that its last value may not be whole."""
+    """An object that the text does not close. `cut`: its last value may be incomplete."""
 
     cut = False
 
 
 class _Irregular(Exception):
-    """What stands here is no value, however leniently read."""
+    """There is no value at this position, even by the relaxed rules."""
 
 
 def values(text: str) -> Iterator[Any]:
-    """The objects and lists in `text`, in order, outermost only.
+    """Yields the outermost objects and lists in `text`, in order.
 
-    Read beside strict JSON: raw newlines in strings, single quotes, unquoted keys, Python literals, trailing commas,
-    and containers or strings left open at the end of the text: such containers are `OpenList` and `OpenObject`. A key left
-    without its value there has None. Numbers are int where they are written as such.
+    Accepts more than strict JSON: raw newlines in strings, single quotes, unquoted keys, Python literals,
+    trailing commas, and containers or strings that the end of the text leaves open. Open containers are
+    `OpenList` and `OpenObject`; a key without a value there has None. A number without fraction is an int.
     """
     at = 0
     while (opening := _next_opening(text, at)) >= 0:
@@ -52,11 +52,11 @@ def values(text: str) -> Iterator[Any]:
 
 
 def _next_opening(text: str, at: int) -> int:
-    found = [place for place in (text.find("{", at), text.find("[", at)) if place >= 0]
-    return min(found, default=-1)
+    positions = (text.find("{", at), text.find("[", at))
+    return min((position for position in positions if position >= 0), default=-1)
 
 
-def _skip(text: str, at: int) -> int:
+def _skip_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
 
@@ -83,7 +83,7 @@ def _as_number(digits: str) -> int | float:
 
 
 def _is_cut(text: str, start: int, end: int) -> bool:
-    """Whether the scalar from `start` to `end` touches the end of the text and may go on there."""
+    """Whether the scalar from `start` to `end` reaches the end of the text and may be incomplete."""
     if end < len(text) or text[start] in "{[":
         return False
     string = _STRING.match(text, start)
@@ -91,58 +91,58 @@ def _is_cut(text: str, start: int, end: int) -> bool:
 
 
 def _content(string: re.Match[str]) -> str:
-    return re.sub(
-        r"\\(.)", r"\1", string.group(1) if string.group(1) is not None else string.group(3), flags=re.DOTALL
-    )
+    """The text between the quotes, without escapes."""
+    quoted = string.group(1) if string.group(1) is not None else string.group(3)
+    return re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
 
 
 def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
-    read: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     while True:
-        at = _skip(text, at)
+        at = _skip_space(text, at)
         if at == len(text):
-            return OpenObject(read), at
+            return OpenObject(members), at
         if text[at] == "}":
-            return read, at + 1
+            return members, at + 1
         key = _STRING.match(text, at) or _WORD.match(text, at)
         if key is None:
             raise _Irregular
         name = key.group() if key.re is _WORD else _content(key)
-        at = _skip(text, key.end())
+        at = _skip_space(text, key.end())
         if at == len(text):
-            return OpenObject(read), at
+            return OpenObject(members), at
         if text[at] != ":":
             raise _Irregular
-        start = _skip(text, at + 1)
-        read[name], at = _value(text, start, depth + 1) if start < len(text) else (None, start)
+        start = _skip_space(text, at + 1)
+        members[name], at = _value(text, start, depth + 1) if start < len(text) else (None, start)
         if start == len(text) or _is_cut(text, start, at):
-            opened = OpenObject(read)
+            opened = OpenObject(members)
             opened.cut = True
             return opened, at
         at = _after_member(text, at, "}")
 
 
 def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
-    read: list[Any] = []
+    entries: list[Any] = []
     while True:
-        at = _skip(text, at)
+        at = _skip_space(text, at)
         if at == len(text):
-            return OpenList(read), at
+            return OpenList(entries), at
         if text[at] == "]":
-            return read, at + 1
+            return entries, at + 1
         start = at
         value, at = _value(text, start, depth + 1)
-        read.append(value)
+        entries.append(value)
         if _is_cut(text, start, at):
-            opened = OpenList(read)
+            opened = OpenList(entries)
             opened.cut = True
             return opened, at
         at = _after_member(text, at, "]")
 
 
 def _after_member(text: str, at: int, closing: str) -> int:
-    """Past the comma after a member, or at the closing bracket or the end of the text."""
-    at = _skip(text, at)
+    """The position after a member's comma, or that of the closing bracket or the end of the text."""
+    at = _skip_space(text, at)
     if at == len(text) or text[at] == closing:
         return at
     if text[at] != ",":

@@ -1,4 +1,4 @@
-"""What the readers of weights in other layouts than transformers' share: tensors of a file, and names that must be just those."""
+"""Tools for weights that are not in transformers' layout: read the tensors of a file, check their names."""
 
 from __future__ import annotations
 
@@ -14,55 +14,58 @@ if TYPE_CHECKING:
 
 
 def read_tensors(path: Path, under: str, *, bare: bool = False) -> dict[str, Tensor]:
-    """The tensors of a training checkpoint that stand under a name; code in the file is never run.
+    """The tensors under one name of a training checkpoint. Code in the file is never run.
 
     Args:
-        path: a file of `torch.save`.
-        under: the name.
-        bare: the file may as well hold nothing but the tensors.
+        path: a file written by `torch.save`.
+        under: the name of the entry that holds the tensors.
+        bare: also accept a file that holds nothing but the tensors.
 
     Raises:
-        ValueError: it is no such file; says what it holds.
+        ValueError: the file does not hold these tensors. The message names its content.
     """
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in many ways
         raise ValueError(
-            f"{path} cannot be read as PyTorch weights ({first_line(error)}): is it whole, and the right file?"
+            f"{path} cannot be read as PyTorch weights ({first_line(error)}):"
+            " is it whole, and the right file?"
         ) from error
-    state = found.get(under, found if bare else None) if isinstance(found, Mapping) else None
+    state = None
+    if isinstance(content, Mapping):
+        state = content.get(under, content if bare else None)
     if not isinstance(state, Mapping) or not all(torch.is_tensor(value) for value in state.values()):
-        held = ", ".join(map(str, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
+        if isinstance(content, Mapping):
+            held = ", ".join(map(str, list(content)[:5]))
+        else:
+            held = type(content).__name__
         raise ValueError(
             f"{path} holds {held or 'nothing'}, and no `{under}` of tensors: is it the right file?"
         )
     return dict(state)
 
 
-def check_names(state: Collection[str], wanted: Collection[str], what: str) -> None:
-    """That the names are those of `what`, all of them and no other.
+def check_names(state: Collection[str], wanted: Collection[str], model: str) -> None:
+    """Checks that the names are exactly those of `model`.
 
     Raises:
-        ValueError: some are missing or unknown; names a few.
+        ValueError: names are missing or unknown. The message lists a few.
     """
-    missing, foreign = (
-        [name for name in wanted if name not in state],
-        [name for name in state if name not in wanted],
-    )
-    if missing or foreign:
-        parts = [
-            f"{len(found)} {word}, such as {', '.join(found[:3])}"
-            for found, word in ((missing, "missing"), (foreign, "unknown"))
-            if found
-        ]
-        raise ValueError(
-            f"these are not the weights of {what}: {len(wanted) - len(missing)} names fit; {'; '.join(parts)}"
-        )
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
+    faults = []
+    for names, fault in ((missing, "missing"), (unknown, "unknown")):
+        if names:
+            faults.append(f"{len(names)} {fault}, such as {', '.join(names[:3])}")
+    if faults:
+        fitting = len(wanted) - len(missing)
+        raise ValueError(f"these are not the weights of {model}: {fitting} names fit; {'; '.join(faults)}")
 
 
 def count_layers(state: Collection[str], prefix: str) -> int:
-    """One more than the largest index after `prefix`, at least one."""
+    """The number of layers: the largest index after `prefix`, plus one; at least one."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return 1 + max((int(found[1]) for name in state if (found := pattern.match(name))), default=0)
+    matches = [pattern.match(name) for name in state]
+    return 1 + max((int(match[1]) for match in matches if match), default=0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAdvantages:
-    """`values` has one advantage per sample; None for an unscored sample, which then teaches nothing."""
+    """`values` has one advantage per sample; None for an unscored sample, which teaches nothing."""
 
     values: tuple[float | None, ...]
     zero_spread: bool
@@ -18,8 +18,8 @@ class GroupAdvantages:
 def group_advantages(totals: Sequence[float | None]) -> GroupAdvantages:
     """Advantages of the N samples of one prompt, over the scored ones.
 
-    A group whose scored totals are all equal (or that has fewer than two) has zero spread: its samples
-    get advantage 0, so that only the KL term acts on them. The deviation is the population one.
+    A group has zero spread if its scored totals are all equal, or fewer than two. Its samples then get
+    advantage 0, so that only the KL term acts on them. The deviation is that of the population.
     """
     scored = [total for total in totals if total is not None]
     mean = sum(scored) / len(scored) if scored else 0.0

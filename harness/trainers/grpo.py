@@ -1,15 +1,15 @@
-"""Stage program `grpo`: group relative policy optimisation over chain and image tokens.
+"""Stage program `grpo`: group relative policy optimization over chain and image tokens.
 
-One step, top to bottom in `Grpo.step`: rollouts, rewards, advantages, clipped-ratio update with a KL
-penalty (k3 estimator) to the frozen start. Differences from the textbook: the loss is a mean over each
-sample's tokens, then over samples; a begin-of-image forced at the length limit is no action; unscored
-samples and groups without spread carry no advantage and are counted.
+`Grpo.step` is the algorithm: rollouts, rewards, advantages, and a clipped-ratio update with a KL penalty
+(k3 estimator) to the frozen start. It differs from the textbook in three points. The loss is a mean over
+each sample's tokens, then over samples. A begin-of-image forced at the length limit is not an action.
+Unscored samples and groups without spread have no advantage; the metrics count them.
 
-Processes that train together take whole groups each; seeds belong to a sample's place in the step, and
-every mean is one over the whole step, so that two processes do what one does.
+Several processes can train together. Each takes whole groups, seeds depend on a sample's position in the
+step, and every mean is over the whole step, so two processes compute the same as one.
 
-`image_logprobs` names the distribution whose log-probs enter the ratio and the KL: `guided`, the one
-sampled from, or `conditional`, which with guidance > 1 is another; `sampler_gap` says by how much.
+`image_logprobs` names the distribution whose log-probs enter the ratio and the KL: `guided` is the one
+that was sampled from; `conditional` differs from it if guidance > 1, by `sampler_gap` nats per action.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ from harness.composition.components import make
 from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
 from harness.reward.function import RewardFunction
 from harness.seeds import derive
-from harness.trainers import lora
+from harness.trainers import lora, order
 from harness.trainers.advantage import group_advantages
 from harness.trainers.learner import Learner
-from harness.trainers.order import batch
 from harness.types import Group, Prompt, Reward, Sample
 
-Reference = Callable[[], AbstractContextManager[Policy]]  # a context in which the frozen start is used
+Reference = Callable[[], AbstractContextManager[Policy]]  # opens a context with the frozen start
 Metrics = dict[str, float | int | None]
-Outcome = dict[str, Any]  # see `_outcome`
-NAMED_REASONS = 5  # of unscored samples, the most frequent first
+NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 
 
 def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -49,17 +47,20 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     prompts = make(settings["benchmark"]).prompts("train")
     if not prompts:
         raise ValueError("the benchmark gave no training prompts: choose one that has them")
-    optimisation = {
-        name: grpo[name]
-        for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")
-    }
-    learner = Learner(policy.module, **{**optimisation, "steps": grpo["steps"] * grpo["inner_epochs"]})
+    learner = Learner(
+        policy.module,
+        learning_rate=grpo["learning_rate"],
+        steps=grpo["steps"] * grpo["inner_epochs"],
+        warmup_steps=grpo["warmup_steps"],
+        weight_decay=grpo["weight_decay"],
+        max_grad_norm=grpo["max_grad_norm"],
+    )
     rewards = RewardFunction(**make(settings["rewards"]))
     run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
     saved = work.folder / "training.pt"
     for step in range(learner.restore(saved), grpo["steps"]):
         try:
-            metrics = run.step(batch(prompts, grpo["prompts"], step, settings["seed"]), step)
+            metrics = run.step(order.batch(prompts, grpo["prompts"], step, settings["seed"]), step)
         except UnscoredError:
             learner.save(saved, step)
             raise
@@ -68,24 +69,27 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
             learner.save(saved, step + 1)
     learner.finish()
     if learner.rank == 0:
-        _finish(policy, work.folder / "checkpoint", adapted=bool(grpo["lora"]))
+        _write_checkpoint(policy, work.folder / "checkpoint", has_adapters=bool(grpo["lora"]))
         saved.unlink(missing_ok=True)
 
 
 class UnscoredError(ValueError):
-    """Too many samples of a step have no reward to learn from: the experts that judge are at fault, not the policy."""
+    """Too many samples of a step have no reward. The experts that judge have failed, not the policy."""
 
 
-def _finish(policy: Policy, checkpoint: Path, *, adapted: bool) -> None:
-    """Writes the trained policy; adapters apart, too, before they are folded into the weights."""
-    if adapted:
+def _write_checkpoint(policy: Policy, checkpoint: Path, *, has_adapters: bool) -> None:
+    """Writes the trained policy. Adapters are written to `lora/` first, then folded into the weights."""
+    if has_adapters:
         lora.write(policy.module, checkpoint / "lora")
         lora.merge(policy.module)
     policy.save(checkpoint)
 
 
 def _load(settings: dict[str, Any], start: Path) -> tuple[Policy, Reference]:
-    """The policy to train, and the frozen start: a second copy for full weights, for LoRA the policy without its adapters."""
+    """The policy to train and its frozen start.
+
+    For full weights the start is a second copy of the model; for LoRA it is the policy without adapters.
+    """
     recipe, adapters = make(settings["policy"]), settings["grpo"]["lora"]
     policy = recipe.load(start, trainable=True)
     if not adapters:
@@ -103,11 +107,22 @@ def _without_adapters(policy: Policy) -> Iterator[Policy]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Samples of a step as the update needs them; letters as in `TokenLogprobs`."""
+class MicroBatch:
+    """Samples that go through the model at once, with their advantages (None: unscored)."""
 
     samples: list[Sample]
     advantages: list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the metrics of a step report about one sample; processes exchange these."""
+
+    reward: float | None
+    unscored: str | None
+    components: dict[str, float | None]
+    truncated: bool  # begin-of-image was forced at the length limit
+    faulty: bool  # the chain breaks the grammar
 
 
 class Grpo:
@@ -126,126 +141,137 @@ class Grpo:
         self._policy, self._reference, self._rewards, self._learner = policy, reference, rewards, learner
         self._sampling, self._settings, self._seed = sampling, settings, seed
         guided = settings["image_logprobs"] == "guided"
-        self._scored = sampling if guided else replace(sampling, guidance=1.0)
-        self._exact = guided or sampling.guidance <= 1
+        self._trained_sampling = sampling if guided else replace(sampling, guidance=1.0)
+        self._trains_sampled_distribution = guided or sampling.guidance <= 1
 
     def step(self, prompts: list[Prompt], step: int) -> Metrics:
-        """Rollouts, rewards, advantages, update; returns the metrics of the step.
+        """Runs one step: rollouts, rewards, advantages, update. Returns the metrics of the step.
 
         Args:
             prompts: of the whole step; this process works on its share.
-            step: its number, from 0.
+            step: the step's number, from 0.
 
         Raises:
-            UnscoredError: more samples than `unscored_tolerance` allows have no reward; nothing was trained.
+            UnscoredError: more samples have no reward than `unscored_tolerance` allows. Nothing was trained.
         """
         started = time.perf_counter()
-        groups = self._groups(self._learner.share(list(enumerate(prompts))), step)
-        advantages = [group_advantages([reward.total.value for reward in group.rewards]) for group in groups]
-        outcomes = self._learner.collect(
-            [_outcome(*one) for group in groups for one in zip(group.samples, group.rewards, strict=True)]
-        )
+        samples = self._rollout(self._learner.share(list(enumerate(prompts))), step)
+        groups = self._group(samples, self._rewards(samples))
+        outcomes = self._learner.collect(_outcomes(groups))  # of all processes
         self._check_scored(outcomes, step)
-        samples = [sample for group in groups for sample in group.samples]
-        flat = [value for group in advantages for value in group.values]
-        return {
-            **_reward_metrics(outcomes),
-            "zero_spread_groups": self._learner.total(sum(group.zero_spread for group in advantages)),
-            "lr": self._learner.learning_rate,
-            **self._update(samples, flat, scored=sum(outcome["reward"] is not None for outcome in outcomes)),
-            "seconds": time.perf_counter() - started,
-        }
 
-    def _groups(self, prompts: list[tuple[int, Prompt]], step: int) -> list[Group]:
-        """N samples of every prompt (given with its place in the step), drawn `rollout_batch` at a time and rewarded together."""
-        count = self._settings["samples"]
-        wanted = [
-            (prompt, derive(self._seed, "rollout", step, place * count + one))
-            for place, prompt in prompts
-            for one in range(count)
-        ]
-        size = self._settings["rollout_batch"] or len(wanted)
+        metrics = _reward_metrics(outcomes)
+        advantages: list[float | None] = []
+        zero_spread = 0
+        for group in groups:
+            result = group_advantages([reward.total.value for reward in group.rewards])
+            advantages += result.values
+            zero_spread += result.zero_spread
+        metrics["zero_spread_groups"] = self._learner.total(zero_spread)
+        metrics["lr"] = self._learner.learning_rate
+
+        scored = sum(outcome.reward is not None for outcome in outcomes)
+        metrics |= self._update(self._micro_batches(samples, advantages), scored)
+        metrics["seconds"] = time.perf_counter() - started
+        return metrics
+
+    def _rollout(self, prompts: list[tuple[int, Prompt]], step: int) -> list[Sample]:
+        """N samples per prompt, drawn `rollout_batch` at a time.
+
+        `prompts` are pairs of the prompt's position in the step, on which the seeds depend, and the prompt.
+        """
+        group_size = self._settings["samples"]
+        repeated: list[Prompt] = []
+        seeds: list[int] = []
+        for position, prompt in prompts:
+            for number in range(group_size):
+                repeated.append(prompt)
+                seeds.append(derive(self._seed, "rollout", step, position * group_size + number))
+        size = self._settings["rollout_batch"] or len(repeated)
         samples: list[Sample] = []
-        for start in range(0, len(wanted), size):
-            part = wanted[start : start + size]
-            samples += self._policy.rollout(
-                [prompt for prompt, _ in part], [seed for _, seed in part], self._sampling
-            )
-        rewards = self._rewards(samples)
-        return [
-            Group(
-                prompt=prompt,
-                samples=tuple(samples[place : place + count]),
-                rewards=tuple(rewards[place : place + count]),
-            )
-            for (_, prompt), place in zip(prompts, range(0, len(samples), count), strict=True)
-        ]
+        for start in range(0, len(repeated), size):
+            chunk = slice(start, start + size)
+            samples += self._policy.rollout(repeated[chunk], seeds[chunk], self._sampling)
+        return samples
+
+    def _group(self, samples: list[Sample], rewards: list[Reward]) -> list[Group]:
+        size = self._settings["samples"]
+        groups = []
+        for start in range(0, len(samples), size):
+            prompt, members = samples[start].prompt, slice(start, start + size)
+            group = Group(prompt=prompt, samples=tuple(samples[members]), rewards=tuple(rewards[members]))
+            groups.append(group)
+        return groups
 
     def _check_scored(self, outcomes: list[Outcome], step: int) -> None:
-        reasons = Counter(outcome["unscored"] for outcome in outcomes if outcome["unscored"] is not None)
-        allowed, count = self._settings["unscored_tolerance"], reasons.total()
-        if count > allowed * len(outcomes):
+        reasons = Counter(outcome.unscored for outcome in outcomes if outcome.unscored is not None)
+        tolerance, count = self._settings["unscored_tolerance"], reasons.total()
+        if count > tolerance * len(outcomes):
             named = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(NAMED_REASONS))
             raise UnscoredError(
-                f"{count} of {len(outcomes)} samples of step {step + 1} have no reward: {named}. Allowed is a share of"
-                f" grpo.unscored_tolerance={allowed}. See to what they name and run the same command again, it goes on at this step;"
-                " or raise the tolerance, if so few scored samples are enough to learn from"
+                f"{count} of {len(outcomes)} samples of step {step + 1} have no reward: {named}. Allowed is a"
+                f" share of grpo.unscored_tolerance={tolerance}. Fix the cause and run the same command again"
+                " to resume at this step; or raise the tolerance if so few scored samples are enough"
             )
 
-    def _update(self, samples: list[Sample], advantages: list[float | None], scored: int) -> dict[str, float]:
-        """`inner_epochs` optimizer steps; old log-probs are those before the first, under the scored distribution.
-
-        `samples` and `advantages` are this process's, `scored` counts the samples with a reward of all processes.
-        """
+    def _micro_batches(self, samples: list[Sample], advantages: list[float | None]) -> list[MicroBatch]:
         size = self._settings["micro_batch"]
-        chunks = [
-            Batch(samples=samples[start : start + size], advantages=advantages[start : start + size])
-            for start in range(0, len(samples), size)
-        ]
+        batches = []
+        for start in range(0, len(samples), size):
+            chunk = slice(start, start + size)
+            batches.append(MicroBatch(samples=samples[chunk], advantages=advantages[chunk]))
+        return batches
+
+    def _update(self, batches: list[MicroBatch], scored: int) -> dict[str, float]:
+        """Takes `inner_epochs` optimizer steps and returns their mean loss terms.
+
+        The old log-probs are those before the first step, under the distribution that is trained.
+
+        Args:
+            batches: the samples of this process.
+            scored: how many samples of all processes have a reward.
+        """
         with torch.no_grad(), self._reference() as frozen:
-            reference = [self._logprobs(frozen, chunk).values_BT for chunk in chunks]
+            reference = [self._logprobs(frozen, batch).values_BT for batch in batches]
         old: list[Tensor] = []
         gap = actions = 0.0
-        totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
-        for epoch in range(self._settings["inner_epochs"]):
-            for index, chunk in enumerate(chunks):
-                new = self._logprobs(self._policy, chunk)
+        epochs = self._settings["inner_epochs"]
+        sums = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
+        for epoch in range(epochs):
+            for index, batch in enumerate(batches):
+                new = self._logprobs(self._policy, batch)
                 if epoch == 0:
                     old.append(new.values_BT.detach())
-                    gaps = self._sampler_gap(chunk, new)
-                    gap, actions = gap + gaps.sum().item(), actions + len(gaps)
-                loss, parts = self._loss(chunk, new, old[index], reference[index], scored)
+                    gaps = self._sampler_gaps(batch, new)
+                    gap += gaps.sum().item()
+                    actions += len(gaps)
+                loss, terms = self._loss(batch, new, old[index], reference[index], scored)
                 self._learner.backward(loss)
-                for name, value in parts.items():
-                    totals[name] += value / self._settings["inner_epochs"]
-            norm = self._learner.step()
-        means = {name: self._learner.total(value) for name, value in totals.items()}
-        return {
-            **means,
-            "grad_norm": norm,
-            "sampler_gap": self._learner.total(gap) / self._learner.total(actions),
-        }
+                for name, value in terms.items():
+                    sums[name] += value / epochs
+            grad_norm = self._learner.step()
+        means = {name: self._learner.total(value) for name, value in sums.items()}
+        sampler_gap = self._learner.total(gap) / self._learner.total(actions)
+        return {**means, "grad_norm": grad_norm, "sampler_gap": sampler_gap}
 
-    def _logprobs(self, policy: Policy, chunk: Batch) -> TokenLogprobs:
-        return policy.logprobs([sample.tokens for sample in chunk.samples], self._scored)
+    def _logprobs(self, policy: Policy, batch: MicroBatch) -> TokenLogprobs:
+        return policy.logprobs([sample.tokens for sample in batch.samples], self._trained_sampling)
 
     def _loss(
-        self, chunk: Batch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor, scored: int
+        self, batch: MicroBatch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor, scored: int
     ) -> tuple[Tensor, dict[str, float]]:
-        """This chunk's part of the clipped objective plus KL; the mean is over all `scored` samples of the step.
+        """The clipped objective plus KL of one micro-batch, and its terms.
 
-        Unscored samples (no advantage) take no part in either.
+        The mean is over all `scored` samples of the step. Unscored samples contribute to no term.
         """
         values_BT = new.values_BT
-        advantage_B1 = values_BT.new_tensor([value or 0.0 for value in chunk.advantages])[:, None]
-        unscored_B1 = torch.tensor([value is None for value in chunk.advantages], device=values_BT.device)[
-            :, None
-        ]
-        action_BT = new.action_BT & ~unscored_B1
-        per_sample_B = action_BT.sum(1).clamp(min=1)
+        advantage_B1 = values_BT.new_tensor([value or 0.0 for value in batch.advantages])[:, None]
+        unscored_B = torch.tensor([value is None for value in batch.advantages], device=values_BT.device)
+        action_BT = new.action_BT & ~unscored_B[:, None]
+        actions_B = action_BT.sum(1).clamp(min=1)
 
-        def mean(values: Tensor) -> Tensor:
-            return ((values * action_BT).sum(1) / per_sample_B).sum() / max(scored, 1)
+        def mean(terms_BT: Tensor) -> Tensor:
+            return ((terms_BT * action_BT).sum(1) / actions_B).sum() / max(scored, 1)
 
         clip = self._settings["clip"]
         ratio_BT = (values_BT - old_BT).exp()
@@ -257,59 +283,66 @@ class Grpo:
         outside = mean((ratio_BT != clipped_BT).float())
         return loss, {"loss": loss.item(), "kl": kl.item(), "clip_fraction": outside.item()}
 
-    def _sampler_gap(self, chunk: Batch, replayed: TokenLogprobs) -> Tensor:
+    def _sampler_gaps(self, batch: MicroBatch, replayed: TokenLogprobs) -> Tensor:
         """|replayed - recorded| log-prob of every action.
 
         Raises:
-            ValueError: the replayed distribution is meant to be the sampled one and is not.
+            ValueError: rollout and training should use the same distribution, and the gap is too large.
         """
         recorded_BT = torch.zeros_like(replayed.values_BT)
-        for row, sample in zip(recorded_BT, chunk.samples, strict=True):
-            row[: len(sample.logprobs)] = row.new_tensor(sample.logprobs)
+        for row_T, sample in zip(recorded_BT, batch.samples, strict=True):
+            row_T[: len(sample.logprobs)] = row_T.new_tensor(sample.logprobs)
         gaps = (replayed.values_BT.detach() - recorded_BT).abs()[replayed.action_BT]
-        gap = gaps.mean().item()
-        if self._exact and not gap <= self._settings["gap_tolerance"]:  # NaN fails this too
+        gap, tolerance = gaps.mean().item(), self._settings["gap_tolerance"]
+        if self._trains_sampled_distribution and not gap <= tolerance:  # NaN fails this too
             raise ValueError(
-                f"replayed log-probs differ from the sampler's by {gap:.2g} nats a token, allowed is"
-                f" grpo.gap_tolerance={self._settings['gap_tolerance']}: rollout and training do not score the same distribution"
+                f"replayed log-probs differ from the sampler's by {gap:.2g} nats per token; allowed is"
+                f" grpo.gap_tolerance={tolerance}. Rollout and training do not score the same distribution"
                 " (low-precision weights alone explain little: find the cause before raising the tolerance)"
             )
         return gaps
 
 
-def _outcome(sample: Sample, reward: Reward) -> Outcome:
-    """What the metrics and the count of unscored samples need of a sample, as plain values."""
-    return {
-        "reward": reward.total.value,
-        "unscored": reward.total.unscored,
-        "components": {name: score.value for name, score in reward.components.items()},
-        "truncated": sample.tokens.forced_end,
-        "faulty": bool(sample.chain.faults),
-    }
-
-
-def _at(edge: float, values: list[float | None]) -> list[float | None]:
-    """1 where a value is `edge`, 0 where it is another: their mean is the share that is."""
-    return [None if value is None else float(value == edge) for value in values]
+def _outcomes(groups: list[Group]) -> list[Outcome]:
+    outcomes = []
+    for group in groups:
+        for sample, reward in zip(group.samples, group.rewards, strict=True):
+            outcomes.append(
+                Outcome(
+                    reward=reward.total.value,
+                    unscored=reward.total.unscored,
+                    components={name: score.value for name, score in reward.components.items()},
+                    truncated=sample.tokens.forced_end,
+                    faulty=bool(sample.chain.faults),
+                )
+            )
+    return outcomes
 
 
 def _reward_metrics(outcomes: list[Outcome]) -> Metrics:
-    def mean(values: list[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known else None
+    values_by_component: dict[str, list[float | None]] = {}
+    for outcome in outcomes:
+        for name, value in outcome.components.items():
+            values_by_component.setdefault(name, []).append(value)
 
-    components = {
-        name: [outcome["components"][name] for outcome in outcomes] for name in outcomes[0]["components"]
-    }
-    return {
-        "reward": mean([outcome["reward"] for outcome in outcomes]),
-        **{f"component/{name}": mean(values) for name, values in components.items()},
-        **{
-            f"at_{edge}/{name}": mean(_at(edge, values))
-            for edge in (0, 1)
-            for name, values in components.items()
-        },
-        "unscored": sum(outcome["reward"] is None for outcome in outcomes),
-        "truncated_chains": sum(outcome["truncated"] for outcome in outcomes),
-        "faulty_chains": sum(outcome["faulty"] for outcome in outcomes),
-    }
+    metrics: Metrics = {"reward": _mean([outcome.reward for outcome in outcomes])}
+    for name, values in values_by_component.items():
+        metrics[f"component/{name}"] = _mean(values)
+    for edge in (0, 1):
+        for name, values in values_by_component.items():
+            metrics[f"at_{edge}/{name}"] = _share_at(edge, values)
+    metrics["unscored"] = sum(outcome.reward is None for outcome in outcomes)
+    metrics["truncated_chains"] = sum(outcome.truncated for outcome in outcomes)
+    metrics["faulty_chains"] = sum(outcome.faulty for outcome in outcomes)
+    return metrics
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The mean of the scored values; None if there are none."""
+    scored = [value for value in values if value is not None]
+    return sum(scored) / len(scored) if scored else None
+
+
+def _share_at(edge: float, values: list[float | None]) -> float | None:
+    """The share of scored values that equal `edge`: a component stuck at 0 or 1 teaches nothing."""
+    return _mean([None if value is None else float(value == edge) for value in values])

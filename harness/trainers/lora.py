@@ -1,4 +1,4 @@
-"""Low-rank adapters through peft: put in, switched off for the reference, written, merged for saving."""
+"""Low-rank adapters through peft: add them, switch them off for the reference, write and merge them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 
 
 def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None:
-    """Freezes `module` and adds adapters to the linear layers that it trained so far and whose full name matches `targets`.
+    """Freezes `module` and adds adapters to its trained linear layers whose full name matches `targets`.
 
-    The adapters are float32 whatever the layers are: steps of 1e-5 would be lost in bfloat16.
+    Adapters are float32, whatever the dtype of the layers: bfloat16 would lose steps of 1e-5.
 
     Raises:
-        ValueError: the expression matches none of them.
+        ValueError: the expression matches no trained linear layer.
     """
     layers = [
         name
@@ -30,15 +30,15 @@ def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None
     chosen = [name for name in layers if re.fullmatch(targets, name)]
     if not chosen:
         raise ValueError(
-            f"grpo.lora.targets={targets!r} matches no trained linear layer: give a regular expression for whole names"
-            f" such as {layers[len(layers) // 2]} or {layers[-1]}"
+            f"grpo.lora.targets={targets!r} matches no trained linear layer: give a regular expression for"
+            f" whole names such as {layers[len(layers) // 2]} or {layers[-1]}"
         )
     module.requires_grad_(False)
-    inject_adapter_in_model(
-        LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, chosen))), module
-    )
-    for adapter in (parameter for parameter in module.parameters() if parameter.requires_grad):
-        adapter.data = adapter.data.float()
+    exact_names = "|".join(map(re.escape, chosen))
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=exact_names), module)
+    for parameter in module.parameters():
+        if parameter.requires_grad:  # only the adapters do
+            parameter.data = parameter.data.float()
 
 
 def _layers(module: torch.nn.Module) -> list[tuple[str, BaseTunerLayer]]:
@@ -57,25 +57,25 @@ def switched_off(module: torch.nn.Module) -> Iterator[None]:
 
 
 def write(module: torch.nn.Module, folder: Path) -> None:
-    """Writes the adapters in peft's own format, for `peft.PeftModel.from_pretrained(base, folder)`.
+    """Writes the adapters in peft's format, for `peft.PeftModel.from_pretrained(base, folder)`.
 
-    The folder must not be the checkpoint's own: transformers puts adapters it finds beside weights on top of
-    them, and the weights of our checkpoints already hold them.
+    The folder must not be the checkpoint's own: transformers applies adapters that lie beside weights, and
+    the weights of our checkpoints already include them.
     """
     config: LoraConfig = vars(module)["peft_config"]["default"]
     folder.mkdir(parents=True, exist_ok=True)
     replace(config, inference_mode=True).save_pretrained(str(folder))
-    adapters = get_peft_model_state_dict(
-        module, save_embedding_layers=False
-    )  # lm_head's name alone would make peft add its weights
-    named = {
-        f"base_model.model.{name}": value.contiguous() for name, value in adapters.items()
-    }  # as they are inside a PeftModel
-    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    # without the argument peft would add the weights of lm_head, because of its name
+    adapters = get_peft_model_state_dict(module, save_embedding_layers=False)
+    names_in_peft_model = {f"base_model.model.{name}": value.contiguous() for name, value in adapters.items()}
+    save_file(names_in_peft_model, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def merge(module: torch.nn.Module) -> None:
-    """Folds the adapters into the weights, added up in float32 and rounded to the weights' dtype, and puts the plain layers back."""
+    """Folds the adapters into the weights and restores the plain layers.
+
+    The sums are float32, then rounded to the weights' dtype.
+    """
     for name, layer in _layers(module):
         layer.merge()
         parent, _, child = name.rpartition(".")

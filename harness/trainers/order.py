@@ -1,4 +1,4 @@
-"""Which items a step sees: shuffled epochs computed from the step alone, so that resuming needs no state."""
+"""The items of each step: shuffled epochs, computed from the step alone, so that resuming needs no state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item_co = TypeVar("Item_co", covariant=True)
 
 
 class Items(Protocol[Item_co]):
-    """What has numbered items: a list, a file of millions."""
+    """A collection with numbered items: a list, or a file of millions."""
 
     def __len__(self) -> int: ...
 
@@ -24,18 +24,17 @@ class Items(Protocol[Item_co]):
 def batch(items: Items[Item], size: int, step: int, seed: int) -> list[Item]:
     """The `size` items of `step`; an epoch shows every item once, and a batch may span two epochs."""
     chosen: list[Item] = []
-    place = step * size
+    position = step * size
     while len(chosen) < size:
-        epoch, offset = divmod(place + len(chosen), len(items))
-        chosen += [
-            items[index] for index in _order(len(items), epoch, seed)[offset : offset + size - len(chosen)]
-        ]
+        epoch, offset = divmod(position + len(chosen), len(items))
+        indices = _order(len(items), epoch, seed)[offset : offset + size - len(chosen)]
+        chosen += [items[index] for index in indices]
     return chosen
 
 
 @lru_cache(maxsize=2)
 def _order(count: int, epoch: int, seed: int) -> array[int]:
-    """The numbers below `count`, shuffled: 8 bytes each, and seconds for millions, so once an epoch."""
+    """The numbers below `count`, shuffled. Millions take seconds and 8 bytes each, hence the cache."""
     order = array("q", range(count))
     random.Random(derive(seed, "epoch", epoch)).shuffle(order)
     return order

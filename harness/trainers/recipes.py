@@ -1,4 +1,4 @@
-"""The `trainers=` components: which stages a trainer consists of. Torch-free: stages name their programs."""
+"""The `trainers=` components: the stages of each trainer. No torch here: stages name their programs."""
 
 from __future__ import annotations
 
@@ -51,10 +51,12 @@ def _optimisation(section: str, settings: Mapping[str, Any], *, steps_from: int 
 
 
 class Sft:
-    """Supervised fine-tuning on GoT records (paper section 3, stage 1): records to ids, then training; with `sft.steps=0` none of it.
+    """Supervised fine-tuning on GoT records (paper section 3, stage 1): records to ids, then training.
+
+    `sft.steps=0` skips both.
 
     Args:
-        sft: the numbers.
+        sft: the settings under `sft`.
         data: the settings of the `data=` component.
     """
 
@@ -115,7 +117,7 @@ class Sft:
 
 
 class Frozen:
-    """No training: the policy is evaluated as it comes."""
+    """No training: the checkpoint is evaluated as it is."""
 
     trains = False
 
@@ -179,7 +181,10 @@ class SftGrpo:
 
 @cache
 def _check_prompts(benchmark: str) -> None:
-    """Has a benchmark (its settings as JSON) without prompts to train on say so, before anything is trained."""
+    """Raises the error of a benchmark without training prompts before anything is trained.
+
+    `benchmark` are its settings as JSON, so that the result can be cached.
+    """
     make(json.loads(benchmark)).prompts("train")
 
 

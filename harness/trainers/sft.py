@@ -1,8 +1,8 @@
 """Stage program `sft`: imitate the chains and images of GoT records (paper section 3, stage 1).
 
-The loss is the mean over all ids of a step that are actions: chain and image, or the image alone where the condition
-is erased. It is a sum over samples divided by one count that is known beforehand, so that neither micro-batches nor
-processes that train together change it.
+The loss is the mean over all actions of a step: the ids of chain and image, or of the image alone if the
+condition is erased. It is a sum over samples divided by one count that is known beforehand, so neither
+micro-batches nor the number of processes change it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.trainers.learner import Learner
 from harness.trainers.order import batch
 from harness.types import Tokens
 
-Example = tuple[Tokens, bool]  # whether prompt and chain are erased
+Example = tuple[Tokens, bool]  # ids; whether prompt and chain are erased
 Metrics = dict[str, float | int | None]
 
 
@@ -29,13 +29,13 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     sft, seed = settings["sft"], settings["seed"]
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
     records = TokenCache(inputs["tokens"])
-    optimisation = {
-        name: sft[name]
-        for name in ("learning_rate", "steps", "warmup_steps", "weight_decay", "max_grad_norm")
-    }
     learner = Learner(
         policy.module,
-        **optimisation,
+        learning_rate=sft["learning_rate"],
+        steps=sft["steps"],
+        warmup_steps=sft["warmup_steps"],
+        weight_decay=sft["weight_decay"],
+        max_grad_norm=sft["max_grad_norm"],
         blocks=policy.blocks() if sft["fsdp"] and hasattr(policy, "blocks") else (),
     )
     saved = work.folder / "training.pt"
@@ -44,14 +44,12 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         tokens = batch(records, sft["batch_size"], step, seed)
         rng = random.Random(derive(seed, "dropout", step))
         erased = [rng.random() < sft["condition_dropout"] for _ in tokens]
-        losses = _backward(policy, learner, list(zip(tokens, erased, strict=True)), sft["micro_batch"])
-        rate = learner.learning_rate
-        norm = learner.step()
-        work.progress(
-            step + 1,
-            sft["steps"],
-            {**losses, "grad_norm": norm, "lr": rate, "seconds": time.perf_counter() - started},
-        )
+        metrics = _backward(policy, learner, list(zip(tokens, erased, strict=True)), sft["micro_batch"])
+        learning_rate = learner.learning_rate
+        metrics["grad_norm"] = learner.step()
+        metrics["lr"] = learning_rate
+        metrics["seconds"] = time.perf_counter() - started
+        work.progress(step + 1, sft["steps"], metrics)
         if (step + 1) % sft["checkpoint_every"] == 0:
             learner.save(saved, step + 1)
     learner.finish()
@@ -61,11 +59,15 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 
 
 def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_batch: int | None) -> Metrics:
-    """Adds up the gradient of a step's loss; returns the losses.
+    """Accumulates the gradient of a step's loss and returns the losses over all processes.
 
-    `examples` are those of the whole step: this process works on its share, `micro_batch` at a time, and the losses are of all processes.
+    Args:
+        policy: the model.
+        learner: accumulates the gradients.
+        examples: of the whole step; this process works on its share.
+        micro_batch: examples that go through the model at once; None: the whole share.
     """
-    counts = _actions(examples)
+    counts = _count_actions(examples)
     share = learner.share(examples)
     size = micro_batch or len(share)
     sums = {"chain": 0.0, "image": 0.0}
@@ -74,9 +76,8 @@ def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_b
         scored = policy.logprobs(
             [tokens for tokens, _ in chunk], Sampling(), unconditional=[erased for _, erased in chunk]
         )
-        assert int(scored.action_BT.sum()) == sum(_actions(chunk).values()), (
-            "a policy scores the ids that are actions, and no others"
-        )
+        expected = sum(_count_actions(chunk).values())
+        assert int(scored.action_BT.sum()) == expected, "a policy scores the actions and no other ids"
         learner.backward(-scored.values_BT[scored.action_BT].sum() / sum(counts.values()))
         sums["chain"] -= scored.values_BT[scored.action_BT & ~scored.image_BT].sum().item()
         sums["image"] -= scored.values_BT[scored.image_BT].sum().item()
@@ -88,7 +89,7 @@ def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_b
     }
 
 
-def _actions(examples: list[Example]) -> dict[str, int]:
-    """How many ids of chains and images are scored."""
+def _count_actions(examples: list[Example]) -> dict[str, int]:
+    """The numbers of chain ids and of image ids that count in the loss."""
     chains = sum(len(tokens.chain) - tokens.forced_end for tokens, erased in examples if not erased)
     return {"chain": chains, "image": sum(len(tokens.image) for tokens, _ in examples)}

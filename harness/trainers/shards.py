@@ -1,9 +1,9 @@
-"""Fully sharded training (torch's FSDP2) of single layers: weights, gradients and optimizer state cut among the processes.
+"""Fully sharded training of single layers (torch's FSDP2).
 
-A cut layer holds its part as a DTensor, puts its weights together for each forward and backward pass of its
-own, and adds its gradients up on the way back. What is not cut stays whole on every process. Weights keep
-their dtype in between: low precision is the policy's business (autocast), so that the numbers stay those of
-one process.
+Weights, gradients and optimizer state of these layers are sharded over the processes, as DTensors. A layer
+gathers its weights for each of its forward and backward passes, and sums its gradients in the backward
+pass. All other weights stay whole on every process. Weights keep their dtype: the policy uses autocast for
+low precision, so the numbers stay those of one process.
 """
 
 from __future__ import annotations
@@ -19,52 +19,54 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import Parameter
 
 
-def cut(blocks: Iterable[torch.nn.Module], device: torch.device) -> None:
-    """Cuts every layer among all processes; each is an FSDP root, as no common parent's forward is called."""
+def shard(blocks: Iterable[torch.nn.Module], device: torch.device) -> None:
+    """Shards every layer over all processes. Each is an FSDP root: no common parent's forward is called."""
     layers = list(blocks)
     if not layers:
         return
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for layer in layers:
-        part = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        part.set_gradient_divide_factor(1.0)  # sums, as the gradients of whole weights
-        part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+        sharded = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        sharded.set_gradient_divide_factor(1.0)  # sums, as for unsharded weights
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo supports no other
 
 
-def apart(parameters: Iterable[Parameter]) -> tuple[list[Parameter], list[Parameter]]:
-    """Cut and whole ones: one optimizer call cannot take both."""
+def split(parameters: Iterable[Parameter]) -> tuple[list[Parameter], list[Parameter]]:
+    """Unsharded and sharded parameters: one optimizer call cannot take both."""
     every = list(parameters)
-    return [one for one in every if isinstance(one, DTensor)], [
-        one for one in every if not isinstance(one, DTensor)
-    ]
+    sharded: list[Parameter] = [parameter for parameter in every if isinstance(parameter, DTensor)]
+    unsharded = [parameter for parameter in every if not isinstance(parameter, DTensor)]
+    return unsharded, sharded
 
 
-def whole(tensors: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
-    """The same with every cut tensor put together, by all processes, and held in main memory by those that `keep` it."""
+def gather(tensors: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
+    """The same values with sharded tensors gathered, in main memory; empty on processes without `keep`.
+
+    All processes must call this together.
+    """
     return {
-        name: _together(value, keep) if isinstance(value, DTensor) else value
+        name: _gathered(value, keep) if isinstance(value, DTensor) else value
         for name, value in tensors.items()
     }
 
 
-def like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor cut as `parameter` is; as it is where that is whole, or where the value is a single number."""
+def shard_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` sharded as `parameter`; unchanged if `parameter` is unsharded or `value` is a single number."""
     if isinstance(parameter, DTensor) and value.shape == parameter.shape:
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value
 
 
 @torch.no_grad()
-def put_together(module: torch.nn.Module, *, keep: bool) -> None:
-    """Replaces cut parameters by whole ones in main memory, on processes that `keep` them, and by empty ones elsewhere."""
+def unshard(module: torch.nn.Module, *, keep: bool) -> None:
+    """Replaces sharded parameters by gathered ones in main memory, or by empty ones without `keep`."""
     for layer in module.modules():
         for name, parameter in list(layer.named_parameters(recurse=False)):
             if isinstance(parameter, DTensor):
-                setattr(
-                    layer, name, Parameter(_together(parameter, keep), requires_grad=parameter.requires_grad)
-                )
+                gathered = Parameter(_gathered(parameter, keep), requires_grad=parameter.requires_grad)
+                setattr(layer, name, gathered)
 
 
-def _together(tensor: DTensor, keep: bool) -> Tensor:
-    found = tensor.full_tensor()
-    return found.cpu() if keep else found.new_empty(0)
+def _gathered(tensor: DTensor, keep: bool) -> Tensor:
+    full = tensor.full_tensor()
+    return full.cpu() if keep else full.new_empty(0)

@@ -1,8 +1,8 @@
-"""The attention of training, put into transformers' decoder layers; causal rows, padding on the right.
+"""The attention of training in transformers' decoder layers: causal rows, padding on the right.
 
-Its arithmetic is the rollout engine's: queries are scaled before the product, which with bfloat16 products
-decides how they are rounded. (Transformers' own attention scales the product; replayed log-probs then
-differ from the sampler's by 1e-3 nats a token instead of 1e-5.)
+Its arithmetic is the rollout engine's: queries are scaled before the product, which decides their rounding
+in bfloat16. (Transformers' own attention scales the product. Replayed log-probs then differ from the
+sampler's by 1e-3 nats per token instead of 1e-5.)
 
 Shapes: B rows, T tokens, G query heads, K key-value heads, D head width.
 """
@@ -24,10 +24,10 @@ FUSED = "janus_fused"
 
 
 def use(language_model: torch.nn.Module, device: torch.device) -> None:
-    """Makes the layers of `language_model` (and of no other tower) attend in this way.
+    """Sets this attention in the layers of `language_model`, and in no other tower.
 
-    On CPUs plain matrix products, which train 1.5 times as fast there in bfloat16 as the fused kernel; elsewhere
-    the fused kernel, which never holds the [B, G, T, T] weights.
+    CPUs use plain matrix products: in bfloat16 they train 1.5 times as fast there as the fused kernel. Other
+    devices use the fused kernel, which never stores the [B, G, T, T] weights.
     """
     for name, function in ((PRODUCTS, _products), (FUSED, _fused)):
         AttentionInterface.register(name, function)
@@ -36,7 +36,7 @@ def use(language_model: torch.nn.Module, device: torch.device) -> None:
 
 
 def mask(language_model: torch.nn.Module, layout: Layout, like: Tensor) -> Tensor | None:
-    """What the layers are to be given as `attention_mask`: 0 where a key may be seen, None for rows that are simply causal."""
+    """The layers' `attention_mask`: 0 where a key is visible. None: the rows are causal, nothing else."""
     if language_model.config._attn_implementation == FUSED and not layout.packed:
         return None
     allowed = layout.allowed(like.device)
@@ -57,10 +57,8 @@ def _products(
     batch, heads, length, width = query.shape
     rows = batch * key.shape[1]
     query = (query * scaling).reshape(rows, -1, width)
-    scores = (
-        torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2)).view(batch, heads, length, -1)
-        + attention_mask
-    )
+    products = torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2))
+    scores = products.view(batch, heads, length, -1) + attention_mask
     weights = torch.softmax(scores, dim=-1).view(rows, -1, scores.shape[-1])
     out = torch.bmm(weights, value.reshape(rows, -1, width)).view(batch, heads, length, width)
     return out.transpose(1, 2).contiguous(), None

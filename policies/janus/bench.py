@@ -1,9 +1,9 @@
-"""The engine beside transformers' own `generate`, on one random model of middle size: same weights, prompts and work.
+"""The engine compared with transformers' own `generate` on a random model of medium size.
 
-The prompts are a GRPO step's: several samples of each, side by side. Both systems write chains of exactly `CHAIN`
-tokens (begin-of-image is all but impossible) by full softmax at temperature 1, then draw a whole image by guidance;
-the VQ decoder takes no part. `generate` runs as it is fastest and right: text mode then image mode, static cache,
-mask, fused attention, no top-k.
+Both have the same weights, prompts and work. The prompts are those of a GRPO step: several samples of each,
+one after the other. Both write chains of exactly `CHAIN` tokens (begin-of-image is nearly impossible) by full
+softmax at temperature 1, then draw a whole image with guidance, without the VQ decoder. `generate` has its
+fastest correct settings: text mode, then image mode, static cache, mask, fused attention, no top-k.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ WIDTH, INNER, LAYERS, HEADS, VOCABULARY, CODES, SIDE = 512, 1408, 8, 8, 16384, 4
 PROMPT, CHAIN, IMAGE, GUIDANCE, GROUP = 107, 100, SIDE**2, 5.0, 8
 BOS, PAD, BOI = 0, 1, 2
 WORK = (
-    f"random Janus of hidden {WIDTH} and {LAYERS} layers: {GROUP} samples a prompt, {PROMPT} tokens of prompt,"
-    f" {CHAIN} of chain, {IMAGE} of image, guidance {GUIDANCE:g}, VQ decoder not counted"
+    f"random Janus of hidden {WIDTH} and {LAYERS} layers: {GROUP} samples a prompt, {PROMPT} tokens of"
+    f" prompt, {CHAIN} of chain, {IMAGE} of image, guidance {GUIDANCE:g}, VQ decoder not counted"
 )
 
 
 def races(device: str) -> Iterator[Race]:
-    """8 and 32 samples in float32, and 8 in bfloat16 where the device multiplies it natively; `GROUP` samples of each prompt."""
+    """8 and 32 samples in float32, and 8 in bfloat16 if the device multiplies it natively.
+
+    Each prompt has `GROUP` samples.
+    """
     settings = [(8, torch.float32), (32, torch.float32)] + [(8, torch.bfloat16)] * native_bfloat16(device)
     for samples, dtype in settings:
         model = _model().to(device, dtype)
@@ -97,9 +100,8 @@ def _model() -> JanusForConditionalGeneration:
         tie_word_embeddings=False,
     )
     model = JanusForConditionalGeneration(config).eval()
-    with (
-        torch.no_grad()
-    ):  # logits as wide as a trained model's, and 0 for begin-of-image: e^-18 of an average token
+    # logits as wide as a trained model's, and 0 for begin-of-image: e^-18 of an average token
+    with torch.no_grad():
         model.lm_head.weight.normal_(std=6 / WIDTH**0.5)
         model.lm_head.weight[BOI] = 0
     model.set_attn_implementation("sdpa")
@@ -139,10 +141,10 @@ def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[st
 
 
 class _Timed(Engine):
-    """Remembers when its chains were written."""
+    """Records the time at which all chains are complete."""
 
-    def _chains(self, logits_BV: Tensor, *rest: object) -> object:
-        chains = super()._chains(logits_BV, *rest)
+    def _draw_chains(self, logits_BV: Tensor, *rest: object) -> object:
+        chains = super()._draw_chains(logits_BV, *rest)
         self.written = _now(logits_BV)
         return chains
 
@@ -154,10 +156,10 @@ def _now(like: Tensor) -> float:
 
 
 def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
-    """Seconds that the work takes at the device's rates of reading memory and multiplying, both measured here.
+    """Seconds that the work takes at the device's rates of reading memory and of multiplying, measured here.
 
-    Each step reads every weight it multiplies by once, and the keys and values of every row, of which
-    prompts and the unconditional prefix are one copy; the larger of reading and multiplying counts. Prompts are multiplied only.
+    Each step reads all its weights once, and the keys and values of every row (one copy of prompts and of the
+    unconditional prefix). The slower of reading and multiplying counts; for prompts only multiplying.
     """
     bytes_s, flops_s = _rates(dtype, device)
     prompts = samples // GROUP
@@ -184,13 +186,11 @@ def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
 
 
 def _rates(dtype: torch.dtype, device: str) -> tuple[float, float]:
-    """Bytes read and floating-point operations a second: of a long sum, and of a large matrix product."""
+    """Bytes read and floating-point operations per second: of a long sum, and of a large matrix product."""
     side = 8192 if device == "cuda" else 2048
-    many, square = (
-        torch.ones(2**26, dtype=torch.float32, device=device),
-        torch.ones(side, side, dtype=dtype, device=device),
-    )
-    return many.nbytes / _best_s(many.sum, many), 2 * side**3 / _best_s(lambda: square @ square, many)
+    vector = torch.ones(2**26, dtype=torch.float32, device=device)
+    square = torch.ones(side, side, dtype=dtype, device=device)
+    return vector.nbytes / _best_s(vector.sum, vector), 2 * side**3 / _best_s(lambda: square @ square, vector)
 
 
 def _best_s(work: Callable[[], object], like: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Random draws of a rollout: one generator per sample, or upstream's single stream.
 
-With a generator per sample a sample's tokens depend on its prompt and seed alone, never on the batch
-it was drawn in: all its uniform numbers are drawn at once and a token is read off the inverse CDF.
+With one generator per sample, a sample's tokens depend only on its prompt and seed, never on its batch: all
+its uniform numbers are drawn at once, and the inverse CDF turns each into a token.
 
 Shapes: B samples, V ids (text vocabulary or image codes).
 """
@@ -18,17 +18,17 @@ from harness.protocols import Sampling
 
 
 class Draw(Protocol):
-    """Picks an id a row from raw logits; returns the ids [B] and their log-probs [B] (`chosen_logprob`)."""
+    """Samples one id per row from raw logits; returns ids [B] and their log-probs [B] (`chosen_logprob`)."""
 
     def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]: ...
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """`logits` as `guide` reads them: [B, V], or [2 * B, V] with guidance."""
+        """`logits` are [B, V], or [2 * B, V] with guidance, as for `guide`."""
         ...
 
 
 class PerSample:
-    """Inverse-CDF draws; uniform t of a sample belongs to chain step t, then to the image steps."""
+    """Inverse-CDF draws. Uniform number t of a sample belongs to chain step t; those after to image steps."""
 
     def __init__(
         self, seeds: Sequence[int], sampling: Sampling, image_tokens: int, device: torch.device
@@ -61,7 +61,7 @@ class PerSample:
 
 
 class Upstream:
-    """GoT-R1's script: one seeded stream, one multinomial call a step over all rows."""
+    """The draws of GoT-R1's script: one seeded stream, one multinomial call per step over all rows."""
 
     def __init__(self, seed: int, sampling: Sampling, device: torch.device) -> None:
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -76,9 +76,8 @@ class Upstream:
     def _pick(self, logits_BV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         if temperature == 0:
             return _greedy(logits_BV)
-        ids_B = torch.multinomial(
-            torch.softmax(logits_BV / temperature, -1), 1, generator=self._generator
-        ).squeeze(-1)
+        probabilities_BV = torch.softmax(logits_BV / temperature, -1)
+        ids_B = torch.multinomial(probabilities_BV, 1, generator=self._generator).squeeze(-1)
         return ids_B, chosen_logprob(logits_BV, ids_B, temperature)
 
 
@@ -88,7 +87,10 @@ def _greedy(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def guide(logits: Tensor, guidance: float) -> Tensor:
-    """Guided logits of conditional rows stacked on unconditional ones: u + w (c - u), in float32; as they are for w <= 1."""
+    """Guided logits u + w (c - u) in float32, from conditional rows c stacked on unconditional rows u.
+
+    For a guidance w <= 1 there are no unconditional rows, and the logits are returned unchanged.
+    """
     if guidance <= 1:
         return logits
     conditional, unconditional = logits.float().chunk(2)
@@ -96,6 +98,6 @@ def guide(logits: Tensor, guidance: float) -> Tensor:
 
 
 def chosen_logprob(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    """Log-prob of `ids` under softmax(logits / temperature) in float32; greedy (0) is scored at temperature 1."""
+    """Log-prob of `ids` under softmax(logits / temperature) in float32; temperature 0 counts as 1."""
     scaled = logits.float() / (temperature or 1.0)
     return scaled.gather(-1, ids[..., None]).squeeze(-1) - scaled.logsumexp(-1)

@@ -1,6 +1,7 @@
-"""Stage programs `checkpoint`: the starting checkpoint as links to a local folder, or to files fetched from the hub.
+"""Stage programs `checkpoint`: links to the files of a local folder, or to files fetched from the hub.
 
-Weights are not copied into the stage: a 7B has 15 GB. Files from the hub lie where huggingface_hub keeps them (HF_HOME).
+Weights are not copied into the stage: a 7B has 15 GB. Files from the hub stay in the cache of
+huggingface_hub (HF_HOME).
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ MB = 2**20
 
 
 def link(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Makes `checkpoint/` of the local files in `settings["files"]` (name: path)."""
+    """Fills `checkpoint/` with links to the local files in `settings["files"]` (name: path)."""
     _link(work, {name: Path(path) for name, path in settings["files"].items()})
 
 
 def download(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Fetches a repository's checkpoint, makes `checkpoint/` of it and notes its commit in `source.json`.
+    """Fetches a repository's checkpoint, links it in `checkpoint/` and writes its commit to `source.json`.
 
     Raises:
-        ValueError: it cannot be had, or is no Janus checkpoint; says why and what to do.
+        ValueError: it cannot be fetched, or is no Janus checkpoint. The message says why and what to do.
     """
     repository, revision = settings["repository"], settings["revision"]
     with _advice(repository, revision):
@@ -50,36 +51,30 @@ def download(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path])
 def _link(work: Workspace, files: dict[str, Path]) -> None:
     target = work.folder / "checkpoint"
     target.mkdir(exist_ok=True)
-    for place in target.iterdir():  # of an attempt that was killed
-        place.unlink()
+    for leftover in target.iterdir():  # from an attempt that was killed
+        leftover.unlink()
     for name, file in files.items():
         (target / name).symlink_to(file.absolute())
 
 
 def _fetch(repository: str, revision: str, work: Workspace) -> Path:
-    """The folder of the revision in the cache of huggingface_hub, with every file that is needed."""
+    """The folder of the revision in the cache of huggingface_hub, with every required file."""
     try:
-        listed = {
-            file.filename: file for file in snapshot_download(repository, revision=revision, dry_run=True)
-        }
-    except DryRunError:  # the hub cannot be asked: what was fetched earlier will do
-        return Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=[folders.CONFIG, folders.TOKENIZER]
-            )
-        )
+        files = snapshot_download(repository, revision=revision, dry_run=True)
+    except DryRunError:  # the hub cannot be reached: use the files that were fetched earlier
+        patterns = [folders.CONFIG, folders.TOKENIZER]
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    listed = {file.filename: file for file in files}
     names = folders.needed(listed)
     if folders.CONFIG not in names:
         raise ValueError(f"{repository} has no {folders.CONFIG}: {folders.REMEDY}")
     sizes = {name: listed[name].file_size or 0 for name in names}
-    done = 0
+    done, total = 0, sum(sizes.values()) // MB
     for name in names:
-        bar = _bar(
-            lambda count, before=done: work.progress((before + count) // MB, sum(sizes.values()) // MB)
-        )
+        bar = _bar(lambda count, before=done: work.progress((before + count) // MB, total))
         file = hf_hub_download(repository, name, revision=revision, tqdm_class=bar)
         done += sizes[name]
-        work.progress(done // MB, sum(sizes.values()) // MB)
+        work.progress(done // MB, total)
     return Path(file).parent
 
 
@@ -100,7 +95,7 @@ def _bar(report: Callable[[int], None]) -> type[tqdm]:
 
 @contextmanager
 def _advice(repository: str, revision: str) -> Iterator[None]:
-    """Turns what huggingface_hub says into what to do; fetched files are kept, so running again goes on."""
+    """Replaces the errors of huggingface_hub by advice. Fetched files are kept, so a new run resumes."""
     setting = f"policies.checkpoint={repository}"
     try:
         yield
@@ -119,10 +114,11 @@ def _advice(repository: str, revision: str) -> Iterator[None]:
         ) from error
     except LocalEntryNotFoundError as error:
         raise ValueError(
-            f"{setting}: the hub cannot be reached (or HF_HUB_OFFLINE is set) and the model was not fetched before: fetch it where there"
-            f" is a network with `hf download {repository}`, into the same HF_HOME or with --local-dir, and give that folder"
+            f"{setting}: the hub cannot be reached (or HF_HUB_OFFLINE is set) and the model was not fetched"
+            f" before: fetch it where there is a network with `hf download {repository}`, into the same"
+            " HF_HOME or with --local-dir, and give that folder"
         ) from error
     except HfHubHTTPError as error:
         raise ValueError(
-            f"{setting} cannot be fetched ({error}): run the same command again, it goes on where it stopped"
+            f"{setting} cannot be fetched ({error}): run the same command again to resume the download"
         ) from error

@@ -1,7 +1,7 @@
-"""What lies in a checkpoint folder, read without torch: its layout, its weight files, what belongs beside them.
+"""The content of a checkpoint folder, read without torch: its layout, its weight files and other files.
 
-Two layouts are known: `multi_modality`, as Janus-Pro and GoT-R1 are published, and `janus`, as
-transformers writes it. Weights are one file or shards with an index; safetensors go before `.bin`.
+There are two layouts: `multi_modality`, in which Janus-Pro and GoT-R1 are published, and `janus`, which
+transformers writes. Weights are one file, or shards with an index; safetensors are preferred to `.bin`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-TOKENIZER_FILES = (
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)  # beside tokenizer.json, in both layouts
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")  # optional, in both layouts
 PROCESSOR_FILES = (
     "generation_config.json",
     "preprocessor_config.json",
@@ -25,10 +22,10 @@ PROCESSOR_FILES = (
     "chat_template.jinja",
 )
 OTHER_TOKENIZERS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
-WEIGHTS = {
+WEIGHTS = {  # single file: pattern of shards
     "model.safetensors": r"model-[^/]*\.safetensors",
     "pytorch_model.bin": r"pytorch_model-[^/]*\.bin",
-}  # whole: shards
+}
 LAYOUTS = ("multi_modality", "janus")  # model_type in config.json
 LFS = b"version https://git-lfs"
 REMEDY = "give the whole folder of a Janus-Pro or GoT-R1 model; a damaged one must be made or fetched again"
@@ -36,7 +33,7 @@ REMEDY = "give the whole folder of a Janus-Pro or GoT-R1 model; a damaged one mu
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFolder:
-    """A folder that has all the files it needs; `index` says what is where if the weights are in shards."""
+    """A folder with all required files; `index` lists the weights of each shard if there are shards."""
 
     path: Path
     config: dict[str, Any]
@@ -45,37 +42,39 @@ class CheckpointFolder:
 
     @property
     def original(self) -> bool:
-        """Whether it is in the layout Janus was published in, not in transformers'."""
+        """Whether it has the layout in which Janus was published, not transformers'."""
         return self.config["model_type"] == LAYOUTS[0]
 
     @property
     def beside(self) -> tuple[Path, ...]:
-        """Files that describe tokenizer and use. The original's processor files name classes transformers lacks."""
+        """Further files of tokenizer and processor.
+
+        Processor files of the original layout name classes that transformers lacks, so they are left out.
+        """
         names = TOKENIZER_FILES if self.original else (*TOKENIZER_FILES, *PROCESSOR_FILES)
         return tuple(self.path / name for name in names if (self.path / name).is_file())
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that counts; whatever else lies in the folder does not."""
+        """All files that belong to the checkpoint; other files in the folder do not count."""
         index = () if self.index is None else (self.index,)
         return (self.path / CONFIG, self.path / TOKENIZER, *self.beside, *index, *self.weights)
 
 
 def read(path: Path) -> CheckpointFolder:
-    """The folder, checked for what can be seen without opening the weights.
+    """The folder, with all checks that do not open the weights.
 
     Raises:
-        ValueError: a file is missing or is a git-lfs pointer, or the model is another one; names it and says what to do.
+        ValueError: a file is missing or is a git-lfs pointer, or the model is not a Janus. The message names
+            it and says what to do.
     """
     config = _config(path)
     if not (path / TOKENIZER).is_file():
         others = [name for name in OTHER_TOKENIZERS if (path / name).is_file()]
-        found = (
-            f" (only {', '.join(others)}, from which transformers' AutoTokenizer can write one)"
-            if others
-            else ""
-        )
-        raise ValueError(f"{path} has no {TOKENIZER}{found}: {REMEDY}")
+        advice = ""
+        if others:
+            advice = f" (only {', '.join(others)}, from which transformers' AutoTokenizer can write one)"
+        raise ValueError(f"{path} has no {TOKENIZER}{advice}: {REMEDY}")
     index, weights = _weights(path)
     for file in (path / TOKENIZER, *weights):
         _refuse_pointer(file)
@@ -83,18 +82,15 @@ def read(path: Path) -> CheckpointFolder:
 
 
 def needed(names: Iterable[str]) -> list[str]:
-    """Which files of a repository to fetch: of several forms of the weights only the one that is read."""
-    there = set(names)
-    chosen = [name for name in (CONFIG, TOKENIZER, *TOKENIZER_FILES, *PROCESSOR_FILES) if name in there]
-    for whole, shards in WEIGHTS.items():
-        if whole in there:
-            return [*chosen, whole]
-        if f"{whole}.index.json" in there:
-            return [
-                *chosen,
-                f"{whole}.index.json",
-                *sorted(name for name in there if re.fullmatch(shards, name)),
-            ]
+    """The files of a repository to fetch, with only the one form of the weights that is read."""
+    available = set(names)
+    chosen = [name for name in (CONFIG, TOKENIZER, *TOKENIZER_FILES, *PROCESSOR_FILES) if name in available]
+    for single, pattern in WEIGHTS.items():
+        if single in available:
+            return [*chosen, single]
+        if f"{single}.index.json" in available:
+            shards = sorted(name for name in available if re.fullmatch(pattern, name))
+            return [*chosen, f"{single}.index.json", *shards]
     return chosen
 
 
@@ -106,35 +102,36 @@ def _config(path: Path) -> dict[str, Any]:
     config = _json(file, "model configuration")
     if config.get("model_type") not in LAYOUTS:
         raise ValueError(
-            f"{file} is of model_type {config.get('model_type')!r}, allowed are {' and '.join(map(repr, LAYOUTS))}: {REMEDY}"
+            f"{file} is of model_type {config.get('model_type')!r}, allowed are"
+            f" {' and '.join(map(repr, LAYOUTS))}: {REMEDY}"
         )
     return config
 
 
 def _weights(path: Path) -> tuple[Path | None, tuple[Path, ...]]:
-    for whole in WEIGHTS:
-        index = path / f"{whole}.index.json"
-        if (path / whole).is_file():
-            return None, (path / whole,)
+    """The index of the shards, if there are shards, and the weight files."""
+    forms = []
+    for single in WEIGHTS:
+        index = path / f"{single}.index.json"
+        if (path / single).is_file():
+            return None, (path / single,)
         if index.is_file():
             return index, _shards(index)
-    forms = [form for whole in WEIGHTS for form in (whole, f"{whole}.index.json")]
+        forms += [single, index.name]
     raise ValueError(f"{path} has no weights, neither {' nor '.join(forms)}: {REMEDY}")
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    places = _json(index, "index of shards").get("weight_map")
-    if (
-        not isinstance(places, dict)
-        or not places
-        or not all(isinstance(name, str) and "/" not in name for name in places.values())
-    ):
+    weight_map = _json(index, "index of shards").get("weight_map")
+    files = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not files or not all(isinstance(name, str) and "/" not in name for name in files):
         raise ValueError(f"{index} is no index of shards (its weight_map names no files beside it): {REMEDY}")
-    shards = [index.parent / name for name in sorted(set(places.values()))]
+    shards = [index.parent / name for name in sorted(set(files))]
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise ValueError(
-            f"{index.parent} lacks {len(missing)} of the {len(shards)} shards its index names, first {missing[0]}: {REMEDY}"
+            f"{index.parent} lacks {len(missing)} of the {len(shards)} shards its index names,"
+            f" first {missing[0]}: {REMEDY}"
         )
     return tuple(shards)
 
@@ -153,5 +150,6 @@ def _refuse_pointer(file: Path) -> None:
     with file.open("rb") as stream:
         if stream.read(len(LFS)) == LFS:
             raise ValueError(
-                f"{file} is a git-lfs pointer and not the file itself: run `git lfs pull` there, or fetch the file again"
+                f"{file} is a git-lfs pointer and not the file itself: run `git lfs pull` there, or fetch"
+                " the file again"
             )

@@ -1,10 +1,10 @@
 """Log-probs of chosen ids from hidden states, through an output head, with bounded memory.
 
-Logits are the largest tensors of a training step (Janus-Pro's vocabulary is 102,400). They are made for
-some positions at a time and again in the backward pass, so that memory does not grow with the number of
-positions; where all of them are few they are made once and kept.
+Logits are the largest tensors of a training step (Janus-Pro's vocabulary is 102,400). They are computed for
+some positions at a time, and again in the backward pass, so memory does not grow with the number of
+positions. If all positions fit at once, their logits are computed once and kept.
 
-Shapes: K rows that one distribution is made of (conditional, unconditional), N positions, H hidden.
+Shapes: K rows of one distribution (conditional, unconditional), N positions, H hidden.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from policies.janus.draw import chosen_logprob, guide
 
-LOGITS = 2**25  # logits at a time: 128 MiB in float32, of which the backward pass holds a handful of copies
+LOGITS = 2**25  # logits at a time: 128 MiB in float32; the backward pass holds a few copies
 
 
 def logprobs(
@@ -29,25 +29,25 @@ def logprobs(
     guidance: float,
     temperature: float,
 ) -> Tensor:
-    """[N] log-probs in float32 of `ids_N` under softmax(logits / temperature), guided where K is 2.
+    """[N] log-probs in float32 of `ids_N` under softmax(logits / temperature), guided if K is 2.
 
     Args:
         head: hidden states [..., H] to logits [..., vocabulary].
-        vocabulary: how many logits the head makes of a state.
+        vocabulary: the number of logits per state.
         states_KNH: the states that predict the ids.
         ids_N: the ids.
-        guidance: of conditional over unconditional logits.
-        temperature: 0 (greedy) is scored as 1.
+        guidance: the weight of conditional over unconditional logits.
+        temperature: 0 (greedy) counts as 1.
     """
     size = max(1, LOGITS // (vocabulary * len(states_KNH)))
     if len(ids_N) <= size:
         return _score(head, states_KNH, ids_N, guidance, temperature)
-    parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
-    # nothing here is random, and a non-reentrant checkpoint also works where only the head's weights want a gradient
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat(
-        [checkpoint(_score, head, states, ids, guidance, temperature, **again) for states, ids in parts]
-    )
+    # nothing here is random; a non-reentrant checkpoint also works if only the head's weights need a gradient
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    logprobs_of_chunks = []
+    for states, ids in zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True):
+        logprobs_of_chunks.append(checkpoint(_score, head, states, ids, guidance, temperature, **options))
+    return torch.cat(logprobs_of_chunks)
 
 
 def _score(

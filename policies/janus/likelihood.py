@@ -1,7 +1,7 @@
-"""Teacher-forced log-probs of chains and images, for SFT and GRPO, with gradient where enabled.
+"""Teacher-forced log-probs of chains and images for SFT and GRPO, with gradients if they are enabled.
 
-The decoder layers are called as transformers' own modules, so that LoRA, recomputation and what wraps
-modules (FSDP) apply. Text positions go through lm_head and image positions through generation_head only.
+The decoder layers are called as transformers' own modules, so that LoRA, recomputation and wrappers (FSDP)
+apply. Text positions go through lm_head only, image positions through generation_head only.
 Shapes: B rows, T ids of chain then image, S slots of the decoder's input (`policies.janus.packing`),
 K rows of one distribution (conditional, unconditional), N positions scored, H hidden.
 """
@@ -21,15 +21,15 @@ from policies.janus.packing import Layout
 
 
 class Likelihood:
-    """Bound to one model; scores what the engine draws.
+    """Scores the engine's samples with one model.
 
     Args:
-        model: transformers' JanusForConditionalGeneration; the attention of its language model is set here.
+        model: transformers' JanusForConditionalGeneration. Its language model gets the attention of training.
         bos: id that begins every sequence.
         pad: id of erased tokens.
-        recompute: keep only the layers' inputs for the backward pass and run each layer again there: a
-            third more time for activations of one layer instead of all.
-        pack: tokens in a row of the decoder's input, which several sequences then share; None = one to a row.
+        recompute: keep only the layers' inputs and run each layer again in the backward pass. This takes a
+            third more time and stores the activations of one layer instead of all.
+        pack: tokens per row of the decoder's input, which several sequences then share; None: one per row.
     """
 
     def __init__(
@@ -48,36 +48,32 @@ class Likelihood:
     def logprobs(
         self, tokens: Sequence[Tokens], sampling: Sampling, unconditional: Sequence[bool]
     ) -> TokenLogprobs:
-        """Log-probs under `sampling`; rows marked `unconditional` are erased and score their image ids only.
+        """Log-probs under `sampling`. Rows marked `unconditional` are erased and score their image ids only.
 
         Raises:
             ValueError: a row is longer than `pack`.
         """
-        erased = list(unconditional) or [False] * len(tokens)
-        rows = [self._erase(row) if gone else row for row, gone in zip(tokens, erased, strict=True)]
+        rows: list[Tokens] = []
+        actions: list[int] = []  # numbers of chain ids that count
+        for row, erased in zip(tokens, unconditional or [False] * len(tokens), strict=True):
+            rows.append(self._erase(row) if erased else row)
+            actions.append(0 if erased else len(row.chain) - row.forced_end)
         if sampling.guidance > 1:
-            rows = [*rows, *(self._erase(row) for row in tokens)]
-        lengths = [
-            len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows
-        ]  # the last id is never an input
-        layout = (
-            packing.one_to_a_row(lengths) if self._pack is None else packing.first_fit(lengths, self._pack)
-        )
+            rows += [self._erase(row) for row in tokens]
+        # the last id is never an input
+        lengths = [len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows]
+        if self._pack is None:
+            layout = packing.one_per_row(lengths)
+        else:
+            layout = packing.first_fit(lengths, self._pack)
         states_SH = self._states(self._inputs(rows, layout), layout)
-        actions = [
-            0 if gone else len(row.chain) - row.forced_end for row, gone in zip(tokens, erased, strict=True)
-        ]
         action_BT, image_BT = _masks(tokens, actions, self._device)
         values_BT = torch.zeros(action_BT.shape, device=self._device)
         if any(actions):
-            values_BT = values_BT.masked_scatter(
-                action_BT & ~image_BT, self._text(states_SH, tokens, actions, layout, sampling)
-            )
-        return TokenLogprobs(
-            values_BT.masked_scatter(image_BT, self._image(states_SH, rows, layout, sampling)),
-            action_BT,
-            image_BT,
-        )
+            chain_logprobs = self._chain_logprobs(states_SH, tokens, actions, layout, sampling)
+            values_BT = values_BT.masked_scatter(action_BT & ~image_BT, chain_logprobs)
+        image_logprobs = self._image_logprobs(states_SH, rows, layout, sampling)
+        return TokenLogprobs(values_BT.masked_scatter(image_BT, image_logprobs), action_BT, image_BT)
 
     def _erase(self, row: Tokens) -> Tokens:
         """The unconditional row: every id but BOS and the final begin-of-image is padding."""
@@ -86,37 +82,38 @@ class Likelihood:
 
     def _inputs(self, rows: Sequence[Tokens], layout: Layout) -> Tensor:
         """[S, H] embeddings at their slots, 0 at padding."""
-        texts = [row.prompt + row.chain for row in rows]
-        text_NH = self._decoder.embed_tokens(
-            torch.tensor([id for text in texts for id in text], device=self._device)
-        )
-        drawn = torch.tensor([row.image[:-1] for row in rows], device=self._device)
-        image_NH = self._model.prepare_embeddings_for_image_generation(drawn).flatten(0, 1)
-        text_slots = torch.cat([layout.slots(index, 0, len(text)) for index, text in enumerate(texts)])
-        image_slots = torch.cat(
-            [layout.slots(index, len(text), drawn.shape[1]) for index, text in enumerate(texts)]
-        )
+        text_ids: list[int] = []
+        text_slots, image_slots = [], []
+        for index, row in enumerate(rows):
+            text = row.prompt + row.chain
+            text_ids += text
+            text_slots.append(layout.slots(index, 0, len(text)))
+            image_slots.append(layout.slots(index, len(text), len(row.image) - 1))
+        text_NH = self._decoder.embed_tokens(torch.tensor(text_ids, device=self._device))
+        codes = torch.tensor([row.image[:-1] for row in rows], device=self._device)
+        image_NH = self._model.prepare_embeddings_for_image_generation(codes).flatten(0, 1)
         inputs_SH = text_NH.new_zeros(layout.rows * layout.width, text_NH.shape[-1])
-        inputs_SH.index_copy_(0, text_slots.to(self._device), text_NH)
+        inputs_SH.index_copy_(0, torch.cat(text_slots).to(self._device), text_NH)
         # under autocast too: the residual stream keeps its dtype
-        return inputs_SH.index_copy_(0, image_slots.to(self._device), image_NH.to(text_NH.dtype))
+        return inputs_SH.index_copy_(0, torch.cat(image_slots).to(self._device), image_NH.to(text_NH.dtype))
 
     def _states(self, inputs_SH: Tensor, layout: Layout) -> Tensor:
         """[S, H] states after the final norm."""
         hidden = inputs_SH.view(layout.rows, layout.width, -1)
-        given = {
+        arguments = {
             "attention_mask": attention.mask(self._decoder, layout, hidden),
             "position_embeddings": self._decoder.rotary_emb(hidden, layout.positions(self._device)),
         }
+        # non-reentrant: with LoRA the first layer's input needs no gradient; and nothing here is random
+        recomputing = {"use_reentrant": False, "preserve_rng_state": False}
         for layer in self._decoder.layers:
             if self._recompute and torch.is_grad_enabled():
-                # non-reentrant: with LoRA the first layer's input wants no gradient; and nothing here is random
-                hidden = checkpoint(layer, hidden, use_reentrant=False, preserve_rng_state=False, **given)
+                hidden = checkpoint(layer, hidden, **recomputing, **arguments)
             else:
-                hidden = layer(hidden, **given)
+                hidden = layer(hidden, **arguments)
         return self._decoder.norm(hidden).flatten(0, 1)
 
-    def _text(
+    def _chain_logprobs(
         self,
         states_SH: Tensor,
         tokens: Sequence[Tokens],
@@ -125,11 +122,11 @@ class Likelihood:
         sampling: Sampling,
     ) -> Tensor:
         """[N] log-probs of the first `actions` chain ids of every row."""
-        slots = [
-            layout.slots(index, len(row.prompt) - 1, count)
-            for index, (row, count) in enumerate(zip(tokens, actions, strict=True))
-        ]
-        ids = [id for row, count in zip(tokens, actions, strict=True) for id in row.chain[:count]]
+        ids: list[int] = []
+        slots = []
+        for index, (row, count) in enumerate(zip(tokens, actions, strict=True)):
+            ids += row.chain[:count]
+            slots.append(layout.slots(index, len(row.prompt) - 1, count))
         states_KNH = states_SH[torch.cat(slots).to(self._device)][None]
         head = self._model.lm_head
         return heads.logprobs(
@@ -141,17 +138,21 @@ class Likelihood:
             temperature=sampling.text_temperature,
         )
 
-    def _image(self, states_SH: Tensor, rows: Sequence[Tokens], layout: Layout, sampling: Sampling) -> Tensor:
-        """[N] log-probs of all image ids; the states that predict them stand at begin-of-image and every image id but the last."""
+    def _image_logprobs(
+        self, states_SH: Tensor, rows: Sequence[Tokens], layout: Layout, sampling: Sampling
+    ) -> Tensor:
+        """[N] log-probs of all image ids.
+
+        Begin-of-image and every image id but the last have the states that predict them.
+        """
         copies = 2 if sampling.guidance > 1 else 1
-        slots = torch.cat(
-            [
-                layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image))
-                for index, row in enumerate(rows)
-            ]
-        )
-        states_KNH = states_SH[slots.to(self._device)].view(copies, -1, states_SH.shape[-1])
-        ids = [id for row in rows[: len(rows) // copies] for id in row.image]
+        slots = []
+        for index, row in enumerate(rows):
+            slots.append(layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image)))
+        states_KNH = states_SH[torch.cat(slots).to(self._device)].view(copies, -1, states_SH.shape[-1])
+        ids: list[int] = []
+        for row in rows[: len(rows) // copies]:
+            ids += row.image
         head = self._model.model.generation_head
         return heads.logprobs(
             head,
@@ -164,9 +165,13 @@ class Likelihood:
 
 
 def _masks(tokens: Sequence[Tokens], actions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """[B, T] masks of actions (the first `actions` chain ids and all image ids) and of image ids, over chain then image."""
+    """[B, T] masks over chain then image: of actions, and of image ids.
+
+    Actions are the first `actions` chain ids of a row and all its image ids.
+    """
     chains, count = [len(row.chain) for row in tokens], len(tokens[0].image)
-    column = torch.arange(max(chains) + count, device=device)[None]
-    chain_B, acting_B = (torch.tensor(lengths, device=device)[:, None] for lengths in (chains, actions))
-    image_BT = (column >= chain_B) & (column < chain_B + count)
-    return (column < acting_B) | image_BT, image_BT
+    column_1T = torch.arange(max(chains) + count, device=device)[None]
+    chain_B1 = torch.tensor(chains, device=device)[:, None]
+    acting_B1 = torch.tensor(actions, device=device)[:, None]
+    image_BT = (column_1T >= chain_B1) & (column_1T < chain_B1 + count)
+    return (column_1T < acting_B1) | image_BT, image_BT

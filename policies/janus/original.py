@@ -1,7 +1,7 @@
-"""The layout in which Janus-Pro and GoT-R1 are published, brought into transformers': configuration and weight names.
+"""The published layout of Janus-Pro and GoT-R1, converted to transformers': configuration and weight names.
 
-Source: deepseek-ai/Janus `janus/models` (names and hard-coded sizes). The rules follow the module trees of both
-sides; nothing is transposed, and RoPE is the same on both.
+Source: deepseek-ai/Janus `janus/models` (names and hard-coded sizes). The rules follow the module trees of
+both. Nothing is transposed, and both have the same RoPE.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor
 from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 
-# what upstream writes in source and not in config.json; a configuration may say otherwise under x_siglip and x_vq
+# sizes that upstream sets in its source, not in config.json; x_siglip and x_vq in a config.json override them
 SIGLIP_NAME = "siglip_large_patch16_384"
 SIGLIP = {"width": 1024, "layers": 24, "heads": 16, "patch_size": 16, "mlp_ratio": 4}
 VQ = {"ch": 128, "ch_mult": [1, 1, 2, 2, 4], "z_channels": 256, "num_res_blocks": 2}
 IMAGE_SIZE = 384
-# of language_config: how it was run, and what is the same in every Janus
+# entries of language_config that are no sizes: run-time settings, and constants of every Janus
 NOT_SIZES = {
     "architectures",
     "torch_dtype",
@@ -78,17 +78,15 @@ PROJECTION = re.compile(r"^(model\.(?:generation_)?aligner)\.layers\.(\d+)\.")
 
 
 def native(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """A weight under transformers' names: one, three for a fused qkv, none for what Janus never uses.
+    """A weight under transformers' names: one, three for a fused qkv, none for weights that Janus never uses.
 
-    A name no rule knows stays as it is.
+    A name that no rule matches is kept.
     """
     if UNUSED.fullmatch(name):
         return {}
     if fused := QKV.fullmatch(name):
-        return {
-            _rename(f"{fused[1]}.{part}.{fused[2]}"): rows
-            for part, rows in zip("qkv", tensor.chunk(3), strict=False)
-        }
+        names = [_rename(f"{fused[1]}.{letter}.{fused[2]}") for letter in "qkv"]
+        return dict(zip(names, tensor.chunk(3), strict=False))
     return {_rename(name): tensor.squeeze(0) if name == POSITIONS else tensor}
 
 
@@ -101,18 +99,19 @@ def _rename(name: str) -> str:
     return PROJECTION.sub(lambda match: f"{match[1]}.{_projection(int(match[2]))}.", name)
 
 
-def _projection(place: int) -> str:
-    """Linear layers stand at even places, GELU between them."""
-    return "fc1" if place == 0 else f"hidden_layers.{place // 2 - 1}"
+def _projection(index: int) -> str:
+    """The name of a linear layer; they have even indices, with GELU between them."""
+    return "fc1" if index == 0 else f"hidden_layers.{index // 2 - 1}"
 
 
 def config(values: Mapping[str, Any]) -> JanusConfig:
-    """The same in transformers' classes.
+    """The configuration in transformers' classes.
 
-    What language_config leaves out is as LlamaConfig has it, what upstream's source fixes as it fixes it.
+    Missing entries of language_config have LlamaConfig's defaults; other missing sizes are those in
+    upstream's source.
 
     Raises:
-        ValueError: a key is missing, or the model is of a shape transformers' Janus cannot hold.
+        ValueError: a key is missing, or transformers' Janus cannot represent the model's shape.
     """
     language = _at(values, "language_config")
     if language.get("model_type", "llama") != "llama":
@@ -153,7 +152,7 @@ def config(values: Mapping[str, Any]) -> JanusConfig:
 
 
 def _width(values: Mapping[str, Any], hidden: int) -> int:
-    """The one width of all that meets the decoder: transformers' Janus can hold no other."""
+    """The width of all inputs and outputs of the decoder: transformers' Janus has only one."""
     names = (
         "aligner_config.params.n_embed",
         "gen_aligner_config.params.n_embed",
@@ -169,14 +168,19 @@ def _width(values: Mapping[str, Any], hidden: int) -> int:
 
 def _siglip(values: Mapping[str, Any]) -> dict[str, Any]:
     name = _at(values, "vision_config.params.model_name")
-    own = _at(values, "vision_config.params.x_siglip", {})
-    if not own and name != SIGLIP_NAME:
+    overrides = _at(values, "vision_config.params.x_siglip", {})
+    if not overrides and name != SIGLIP_NAME:
         raise ValueError(f"vision_config.params.model_name is {name!r}, allowed is {SIGLIP_NAME!r}")
-    return {**SIGLIP, **own, "image_size": _at(values, "vision_config.params.image_size", IMAGE_SIZE)}
+    image_size = _at(values, "vision_config.params.image_size", IMAGE_SIZE)
+    return {**SIGLIP, **overrides, "image_size": image_size}
 
 
 def _at(values: Any, dotted: str, default: Any = None) -> Any:
-    """The value at the end of nested keys; without a default it must be there."""
+    """The value under nested keys, or the default.
+
+    Raises:
+        ValueError: the value is missing and has no default.
+    """
     for name in dotted.split("."):
         values = values.get(name) if isinstance(values, Mapping) else None
     if values is None and default is None:

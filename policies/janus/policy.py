@@ -1,4 +1,4 @@
-"""A loaded Janus: the `Policy` the trainers and the evaluation work with."""
+"""A loaded Janus: the `Policy` for trainers and evaluation."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ NO_CHAIN = Chain(text="", objects=(), bare_text="")
 
 
 class JanusPolicy:
-    """Plans and draws with one checkpoint folder, of either layout.
+    """Writes chains and draws images with one checkpoint folder of either layout.
 
     Args:
         folder: the checkpoint.
-        template: of the prompt, with `{caption}`.
-        plans: whether a chain comes before the image; without one begin-of-image follows the prompt (Janus-Pro).
-        precision: of matrix products in rollouts and log-probs alike (`policies.janus.precision`).
-        weights: what the weights are held in: float32, or bfloat16, with which products are in bfloat16 too. The
-            image tokenizer is in float32 always.
+        template: the prompt template, with `{caption}`.
+        plans: whether a chain precedes the image; otherwise begin-of-image follows the prompt (Janus-Pro).
+        precision: the number format of matrix products in rollouts and log-probs
+            (`policies.janus.precision`).
+        weights: the dtype of the weights: float32, or bfloat16, which implies products in bfloat16. The image
+            tokenizer is always in float32.
         recompute: see `Likelihood`.
         pack: see `Likelihood`.
         trainable: whether the drawing parts require a gradient.
-        device: where it runs.
+        device: the torch device.
 
     Raises:
-        ValueError: the folder is no whole checkpoint, or its tokenizer has ids that the model has no rows for.
+        ValueError: the checkpoint is incomplete, or its tokenizer has ids beyond the model's rows.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class JanusPolicy:
         )
         self._text = ChainTokenizer.load(folder, template)
         self.module = checkpoint.load(folder, getattr(torch, weights), device)
-        if self._text.rows > self.module.lm_head.out_features:
+        rows = self.module.lm_head.out_features
+        if self._text.rows > rows:
             raise ValueError(
-                f"{folder}: the tokenizer has ids up to {self._text.rows - 1} but the model only {self.module.lm_head.out_features} rows:"
+                f"{folder}: the tokenizer has ids up to {self._text.rows - 1} but the model only {rows} rows:"
                 " give the tokenizer that belongs to these weights"
             )
         for name, parameter in self.module.named_parameters():
@@ -87,35 +89,34 @@ class JanusPolicy:
         return side, side
 
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
-        """One sample per (prompt, seed), as one batch; images are decoded by the checkpoint's own VQ."""
+        """One sample per (prompt, seed), drawn as one batch. The checkpoint's own VQ decodes the images."""
         if not prompts:
             return []
         if not self._plans:
             sampling = replace(sampling, max_chain_tokens=0)
         with self._products():
-            drawn = self.engine.rollout(
-                [self._text.prompt_ids(prompt.text) for prompt in prompts], seeds, sampling
-            )
-        images = vq.decode(self.module.model.vqmodel, [tokens.image for tokens in drawn.tokens])
-        return [
-            Sample(
-                prompt=prompt,
-                chain=parse(self._text.chain_text(tokens.chain)) if self._plans else NO_CHAIN,
-                image=image,
+            prompt_ids = [self._text.prompt_ids(prompt.text) for prompt in prompts]
+            rollouts = self.engine.rollout(prompt_ids, seeds, sampling)
+        images = vq.decode(self.module.model.vqmodel, [tokens.image for tokens in rollouts.tokens])
+        samples = []
+        for index, tokens in enumerate(rollouts.tokens):
+            chain = parse(self._text.chain_text(tokens.chain)) if self._plans else NO_CHAIN
+            sample = Sample(
+                prompt=prompts[index],
+                chain=chain,
+                image=images[index],
                 tokens=tokens,
-                logprobs=logprobs,
-                seed=seed,
+                logprobs=rollouts.logprobs[index],
+                seed=seeds[index],
             )
-            for prompt, seed, tokens, logprobs, image in zip(
-                prompts, seeds, drawn.tokens, drawn.logprobs, images, strict=True
-            )
-        ]
+            samples.append(sample)
+        return samples
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
-        """Ids of training records; without plans their chains are left out.
+        """Ids of training records. A policy that writes no chains leaves theirs out.
 
         Raises:
-            ValueError: a chain does not end with begin-of-image, or an image is not of the size this checkpoint draws.
+            ValueError: a chain does not end with begin-of-image, or an image does not have `image_size`.
         """
         for record in records:
             self._check(record)
@@ -134,7 +135,8 @@ class JanusPolicy:
         if record.image.size != self.image_size:
             wrong, right = ("x".join(map(str, size)) for size in (record.image.size, self.image_size))
             raise ValueError(
-                f"the image of record {record.prompt.id} is {wrong}, this checkpoint draws {right}: give it that size"
+                f"the image of record {record.prompt.id} is {wrong}, this checkpoint draws {right}:"
+                " give it that size"
             )
         if self._plans and not record.chain.endswith(END):
             raise ValueError(
@@ -148,7 +150,7 @@ class JanusPolicy:
             return self._likelihood.logprobs(tokens, sampling, unconditional)
 
     def save(self, folder: Path) -> None:
-        """Writes weights and tokenizer to `folder` in transformers' layout, whatever the layout they came in."""
+        """Writes weights and tokenizer to `folder`, always in transformers' layout."""
         folder.mkdir(parents=True, exist_ok=True)
         self._name_tokens()
         checkpoint.save(self.module, folder)
@@ -162,7 +164,7 @@ class JanusPolicy:
         return list(self.module.model.language_model.layers)
 
     def _name_tokens(self) -> None:
-        """Writes down which ids are special, for transformers' own `generate`, which would take those of Llama and of the 1B."""
+        """Stores the special ids for transformers' `generate`; its defaults are those of Llama and the 1B."""
         text = self._text
         special = GenerationConfig(bos_token_id=text.bos, eos_token_id=text.eos, pad_token_id=text.pad)
         special.generation_kwargs = {"boi_token_id": text.boi}  # where Janus looks for it
@@ -172,5 +174,5 @@ class JanusPolicy:
 
 
 def device() -> str:
-    """Where policies run: the GPU the launcher made visible, else the CPU."""
+    """The device for policies: the GPU that the launcher made visible, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""Which number format matrix products run in: weights stay float32, products may be bfloat16."""
+"""The number format of matrix products: weights stay float32, products may be bfloat16."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 def products(precision: str, device: str) -> AbstractContextManager[None]:
     """A context in which matrix products run in `precision`.
 
-    `auto` is bfloat16 where the device multiplies it natively (GPUs; CPUs with AMX or AVX512-BF16, there
-    about five times as fast as float32) and float32 elsewhere.
+    `auto` is bfloat16 on devices that multiply it natively (GPUs; CPUs with AMX or AVX512-BF16, about five
+    times as fast as float32 there), and float32 on others.
     """
     if precision == "auto":
         precision = "bfloat16" if native_bfloat16(device) else "float32"
@@ -19,7 +19,7 @@ def products(precision: str, device: str) -> AbstractContextManager[None]:
 
 
 def native_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 numbers itself."""
+    """Whether the device has bfloat16 multiplication in hardware."""
     if device != "cpu":
         return torch.cuda.is_bf16_supported()
     features = torch.cpu.get_capabilities()

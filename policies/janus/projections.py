@@ -1,13 +1,13 @@
-"""Matrix products of a rollout: the weights as they are now, adapters folded in, in the products' number format.
+"""Matrix products of a rollout: current weights with adapters folded in, in the products' number format.
 
-A rollout multiplies the same few rows by the same weights hundreds of times, so everything that can be done
-once is done once: low-rank adapters are added to their weights, layers that read the same input become one,
-and on a CPU the result is laid out as oneDNN's kernels read it (at 16 rows twice as fast as the plain product,
-at 64 rows 1.3 times; measured on an AMD EPYC in float32). On a GPU weights that need no change are not copied.
+A rollout multiplies a few rows by the same weights hundreds of times, so the preparation is done once:
+low-rank adapters are added to their weights, layers with the same input become one, and on a CPU the result
+gets the layout of oneDNN's kernels (twice as fast as the plain product at 16 rows, 1.3 times at 64 rows;
+measured on an AMD EPYC in float32). On a GPU, weights that need no change are not copied.
 
-A processor without AVX512 (or AVX-NE-CONVERT) has no bfloat16 kernels in oneDNN. There the weights are rounded to
-bfloat16 as everywhere and multiplied in float32, which gives the same numbers but for the order of additions, from
-twice the memory.
+On a processor without AVX512 (or AVX-NE-CONVERT) oneDNN has no bfloat16 kernels. There the weights are
+rounded to bfloat16 as elsewhere, but multiplied in float32. This gives the same numbers except for the order
+of additions, and takes twice the memory.
 
 Shapes: N rows, I input width, O output width.
 """
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-PACKED = {torch.float32, torch.bfloat16}  # number formats that oneDNN lays out
+PACKED = {torch.float32, torch.bfloat16}  # number formats for which oneDNN has a layout
 
 
 class Projection:
-    """One or several linear layers of the same input; their outputs stand side by side."""
+    """One or several linear layers with the same input; their outputs are concatenated."""
 
     def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype) -> None:
         self._dtype = dtype
@@ -39,16 +39,15 @@ class Projection:
         x_NI = x_NI.to(self._dtype)
         if self._packed is not None:
             x_NI = x_NI.to(self._packed.dtype)
-            return torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, "none", [], "").to(
-                self._dtype
-            )
+            product = torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, "none", [], "")
+            return product.to(self._dtype)
         outputs = [linear(x_NI, weight_OI) for weight_OI in self._weights]
         joined = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
         return joined if self._bias is None else joined + self._bias
 
 
 def merged_weight(layer: nn.Module) -> Tensor:
-    """The weight [O, I] of a linear layer, or of peft's in its place with the adapters that are switched on."""
+    """The weight [O, I] of a linear layer; for peft's layers with the active adapters added."""
     if not hasattr(layer, "get_base_layer"):
         return layer.weight
     weight_OI = layer.get_base_layer().weight
@@ -73,7 +72,7 @@ def _bias(layers: Sequence[nn.Module], dtype: torch.dtype) -> Tensor | None:
 
 
 def _pack(weights: Sequence[Tensor]) -> Tensor | None:
-    """The weights one below the other as oneDNN lays them out; None where it cannot."""
+    """The stacked weights in oneDNN's layout; None if it has none for them."""
     ready = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     if not ready or weights[0].device.type != "cpu" or weights[0].dtype not in PACKED:
         return None

@@ -30,7 +30,7 @@ class Janus:
         template: prompt template with `{caption}`.
         plans: whether a chain is written before the image is drawn (GoT-R1) or not (Janus-Pro).
         precision: of matrix products in training and rollouts: float32, bfloat16, or auto.
-        weights: what weights are held in: float32, or bfloat16 where LoRA trains beside them or nothing is trained.
+        weights: the dtype of the weights: float32, or bfloat16 if only adapters (LoRA) or nothing is trained.
         recompute: compute activations again in the backward pass instead of keeping them.
         pack: tokens in a row of training that several samples share; null = one sample to a row.
     """

@@ -1,8 +1,8 @@
-"""How large a Janus is, from the numbers in its config.json or the settings it is to be made with; without torch.
+"""The sizes of a Janus, from its config.json or from the settings of a model to be made; without torch.
 
-Parameters are counted as transformers' classes hold them (a test compares with real models and with the
-published totals: 2089.2 M for the 1B and 7420.4 M for the 7B, attention pool of the reading tower and 7B's wider
-parts included).
+Parameters are counted as in transformers' classes. A test compares them with real models and with the
+published totals (2089.2 M for the 1B and 7420.4 M for the 7B, including the attention pool of the reading
+tower and the wider parts of the 7B).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PUBLISHED = {  # Janus-Pro and GoT-R1, by the billions in their name
 SIZE_IN_NAME = re.compile(r"(?<![\d.])([17])b(?![a-z])", re.IGNORECASE)
 PRODUCTS = {"float32": 4, "bfloat16": 2, "auto": None}
 WEIGHTS = {"float32": 4, "bfloat16": 2}
-LOGITS = 2**25  # policies.janus.heads makes so many at a time
-IMAGES, PIXELS = 64, 2**20  # policies.janus.vq decodes so many at a time
-DECODE_COPIES = 5  # of the decoder's widest activation that are held at once, by its norms and convolutions
+LOGITS = 2**25  # the same number as in policies.janus.heads
+IMAGES, PIXELS = 64, 2**20  # the same numbers as in policies.janus.vq
+DECODE_COPIES = 5  # copies of the decoder's widest activation that its norms and convolutions hold at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """The VQ model; `patch` pixels a token on each side."""
+    """The VQ model: `side` x `side` tokens of `patch` x `patch` pixels."""
 
     side: int
     codes: int
@@ -51,38 +51,44 @@ class Drawing:
         return 2 ** (len(self.multiplier) - 1)
 
     def parameters(self) -> int:
-        first, last = self.base, self.base * self.multiplier[-1]
-        down = sum(
-            self._level(self.base * before, self.base * after, self.blocks, level == len(self.multiplier) - 1)
-            for level, (before, after) in enumerate(zip((1, *self.multiplier), self.multiplier, strict=False))
-        ) + sum(_conv(self.base * one, self.base * one) for one in self.multiplier[:-1])
-        encoder = _conv(3, first) + down + self._middle(last) + _norm(last) + _conv(last, self.latent)
-        reverse = tuple(reversed(self.multiplier))
-        up = sum(
-            self._level(self.base * before, self.base * after, self.blocks + 1, level == 0)
-            for level, (before, after) in enumerate(zip((reverse[0], *reverse), reverse, strict=False))
-        ) + sum(_conv(self.base * one, self.base * one) for one in reverse[:-1])
-        decoder = (
-            _conv(self.latent, last)
-            + self._middle(last)
-            + up
-            + _norm(first * reverse[-1])
-            + _conv(first * reverse[-1], 3)
-        )
-        around = (
-            self.codes * self.embed + _conv(self.latent, self.embed, 1) + _conv(self.embed, self.latent, 1)
-        )
-        return encoder + decoder + around
+        widths = [self.base * factor for factor in self.multiplier]
+        first, last = self.base, widths[-1]
 
-    def _level(self, before: int, after: int, count: int, attends: bool) -> int:
-        resnets = sum(_resnet(before if one == 0 else after, after) for one in range(count))
+        encoder = _conv(3, first)
+        before = first
+        for level, width in enumerate(widths):
+            encoder += self._level(before, width, self.blocks, attends=level == len(widths) - 1)
+            before = width
+        encoder += sum(_conv(width, width) for width in widths[:-1])  # downsampling
+        encoder += self._middle(last) + _norm(last) + _conv(last, self.latent)
+
+        decoder = _conv(self.latent, last) + self._middle(last)
+        before = last
+        for level, width in enumerate(reversed(widths)):
+            decoder += self._level(before, width, self.blocks + 1, attends=level == 0)
+            before = width
+        decoder += sum(_conv(width, width) for width in widths[1:])  # upsampling
+        decoder += _norm(first * self.multiplier[0]) + _conv(first * self.multiplier[0], 3)
+
+        codebook = self.codes * self.embed
+        return (
+            encoder
+            + decoder
+            + codebook
+            + _conv(self.latent, self.embed, 1)
+            + _conv(self.embed, self.latent, 1)
+        )
+
+    def _level(self, before: int, after: int, count: int, *, attends: bool) -> int:
+        """The residual blocks of a level, with attention or without; the first block changes the width."""
+        resnets = _resnet(before, after) + (count - 1) * _resnet(after, after)
         return resnets + attends * count * _attention(after)
 
     def _middle(self, width: int) -> int:
         return 2 * _resnet(width, width) + _attention(width)
 
     def decode_bytes(self) -> int:
-        """Of one image, in float32 at the full size, where the decoder's activations are largest."""
+        """The peak for one image: float32 activations at the full image size, where they are largest."""
         pixels = (self.side * self.patch) ** 2
         return DECODE_COPIES * 4 * pixels * self.base * self.multiplier[0]
 
@@ -106,7 +112,7 @@ def _attention(width: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The SigLIP tower and its aligner; it takes no part in drawing."""
+    """The SigLIP tower and its aligner, which read images. Drawing does not use them."""
 
     width: int = 1024
     layers: int = 24
@@ -132,26 +138,26 @@ def _linear(inputs: int, outputs: int) -> int:
 
 
 def of(folder: Path | None, checkpoint: str, settings: Mapping[str, Any]) -> ModelSizes | None:
-    """Sizes of a `policies=` checkpoint: from its config.json where that is there, else from a size in its name; None where neither is.
+    """Sizes of a `policies=` checkpoint, from its config.json or else from the size in its name.
+
+    None if there is neither.
 
     Args:
-        folder: where the checkpoint lies once it is fetched.
+        folder: the checkpoint's folder, once it is fetched.
         checkpoint: `policies.checkpoint`.
         settings: `weights`, `precision` and `recompute` of the policy.
     """
-    for place in (folder, Path(checkpoint).expanduser()):
-        if place is not None and (place / "config.json").is_file():
-            return of_config(json.loads((place / "config.json").read_text(encoding="utf-8")), settings)
-    name = SIZE_IN_NAME.search(checkpoint.rpartition("/")[2])
-    return (
-        of_config({"model_type": "multi_modality", "language_config": PUBLISHED[name[1]]}, settings)
-        if name
-        else None
-    )
+    for path in (folder, Path(checkpoint).expanduser()):
+        if path is not None and (path / "config.json").is_file():
+            return of_config(json.loads((path / "config.json").read_text(encoding="utf-8")), settings)
+    size = SIZE_IN_NAME.search(checkpoint.rpartition("/")[2])
+    if size is None:
+        return None
+    return of_config({"model_type": "multi_modality", "language_config": PUBLISHED[size[1]]}, settings)
 
 
 def of_config(config: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSizes:
-    """Sizes of a config.json in either layout; what it leaves out is as transformers and upstream have it."""
+    """Sizes of a config.json in either layout, with the defaults of transformers and upstream."""
     if config["model_type"] == "multi_modality":
         image = config.get("gen_vision_config", {}).get("params", {})
         vision = config.get("vision_config", {}).get("params", {})
@@ -184,7 +190,7 @@ def of_config(config: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSi
 
 
 def of_tiny(tiny: Mapping[str, Any], precision: str) -> ModelSizes:
-    """Sizes of a Janus that is yet to be made, as `policies.janus.tiny` makes it."""
+    """Sizes of the Janus that `policies.janus.tiny` will make."""
     vq = tiny["vq"]
     reading = Reading(width=16, layers=1, image_size=vq["image_size"], patch_size=vq["patch_size"])
     names = {"num_embeddings": "codes", "num_res_blocks": "res_blocks"}
@@ -238,12 +244,11 @@ def _sizes(
         + _linear(reading.width, hidden)
         + (reading.depth - 1) * _linear(hidden, hidden),
     }
-    linears = {
-        f"model.language_model.layers.{layer}.{name}": shape
-        for layer in range(layers)
-        for name, shape in of_layer.items()
-    }
-    linears |= {"lm_head": (hidden, vocabulary)}
+    linears = {}
+    for layer in range(layers):
+        for name, shape in of_layer.items():
+            linears[f"model.language_model.layers.{layer}.{name}"] = shape
+    linears["lm_head"] = (hidden, vocabulary)
     linears |= {f"model.generation_head.{name}": shape for name, shape in head.items()}
     linears |= {f"model.generation_aligner.{name}": shape for name, shape in aligner.items()}
     return ModelSizes(

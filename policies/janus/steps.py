@@ -1,7 +1,7 @@
-"""The loop body of a rollout: embeddings of one token a row to logits, at the next slot.
+"""The loop body of a rollout: embeddings of one token per row to logits, at the next slot.
 
-`Sliced` looks at the slots that are filled. `Replayed` does the same work at fixed shapes, so that a GPU can
-record it once for a range of slots and play it again without a launch per kernel.
+`Sliced` reads the filled slots only. `Replayed` computes the same at fixed shapes, so that a GPU can record
+a step once for a range of slots and replay it without one launch per kernel.
 
 Shapes: R rows, H hidden, V vocabulary or image codes.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from policies.janus.cache import Slot, Stream, mask
+from policies.janus.cache import RowGroup, WriteSlot, mask
 from policies.janus.decoder import Decoder
 
 Head = Callable[[Tensor], Tensor]
@@ -22,59 +22,56 @@ Head = Callable[[Tensor], Tensor]
 class Sliced:
     """Steps over the filled slots only; `first_R` are the rows' positions at step 0."""
 
-    def __init__(self, decoder: Decoder, head: Head, streams: Sequence[Stream], first_R: Tensor) -> None:
-        self._decoder, self._head, self._streams, self._first_R = decoder, head, streams, first_R
+    def __init__(self, decoder: Decoder, head: Head, groups: Sequence[RowGroup], first_R: Tensor) -> None:
+        self._decoder, self._head, self._groups, self._first_R = decoder, head, groups, first_R
 
     def __call__(self, embeds_RH: Tensor, step: int) -> Tensor:
         """Logits [R, V] after the tokens of a step, which are written to slot `step`."""
-        return self._head(
-            self._decoder.step(embeds_RH, self._first_R + step, self._streams, Slot(step, step + 1))
-        )
+        slot = WriteSlot(step, step + 1)
+        return self._head(self._decoder.step(embeds_RH, self._first_R + step, self._groups, slot))
 
 
 class Replayed:
-    """Steps over whole buckets of slots, those not filled yet hidden; on a GPU one CUDA graph per bucket.
+    """Steps over whole buckets of slots, with unfilled slots hidden; on a GPU one CUDA graph per bucket.
 
-    A bucket's first step runs as it is and warms the kernels up, its second is recorded. Graphs belong to
-    one rollout: they hold addresses of its cache and weights. The recording was not run on a GPU when this
-    was written; its shapes and masks are tested against `Sliced` without one.
+    The first step of a bucket runs unrecorded and warms up the kernels; the second is recorded. Graphs
+    belong to one rollout: they hold addresses of its cache and weights. Recording had not been run on a GPU
+    when this was written; its shapes and masks are tested against `Sliced` without one.
     """
 
     bucket = 128
 
-    def __init__(self, decoder: Decoder, head: Head, streams: Sequence[Stream], first_R: Tensor) -> None:
-        self._decoder, self._head, self._streams, self._first_R = decoder, head, streams, first_R
-        self._slots = streams[0].tail.slots
-        self._place = torch.zeros(1, dtype=torch.long, device=first_R.device)
+    def __init__(self, decoder: Decoder, head: Head, groups: Sequence[RowGroup], first_R: Tensor) -> None:
+        self._decoder, self._head, self._groups, self._first_R = decoder, head, groups, first_R
+        self._slots = groups[0].tail.slots
+        self._slot = torch.zeros(1, dtype=torch.long, device=first_R.device)
         self._embeds_RH: Tensor | None = None
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor] | None] = {}
         self._pool = torch.cuda.graph_pool_handle() if first_R.is_cuda else None
 
     def __call__(self, embeds_RH: Tensor, step: int) -> Tensor:
-        """As `Sliced`; the logits are valid until the next call."""
+        """As in `Sliced`; the logits are valid until the next call."""
         if self._embeds_RH is None:
             self._embeds_RH = torch.empty_like(embeds_RH)
         self._embeds_RH.copy_(embeds_RH)
-        self._place.fill_(step)
-        seen = min((step // self.bucket + 1) * self.bucket, self._slots)
-        if not embeds_RH.is_cuda or seen not in self._graphs:
-            self._graphs[seen] = None
-            return self._run(seen)
-        recorded = self._graphs[seen] or self._record(seen)
-        recorded[0].replay()
-        return recorded[1]
+        self._slot.fill_(step)
+        visible = min((step // self.bucket + 1) * self.bucket, self._slots)
+        if not embeds_RH.is_cuda or visible not in self._graphs:
+            self._graphs[visible] = None
+            return self._run(visible)
+        graph, logits = self._graphs[visible] or self._record(visible)
+        graph.replay()
+        return logits
 
-    def _run(self, seen: int) -> Tensor:
+    def _run(self, visible: int) -> Tensor:
         assert self._embeds_RH is not None
-        later = torch.arange(seen, device=self._place.device) > self._place
-        slot = Slot(self._place, seen, mask(later[None]))
-        return self._head(
-            self._decoder.step(self._embeds_RH, self._first_R + self._place, self._streams, slot)
-        )
+        unfilled_S = torch.arange(visible, device=self._slot.device) > self._slot
+        slot = WriteSlot(self._slot, visible, mask(unfilled_S[None]))
+        return self._head(self._decoder.step(self._embeds_RH, self._first_R + self._slot, self._groups, slot))
 
-    def _record(self, seen: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    def _record(self, visible: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._run(seen)
-        self._graphs[seen] = graph, logits
+            logits = self._run(visible)
+        self._graphs[visible] = graph, logits
         return graph, logits

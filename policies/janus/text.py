@@ -1,7 +1,7 @@
-"""The text side of a Janus checkpoint: special ids by name, the prompt template, chains in and out of ids.
+"""The text of a Janus checkpoint: special ids by name, the prompt template, chains to ids and back.
 
-Facts: `tokenizers.Tokenizer` is used directly because transformers 5 drops the BOS of DeepSeek-style
-tokenizers; ids differ between Janus-Pro-1B and 7B, so they are looked up by string, never by number.
+`tokenizers.Tokenizer` is used directly: transformers 5 drops the BOS of DeepSeek-style tokenizers. Ids differ
+between Janus-Pro-1B and 7B, so they are looked up by string, never by number.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ EOS = "<｜end▁of▁sentence｜>"
 PAD = "<｜▁pad▁｜>"
 IMAGE_PLACEHOLDER = "<image_placeholder>"
 SPECIAL = (BOS, EOS, PAD, "<|User|>", "<|Assistant|>", IMAGE_PLACEHOLDER, END, "<end_of_image>")
-OPENING = re.compile(
-    r"(^|User|<\|User\|>):? ?$"
-)  # what stands before a caption that opens the user's message
+# the text before a caption with which the user's message begins
+OPENING = re.compile(r"(^|User|<\|User\|>):? ?$")
 GOT = (BOX_START, BOX_END, OBJ_START, OBJ_END)  # in the order in which GoT-R1 appends them
 
 
@@ -35,13 +34,11 @@ class ChainTokenizer:
             raise ValueError(f"the prompt template must contain {{caption}}, got {template!r}")
         self._tokenizer = tokenizer
         self._before, _, self._after = template.partition("{caption}")
-        tokenizer.add_tokens(
-            [AddedToken(token, normalized=False) for token in GOT if tokenizer.token_to_id(token) is None]
-        )
+        missing = [token for token in GOT if tokenizer.token_to_id(token) is None]
+        tokenizer.add_tokens([AddedToken(token, normalized=False) for token in missing])
         self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
-        self.placeholder: int | None = tokenizer.token_to_id(
-            IMAGE_PLACEHOLDER
-        )  # for reading images, which drawing does without
+        # for reading images; drawing does not use it
+        self.placeholder: int | None = tokenizer.token_to_id(IMAGE_PLACEHOLDER)
 
     @classmethod
     def load(cls, folder: Path, template: str) -> ChainTokenizer:
@@ -57,26 +54,26 @@ class ChainTokenizer:
         return cls(tokenizer, template)
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json`, with the tokens of the grammar."""
+        """Writes `tokenizer.json`, including the tokens of the grammar."""
         self._tokenizer.save(str(folder / TOKENIZER))
 
     @property
     def rows(self) -> int:
-        """How many embedding rows it needs: its highest id and those below."""
+        """The number of embedding rows that it requires: its highest id plus one."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
     def _id(self, token: str) -> int:
-        found = self._tokenizer.token_to_id(token)
-        if found is None:
+        id_ = self._tokenizer.token_to_id(token)
+        if id_ is None:
             raise ValueError(f"the tokenizer has no token {token!r}: it is not a Janus tokenizer")
-        return found
+        return id_
 
     def prompt_ids(self, caption: str) -> tuple[int, ...]:
-        """The prompt with BOS in front, ready for the chain."""
-        spoken = caption.lstrip() if OPENING.search(self._before) else caption
-        text = (
-            (self._before + spoken).rstrip() + self._after
-        ).strip()  # upstream strips the whole message, then the prompt
+        """The ids of the prompt from BOS up to the chain."""
+        if OPENING.search(self._before):
+            caption = caption.lstrip()
+        message = (self._before + caption).rstrip()  # upstream strips the message, then the prompt
+        text = (message + self._after).strip()
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
 
@@ -89,9 +86,10 @@ class ChainTokenizer:
 
 
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE with Janus's special tokens: any text has ids, frequent words and box corners have one.
+    """A byte-level BPE with Janus's special tokens.
 
-    Corners `(x,y)` stay whole before merging, which makes a box three ids long and a chain about thirty.
+    Any text has ids; frequent words and box corners have one each. Corners `(x,y)` are not split before
+    merging, so a box has three ids and a chain about thirty.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -115,7 +113,7 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes `tokenizer.json`, and beside it what transformers' AutoTokenizer needs to open it."""
+    """Writes `tokenizer.json`, and the file that transformers' AutoTokenizer requires to open it."""
     tokenizer.save(str(folder / TOKENIZER))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,7 +1,7 @@
-"""Stage program `tokenizer`: makes the starting checkpoint of the miniature.
+"""Stage program `tokenizer`: makes the starting checkpoint of the tiny Janus.
 
-A small BPE is trained on the benchmark's texts and a small JanusVQVAE on its images; the decoder stays
-at its random start. The result is an ordinary transformers checkpoint folder.
+It trains a small BPE on the benchmark's texts and a small JanusVQVAE on its images. The decoder keeps its
+random weights. The result is an ordinary transformers checkpoint folder.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 
 
 def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Tokenizer:
-    texts = (
-        settings["template"].replace("{caption}", record.prompt.text) + record.chain for record in records
-    )
+    template = settings["template"]
+    texts = (template.replace("{caption}", record.prompt.text) + record.chain for record in records)
     return text.train(texts, settings["text"]["vocabulary"])
 
 
@@ -54,13 +53,12 @@ def _config(tokenizer: Tokenizer, settings: dict[str, Any]) -> JanusConfig:
         text_config=LlamaConfig(
             vocab_size=tokenizer.get_vocab_size(),
             bos_token_id=tokenizer.token_to_id(text.BOS),
-            eos_token_id=tokenizer.token_to_id(
-                text.EOS
-            ),  # no pad id: it would keep the pad row of the embedding at zero
+            # no pad id: it would keep the pad row of the embedding at zero
+            eos_token_id=tokenizer.token_to_id(text.EOS),
             tie_word_embeddings=False,
             **settings["decoder"],
         ).to_dict(),
-        # the reading tower is part of the class but takes no part in drawing: as small as it can be
+        # the class requires the reading tower, but drawing does not use it: as small as possible
         vision_config=JanusVisionConfig(
             hidden_size=16,
             num_hidden_layers=1,
@@ -92,7 +90,13 @@ def _train_vq(
     work: Workspace,
 ) -> None:
     pixels = vq.pixels([record.image for record in records])
-    optimisation = {name: sizes[name] for name in ("learning_rate", "steps", "batch_size")}
-    training = vq.Training(model.model.vqmodel, pixels, seed=seed, **optimisation)
+    training = vq.Training(
+        model.model.vqmodel,
+        pixels,
+        learning_rate=sizes["learning_rate"],
+        steps=sizes["steps"],
+        batch_size=sizes["batch_size"],
+        seed=seed,
+    )
     for step, losses in enumerate(training.run(), start=1):
         work.progress(step, sizes["steps"], losses)

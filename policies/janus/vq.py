@@ -1,7 +1,7 @@
-"""The image tokenizer: pixels to codes and back through transformers' JanusVQVAE, and how a small one is trained.
+"""The image tokenizer: pixels to codes and back through transformers' JanusVQVAE; training of a small one.
 
-Encoding normalises latents and codebook as the original VQ-16 does; transformers' own `encode` does not
-and finds other codes (only its `decode` is right).
+Encoding normalizes latents and codebook as the original VQ-16 does. Transformers' own `encode` does not, and
+returns other codes (only its `decode` is right).
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-IMAGES, PIXELS = (
-    64,
-    2**20,
-)  # at a time at most: of 384 x 384 it is 7, whose widest activations take half a GB each
-TEMPERATURE = 0.1  # of the similarities when a code is looked for in training
-FINDING_WEIGHT = 0.1  # of finding the code beside drawing it
+# at most so many at a time: 7 images of 384 x 384, whose widest activations take half a GB each
+IMAGES, PIXELS = 64, 2**20
+TEMPERATURE = 0.1  # of the similarities in the loss of finding a patch's code
+FINDING_WEIGHT = 0.1  # of the loss of finding the code; the loss of drawing has weight 1
 
 
 def pixels(images: Sequence[Image.Image]) -> Tensor:
@@ -29,17 +27,17 @@ def pixels(images: Sequence[Image.Image]) -> Tensor:
 
 
 def latents(vq: torch.nn.Module, pixels_BCHW: Tensor) -> Tensor:
-    """Unit latents before quantising, [B, tokens, width]."""
+    """Unit latents before quantization, [B, tokens, width]."""
     return F.normalize(vq.quant_conv(vq.encoder(pixels_BCHW)).flatten(2).transpose(1, 2), dim=-1)
 
 
 def nearest(vq: torch.nn.Module, latents_BTD: Tensor) -> Tensor:
-    """Code of every latent, [B, tokens]."""
+    """The nearest code of every latent, [B, tokens]."""
     return (latents_BTD @ F.normalize(vq.quantize.embedding.weight, dim=-1).T).argmax(-1)
 
 
 def at_a_time(vq: torch.nn.Module) -> int:
-    """How many images are encoded or decoded at once, so that memory does not grow with their number."""
+    """The number of images to encode or decode at once, so that memory does not grow with all of them."""
     height, width = vq.quantize.quant_state_dims
     levels = len(vq.config.channel_multiplier)
     return min(IMAGES, max(1, PIXELS // (height * width * 4 ** (levels - 1))))
@@ -58,7 +56,7 @@ def encode(vq: torch.nn.Module, images: Sequence[Image.Image]) -> list[tuple[int
 
 @torch.no_grad()
 def decode(vq: torch.nn.Module, codes: Sequence[tuple[int, ...]]) -> list[Image.Image]:
-    """Images of codes; bytes by truncation, as upstream writes them."""
+    """Images of codes; levels are truncated to bytes, as upstream does."""
     device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
     images: list[Image.Image] = []
     for start in range(0, len(codes), batch):
@@ -69,12 +67,12 @@ def decode(vq: torch.nn.Module, codes: Sequence[tuple[int, ...]]) -> list[Image.
 
 
 class Training:
-    """Trains a small VQ so that patches that look the same get the same code, wherever they stand.
+    """Trains a small VQ so that equal patches get equal codes, wherever they are in the image.
 
-    Left to itself a convolutional VQ of this size spreads what a patch shows over its neighbours: one
-    white patch has many codes, and a policy cannot learn which. So the codes are settled first, by
-    k-means over the patches themselves; then the encoder learns to find a patch's code and the decoder to
-    draw it. Rare patches weigh more than their share, or the background would drown them.
+    Without this, a convolutional VQ of this size spreads a patch's content over its neighbors: one white
+    patch has many codes, and a policy cannot learn which. So the codes are fixed first, by k-means over the
+    patches. Then the encoder learns to find a patch's code, and the decoder to draw it. Rare patches get more
+    than their share of weight, or the background would dominate.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class Training:
         )
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Yields the losses of every step: of drawing, and of finding the code."""
+        """Yields the losses of every step: of drawing a patch, and of finding its code."""
         self.vq.train()
         for step in range(self.steps):
             generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
@@ -124,9 +122,8 @@ class Training:
         finding = (missed * weights_BT.flatten()).mean()
         drawn = self.vq.decoder(self.vq.post_quant_conv(entries[codes_BT].transpose(1, 2).unflatten(2, grid)))
         error_BHW = (drawn - pixels_BCHW).square().mean(1)
-        weights_BHW = F.interpolate(weights_BT.unflatten(1, grid)[:, None], size=error_BHW.shape[1:]).squeeze(
-            1
-        )
+        weights_B1GG = weights_BT.unflatten(1, grid)[:, None]
+        weights_BHW = F.interpolate(weights_B1GG, size=error_BHW.shape[1:]).squeeze(1)
         drawing = (error_BHW * weights_BHW).mean()
         self._optimizer.zero_grad()
         (drawing + FINDING_WEIGHT * finding).backward()
@@ -145,17 +142,17 @@ def patches(images_BCHW: Tensor, side: int) -> Tensor:
 def kmeans(points_ND: Tensor, clusters: int, generator: torch.Generator, rounds: int = 10) -> Tensor:
     """Cluster of every point, [N]: k-means++ over the distinct points, then Lloyd's rounds.
 
-    Where there are no more distinct points than clusters, each has its own.
+    If there are at most as many distinct points as clusters, each point has its own.
     """
     distinct, inverse = torch.unique(points_ND, dim=0, return_inverse=True)
-    centres = distinct[:1]
-    gap = (distinct - centres[0]).square().sum(-1)
+    centers = distinct[:1]
+    gap = (distinct - centers[0]).square().sum(-1)
     for _ in range(min(clusters, len(distinct)) - 1):
         chosen = torch.multinomial(gap.clamp(min=0), 1, generator=generator)
-        centres = torch.cat((centres, distinct[chosen]))
-        gap = torch.minimum(gap, (distinct - centres[-1]).square().sum(-1))
+        centers = torch.cat((centers, distinct[chosen]))
+        gap = torch.minimum(gap, (distinct - centers[-1]).square().sum(-1))
     for _ in range(rounds):
-        owner = torch.cdist(distinct, centres).argmin(-1)
-        sums = torch.zeros_like(centres).index_add_(0, owner, distinct)
-        centres = sums / owner.bincount(minlength=len(centres)).clamp(min=1)[:, None]
-    return torch.cdist(distinct, centres).argmin(-1)[inverse]
+        cluster = torch.cdist(distinct, centers).argmin(-1)
+        sums = torch.zeros_like(centers).index_add_(0, cluster, distinct)
+        centers = sums / cluster.bincount(minlength=len(centers)).clamp(min=1)[:, None]
+    return torch.cdist(distinct, centers).argmin(-1)[inverse]

@@ -1,4 +1,4 @@
-"""Weight files read tensor by tensor, so that a model is never twice in memory."""
+"""Readers of weight files, tensor by tensor, so that memory never holds a model twice."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ AGAIN = "it must be made or fetched again"
 
 
 def read(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor of everything in a `.safetensors` or `.bin` file; on disk until it is used, where the format allows.
+    """Names and tensors of a `.safetensors` or `.bin` file, read from disk on use if the format allows it.
 
     Raises:
-        ValueError: the file is damaged, or a `.bin` holds more than tensors (code of a pickle is never run).
+        ValueError: the file is damaged, or a `.bin` holds more than tensors (code in a pickle is never run).
     """
     return _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
 

@@ -1,1 +1,1 @@
-"""Any text-to-image pipeline of the library diffusers as a policy: `fetch` brings it here, `policy` draws with it."""
+"""Text-to-image pipelines of the library diffusers as policies: `fetch` gets one, `policy` draws with it."""

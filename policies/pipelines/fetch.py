@@ -1,4 +1,4 @@
-"""Stage program `pipeline`: the pipeline is on this machine, and its exact version is written down."""
+"""Stage program `pipeline`: fetches the pipeline and records its exact version."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ INSTALL = 'pip install "diffusers>=0.42"'
 
 
 def fetch(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Writes `checkpoint/pipeline.json`: {pipeline, revision, folder}; `revision` is a commit of the hub, or None for a folder.
+    """Writes `checkpoint/pipeline.json`: {pipeline, revision, folder}.
+
+    `revision` is a commit of the hub, or None for a folder.
 
     Raises:
-        ValueError: diffusers is not installed, or the hub does not give the pipeline.
+        ValueError: diffusers is not installed, or the pipeline cannot be fetched from the hub.
     """
     library = diffusers()
     pipeline, revision, folder = settings["pipeline"], None, settings["pipeline"]
@@ -27,19 +29,18 @@ def fetch(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
             )
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"the pipeline {pipeline} cannot be fetched: {error}\nCheck its name, set HF_TOKEN for one whose licence must be accepted, "
-                "or give a folder that holds it with policies.pipeline=FOLDER"
+                f"the pipeline {pipeline} cannot be fetched: {error}\nCheck its name, set HF_TOKEN if its"
+                " license must be accepted, or give a folder that holds it with policies.pipeline=FOLDER"
             ) from error
-        revision = Path(folder).name  # the hub's cache calls a snapshot by its commit
+        revision = Path(folder).name  # the hub's cache names a snapshot after its commit
     checkpoint = work.folder / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
-    (checkpoint / POINTER).write_text(
-        json.dumps({"pipeline": pipeline, "revision": revision, "folder": str(folder)}), encoding="utf-8"
-    )
+    pointer = {"pipeline": pipeline, "revision": revision, "folder": str(folder)}
+    (checkpoint / POINTER).write_text(json.dumps(pointer), encoding="utf-8")
 
 
 def diffusers() -> Any:
-    """The library, without the bars it draws while it loads.
+    """The library, with its progress bars switched off.
 
     Raises:
         ValueError: it is not installed.

@@ -1,4 +1,4 @@
-"""The `policies=diffusers` component, torch-free until a picture is drawn."""
+"""The `policies=diffusers` component. It needs no torch before an image is drawn."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Pipeline:
-    """A pipeline by hub id or folder, and how it draws. It writes no chain, and has a guidance of its own.
+    """A pipeline by hub id or folder, and its settings. It writes no chain and has its own guidance.
 
     Args:
-        pipeline: hub id (OWNER/NAME), or a folder as `save_pretrained` writes it.
-        revision: of the hub id: branch, tag or commit; None for the newest when it is first fetched.
+        pipeline: hub id (OWNER/NAME), or a folder in the layout of `save_pretrained`.
+        revision: branch, tag or commit on the hub; None: the newest at the first fetch.
         steps: denoising steps.
-        guidance: its `guidance_scale`; None for the pipeline's own.
-        height: of the pictures in pixels; None for the pipeline's own.
-        width: likewise.
-        dtype: of the weights.
-        placement: `whole` pipeline on the GPU; or there only while they are used, its `models` one by one, or their `layers`.
-        batch_size: pictures drawn at a time; bounds memory and changes nothing but rounding.
-        safety_checker: keep the pipeline's own, if it has one. A picture that it replaces by a black one stops the run.
+        guidance: `guidance_scale`; None: the pipeline's default.
+        height: of the images in pixels; None: the pipeline's default.
+        width: of the images in pixels; None: the pipeline's default.
+        dtype: the dtype of the weights.
+        placement: `whole`: the pipeline stays on the GPU. `models` or `layers`: only the model or layer in
+            use is on the GPU.
+        batch_size: images drawn at a time; it bounds memory and changes only rounding.
+        safety_checker: keep the pipeline's own, if it has one. If it blackens an image, the run stops.
         options: further arguments of the pipeline's call, such as `max_sequence_length`.
     """
 
@@ -85,14 +86,15 @@ class Pipeline:
         self._call = {**{name: value for name, value in given.items() if value is not None}, **options}
 
     def start(self, config: Config) -> Stage:
-        """The stage `pipeline`, which fetches it where it is on the hub.
+        """The stage `pipeline`, which fetches the pipeline if it is on the hub.
 
         Raises:
-            ValueError: the samples of a batch are to share one seed, which would make equal pictures.
+            ValueError: the samples of a batch would share one seed and be equal images.
         """
         if config["evaluation"]["rollout"]["random"] != "per_sample":
             raise ValueError(
-                "a diffusion pipeline draws equal pictures from equal seeds: use evaluation.rollout.random=per_sample"
+                "a diffusion pipeline draws equal images from equal seeds:"
+                " use evaluation.rollout.random=per_sample"
             )
         settings = {"pipeline": self._pipeline, "revision": self._revision}
         external = (self._pipeline,) if Path(self._pipeline).is_dir() else ()

@@ -23,7 +23,7 @@ from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Sampling
 from policies.janus import checkpoint, engine, vq
-from policies.janus.cache import Part, Stream, mask
+from policies.janus.cache import KeyValues, RowGroup, mask
 from policies.janus.decoder import Decoder
 from policies.janus.draw import Upstream, guide
 from policies.janus.engine import Engine, Rollouts
@@ -179,7 +179,7 @@ def test_the_unconditional_row_is_erased_by_position(
     prefill = Decoder.prefill
     embedding = _model(folder).model.language_model.embed_tokens.weight
 
-    def reading(self: Decoder, embeds_RTH: Tensor) -> tuple[Tensor, Part]:
+    def reading(self: Decoder, embeds_RTH: Tensor) -> tuple[Tensor, KeyValues]:
         read.append(torch.cdist(embeds_RTH[0], embedding).argmin(-1).tolist())
         return prefill(self, embeds_RTH)
 
@@ -232,8 +232,8 @@ def test_t2i_r1_by_rows_of_its_own(folder: Path, case: dict[str, Any]) -> None:
     _, conditional = decoder.prefill(embed(shown_BT))
     _, erased = decoder.prefill(embed(torch.tensor([[ids["bos"], *[ids["pad"]] * (length - 1)]])))
     conditional.mask_R1S = mask(torch.tensor(case["attention_mask"]) == 0)
-    streams = [Stream(batch, [part], decoder.tail(batch, steps)) for part in (conditional, erased)]
-    advance = Sliced(decoder, model.model.generation_head, streams, torch.full((2 * batch,), length))
+    groups = [RowGroup(batch, [prefix], decoder.tail(batch, steps)) for prefix in (conditional, erased)]
+    advance = Sliced(decoder, model.model.generation_head, groups, torch.full((2 * batch,), length))
     drawn = model.prepare_embeddings_for_image_generation(tokens_BT)
     inputs = [embed(torch.full((batch,), ids["boi"])), *drawn.unbind(1)[:-1]]
     logits = [advance(one.repeat(2, 1), step) for step, one in enumerate(inputs)]

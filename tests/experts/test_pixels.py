@@ -23,7 +23,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 def step_by_step(image: Image.Image, side: int) -> Image.Image:
-    """`Resize` and `CenterCrop` of torchvision on a PIL picture, then RGB."""
+    """`Resize` and `CenterCrop` of torchvision on a PIL image, then RGB."""
     short, long = sorted(image.size)
     new_long = int(side * long / short)
     image = image.resize(
@@ -73,7 +73,7 @@ def test_a_strip_of_twenty_thousand_pixels_needs_no_memory_of_its_own():
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "I;16"])
 @pytest.mark.parametrize("way", [squeezed, cropped])
-def test_pictures_of_any_kind_become_rgb(mode, way):
+def test_images_of_any_kind_become_rgb(mode, way):
     image = Image.new("I;16", (3, 2), 700) if mode == "I;16" else noise(3, 2, mode)
     assert (way(image, 8).mode, way(image, 8).size) == ("RGB", (8, 8))
 
@@ -86,7 +86,7 @@ def test_colors_come_first_where_the_shape_is_given_up():
     assert np.array_equal(squeezed(noise(24, 24), 24), noise(24, 24))
 
 
-def test_levels_are_normalised_by_clips_numbers():
+def test_levels_are_normalized_by_clips_numbers():
     pixels = unit_3HW(noise(5, 4))
     assert pixels.shape == (3, 4, 5) and float(pixels.max()) <= 1
     wanted = (np.asarray(noise(5, 4)).transpose(2, 0, 1) / 255 - np.array(MEAN)[:, None, None]) / np.array(

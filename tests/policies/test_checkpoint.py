@@ -1,4 +1,4 @@
-"""Checkpoint folders: whole ones open in either layout, and every kind of wrong one is named with what is wrong and what to do."""
+"""Checkpoint folders: complete ones open in either layout; errors name each kind of fault and its remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefill and steps give transformers' own hidden states, with grouped heads, shared parts and hidden slots."""
+"""Prefill and steps give transformers' hidden states: grouped heads, shared prefixes, hidden slots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from policies.janus.cache import Part, Slot, Stream, mask
+from policies.janus.cache import KeyValues, RowGroup, WriteSlot, mask
 from policies.janus.decoder import Decoder
 from policies.janus.steps import Replayed, Sliced
 
@@ -48,18 +48,18 @@ def close(one: Tensor, other: Tensor) -> None:
 @torch.no_grad()
 def test_prefill_of_right_padded_rows(llama: LlamaModel) -> None:
     embeds_RTH = torch.randn(3, PROMPT, WIDTH)
-    hidden_RTH, part = Decoder(llama, torch.float32, PROMPT).prefill(embeds_RTH)
+    hidden_RTH, cache = Decoder(llama, torch.float32, PROMPT).prefill(embeds_RTH)
     for row, length in enumerate((5, 2, 4)):
         close(hidden_RTH[row, :length], expected(llama, embeds_RTH[row, :length]))
-    assert part.slots == PROMPT
+    assert cache.slots == PROMPT
 
 
 @pytest.mark.parametrize("steps", [Sliced, Replayed])
 @torch.no_grad()
-def test_rows_step_on_from_a_shared_part(
+def test_rows_step_on_from_a_shared_prefix(
     llama: LlamaModel, steps: type[Sliced | Replayed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two prompts shared by two rows each, of which every row has its own length, and a stream of one prompt for all."""
+    """Two prompts shared by two rows each, rows of different lengths, and a group of rows with one prompt."""
     monkeypatch.setattr(Replayed, "bucket", 3)
     decoder = Decoder(llama, torch.float32, PROMPT + STEPS)
     prompts, alone = torch.randn(2, PROMPT, WIDTH), torch.randn(1, PROMPT, WIDTH)
@@ -67,10 +67,10 @@ def test_rows_step_on_from_a_shared_part(
     _, single = decoder.prefill(alone)
     lengths_R = torch.tensor([5, 3, 4, 1])
     shared.mask_R1S = mask(torch.arange(PROMPT)[None] >= lengths_R[:, None])
-    streams = [Stream(4, [shared], decoder.tail(4, STEPS)), Stream(3, [single], decoder.tail(3, STEPS))]
+    groups = [RowGroup(4, [shared], decoder.tail(4, STEPS)), RowGroup(3, [single], decoder.tail(3, STEPS))]
     new = torch.randn(STEPS, 7, WIDTH)
     first_R = torch.cat((lengths_R, torch.full((3,), PROMPT)))
-    advance = steps(decoder, lambda hidden: hidden.clone(), streams, first_R)
+    advance = steps(decoder, lambda hidden: hidden.clone(), groups, first_R)
     drawn = torch.stack([advance(embeds_RH, step) for step, embeds_RH in enumerate(new)])
     before = [prompts[row // 2, :length] for row, length in enumerate(lengths_R.tolist())] + [alone[0]] * 3
     for row, prompt in enumerate(before):
@@ -80,10 +80,11 @@ def test_rows_step_on_from_a_shared_part(
 @torch.no_grad()
 def test_a_row_that_sees_nothing_but_itself_is_finite(llama: LlamaModel) -> None:
     decoder = Decoder(llama, torch.float32, 3)
-    _, part = decoder.prefill(torch.randn(1, 2, WIDTH))
-    part = Part(part.keys, part.values, mask(torch.tensor([[True, True]])))
+    _, cache = decoder.prefill(torch.randn(1, 2, WIDTH))
+    hidden_prefix = KeyValues(cache.keys, cache.values, mask(torch.tensor([[True, True]])))
+    group = RowGroup(1, [hidden_prefix], decoder.tail(1, 1))
     embeds_RH = torch.randn(1, WIDTH)
-    hidden = decoder.step(embeds_RH, torch.tensor([0]), [Stream(1, [part], decoder.tail(1, 1))], Slot(0, 1))
+    hidden = decoder.step(embeds_RH, torch.tensor([0]), [group], WriteSlot(0, 1))
     close(hidden, expected(llama, embeds_RH))
 
 

@@ -144,8 +144,8 @@ def test_a_run_of_equal_prompts_and_seeds_is_one_call_of_upstreams(
     first, second = PROMPTS[0], PROMPTS[3]
     together = policy.rollout([first, first, first, second, second, first], [5, 5, 5, 5, 9, 9], sampling)
     calls = [([first] * 3, [5] * 3), ([second], [5]), ([second], [9]), ([first], [9])]
-    apart = [sample for prompts, seeds in calls for sample in policy.rollout(prompts, seeds, sampling)]
-    assert [sample.tokens for sample in together] == [sample.tokens for sample in apart]
+    separate = [sample for prompts, seeds in calls for sample in policy.rollout(prompts, seeds, sampling)]
+    assert [sample.tokens for sample in together] == [sample.tokens for sample in separate]
     assert len({sample.tokens.chain for sample in together[:3]}) == 1
     assert len({sample.tokens.image for sample in together[:3]}) == 3
     with torch.no_grad():
@@ -226,7 +226,7 @@ def test_without_a_chain_the_image_follows_the_prompt(
     assert (drawn.tokens[3].image == drawn.tokens[4].image) == (random == "per_sample")
 
 
-def test_weights_are_read_anew_for_every_rollout(policy: JanusPolicy) -> None:
+def test_every_rollout_reads_the_current_weights(policy: JanusPolicy) -> None:
     before = policy.rollout(PROMPTS[:4], SEEDS[:4], SAMPLED)
     weight = policy.module.model.language_model.layers[0].mlp.up_proj.weight
     kept = weight.detach().clone()

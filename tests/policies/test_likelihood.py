@@ -1,4 +1,4 @@
-"""Teacher-forced log-probs and their gradients are those of transformers' own forward with all logits, in less memory."""
+"""Teacher-forced log-probs and gradients equal those of transformers' forward, in less memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.trainers import lora
 from harness.types import Tokens
 from policies.janus import attention, heads
 from policies.janus.likelihood import Likelihood
-from policies.janus.packing import one_to_a_row
+from policies.janus.packing import one_per_row
 
 BOS, PAD, BOI = 0, 1, 2
 VOCABULARY, CODES, IMAGE = 4096, 2048, 9
@@ -92,7 +92,7 @@ def scored(
 
 
 def naive(model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = ()) -> Tensor:
-    """The same by transformers' own forward, one sequence at a time, with the logits of every position from both heads."""
+    """The same by transformers' own forward, one sequence at a time, with all logits of both heads."""
     model.model.language_model.set_attn_implementation("eager")
 
     def logits(ids: list[int], image: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -216,7 +216,7 @@ def kept(model: Model, **settings: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        likelihood._states(torch.randn(120, 32), one_to_a_row([30] * 4))
+        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4))
     return sum(sizes)
 
 

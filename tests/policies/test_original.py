@@ -1,4 +1,4 @@
-"""The published layout: its configuration and names become transformers', or are refused with what is wrong."""
+"""The published layout: its configuration and names become transformers', or an error names the fault."""
 
 from __future__ import annotations
 

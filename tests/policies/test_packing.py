@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.janus.packing import first_fit, one_to_a_row
+from policies.janus.packing import first_fit, one_per_row
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=25)
 
@@ -46,8 +46,8 @@ def test_a_query_sees_its_own_sequence_up_to_itself(lengths: list[int]) -> None:
     assert bool(seen.any(dim=1).all()), "padding sees something too, or its softmax would be NaN"
 
 
-def test_one_to_a_row_keeps_the_order_and_is_plainly_causal() -> None:
-    layout = one_to_a_row([3, 5, 2])
+def test_one_per_row_keeps_the_order_and_is_plainly_causal() -> None:
+    layout = one_per_row([3, 5, 2])
     assert layout.starts == (0, 5, 10) and (layout.rows, layout.width) == (3, 5)
     assert layout.slots(2, 1, 1).tolist() == [11]
     assert layout.positions(torch.device("cpu")).tolist() == [[0, 1, 2, 3, 4]]

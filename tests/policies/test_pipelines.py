@@ -104,7 +104,7 @@ def difference(one: Image.Image, other: Image.Image) -> int:
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
-def test_samples_have_the_pictures_of_their_prompts_and_neither_plan_nor_tokens(load) -> None:
+def test_samples_have_the_images_of_their_prompts_and_neither_chain_nor_tokens(load) -> None:
     samples = load().rollout(PROMPTS, SEEDS, Sampling(guidance=5.0))
     assert [(sample.prompt, sample.seed) for sample in samples] == list(zip(PROMPTS, SEEDS, strict=True))
     for sample in samples:
@@ -114,7 +114,7 @@ def test_samples_have_the_pictures_of_their_prompts_and_neither_plan_nor_tokens(
     assert difference(samples[0].image, samples[1].image) > 10
 
 
-def test_a_picture_depends_on_its_seed_and_not_on_its_batch(load) -> None:
+def test_an_image_depends_on_its_seed_and_not_on_its_batch(load) -> None:
     policy = load(batch_size=3)
     together = policy.rollout(PROMPTS, SEEDS, Sampling())
     apart = load(batch_size=1).rollout(PROMPTS[::-1], SEEDS[::-1], Sampling())[::-1]
@@ -136,7 +136,7 @@ def test_an_unknown_option_is_named_with_the_known(load) -> None:
 
 
 class Blackening:
-    """A safety checker that finds fault with every second picture."""
+    """A safety checker that rejects every second image."""
 
     def __call__(self, images: Any, clip_input: Any) -> tuple[Any, list[bool]]:
         flags = [place % 2 == 1 for place in range(len(images))]
@@ -146,7 +146,7 @@ class Blackening:
         return images, flags
 
 
-def test_a_black_picture_is_never_silent(load, monkeypatch) -> None:
+def test_a_black_image_is_an_error(load, monkeypatch) -> None:
     policy = load()
 
     def blackened(image: Any, device: Any, dtype: Any) -> Any:
@@ -158,7 +158,8 @@ def test_a_black_picture_is_never_silent(load, monkeypatch) -> None:
     monkeypatch.setattr(policy._pipe, "run_safety_checker", blackened)
     with pytest.raises(
         ValueError,
-        match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker .*safety_checker=false",
+        match=r"the image of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker"
+        r" .*safety_checker=false",
     ):
         policy.rollout(PROMPTS, SEEDS, Sampling())
     monkeypatch.setattr(

@@ -47,7 +47,7 @@ class Table(nn.Module):
 
 @dataclass
 class FakePolicy:
-    """Draws `DRAWN`, again and again; `error` is what its records are off by, `guided_shift` what guidance does to images."""
+    """Draws `DRAWN` repeatedly; records are off by `error`, guidance shifts images by `guided_shift`."""
 
     module: Table = field(default_factory=Table)
     error: float = 0.0
@@ -127,14 +127,14 @@ class FakeLearner:
 
 @dataclass
 class Given:
-    """A reward component that gives the totals it was told."""
+    """A reward component with fixed totals."""
 
     totals: Sequence[float | None]
     name: str = "red"
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         return [
-            Score(value=None, unscored="told so") if total is None else Score(value=total)
+            Score(value=None, unscored="left out") if total is None else Score(value=total)
             for total in self.totals
         ]
 
@@ -338,7 +338,7 @@ def test_too_many_unscored_samples_stop_the_run_before_it_trains_on_the_rest(
         one.run.step(PROMPTS, 4)
     for part in (
         f"{missing} of 6 samples of step 5",
-        f"{missing} x red: told so",
+        f"{missing} x red: left out",
         f"grpo.unscored_tolerance={tolerance}",
         "same command again",
     ):

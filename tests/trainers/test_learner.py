@@ -1,4 +1,4 @@
-"""The optimisation: schedule, clipping, decay, checkpoints."""
+"""The optimizer: schedule, clipping, decay, checkpoints."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_and_moves_nothing() -> None:
     assert torch.equal(module.weight, before)
 
 
-def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_restored_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     file = tmp_path / "training.pt"
     module = small()
     learner = Learner(module, **SETTINGS)
@@ -121,7 +121,7 @@ def test_an_unreadable_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         file.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"training\.pt cannot be gone on from: delete it"):
+        with pytest.raises(ValueError, match=r"cannot resume from .*training\.pt: delete it"):
             learner.restore(file)
 
 

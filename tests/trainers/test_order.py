@@ -15,7 +15,7 @@ def test_every_epoch_shows_every_item_once_though_batches_span_epochs() -> None:
     shown = [item for step in range(7) for item in batch(ITEMS, 3, step, seed=1)]
     epochs = [shown[start : start + 7] for start in range(0, 21, 7)]
     assert all(sorted(epoch) == ITEMS for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 3, "every epoch is shuffled anew"
+    assert len({tuple(epoch) for epoch in epochs}) == 3, "every epoch has its own order"
 
 
 def test_a_step_needs_no_state() -> None:

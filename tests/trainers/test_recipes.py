@@ -58,7 +58,7 @@ def test_what_is_encoded_from_files_depends_on_their_contents_and_no_seed(tmp_pa
     assert key(tokens()) != before
 
 
-def test_what_only_training_needs_does_not_have_records_encoded_anew() -> None:
+def test_settings_of_training_alone_do_not_encode_records_again() -> None:
     config = {**CONFIG, "policies": {"_target_": "mini_got.PixelRecipe"}}
     data = {**DATA, "benchmark": {"_target_": "mini_got.Filed"}}
     tokens, _ = Sft(sft=SFT, data=data).stages(config, START)

@@ -1,4 +1,4 @@
-"""The `sft` program on a tiny Janus: what it minimises, whom it erases, and that an interruption changes nothing."""
+"""The `sft` program on a tiny Janus: its loss, the erased conditions, and resuming without any change."""
 
 from __future__ import annotations
 

@@ -20,17 +20,18 @@ QUESTIONS = Path(__file__).parent / "questions"
 
 
 class MllmGrounder:
-    """Asks one question for each distinct pair of image and name; what is unreadable is asked for once more.
+    """Asks one question per pair of image and name, and a second time if the answer is unreadable.
 
     Args:
-        model: whom to ask: a judge, so that one model serves both.
-        convention: how its boxes are meant, one of `CONVENTIONS`.
-        question: a file of `harness/experts/questions`, or the path of one's own, with `$name` in it.
-        min_pixels: the smallest area that the model's image processor leaves an image; the server must have the same.
-        max_pixels: the largest.
+        model: a judge that answers, so that one model serves both purposes.
+        convention: the coordinates of its boxes, one of `CONVENTIONS`.
+        question: a file in `questions/` beside this module, or the path of your own, with `$name` in it.
+        min_pixels: the smallest area of an image after the model's processor; the server's must be equal.
+        max_pixels: the largest area; likewise.
 
     Raises:
-        ValueError: a setting that cannot be, a convention that is not this model's, or a judge that is no model.
+        ValueError: a setting has a value that is not allowed, the convention is that of other models, or the
+            judge is no model.
     """
 
     def __init__(
@@ -40,29 +41,27 @@ class MllmGrounder:
             raise ValueError(f"grounder.convention={convention!r}: allowed are {', '.join(CONVENTIONS)}")
         if not hasattr(model, "model"):
             raise ValueError(
-                f"grounder=mllm asks the judge for boxes, and {type(model).__name__} is no model that could give them: "
-                "take judge=server (or qwen2_5_vl, qwen3_vl, openai), or grounder=oracle"
+                f"grounder=mllm asks the judge for boxes, and {type(model).__name__} is no model that could"
+                " give them: take judge=server (or qwen2_5_vl, qwen3_vl, openai), or grounder=oracle"
             )
-        named = str(model.model)
-        family = next(
-            (name for name, each in CONVENTIONS.items() if re.search(each.models, named, re.IGNORECASE)),
-            convention,
-        )
+        family = _family(str(model.model)) or convention
         if family != convention:
             raise ValueError(
-                f"grounder.convention={convention}, but {named} gives boxes as {family}: take grounder.convention={family}"
+                f"grounder.convention={convention}, but {model.model} gives boxes as {family}:"
+                f" take grounder.convention={family}"
             )
         limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         theirs = getattr(model, "limits", limits)
         if CONVENTIONS[convention].factor is not None and theirs != limits:
             raise ValueError(
-                f"the judge sees images within {theirs}, and boxes are read as if within {limits}: give the grounder the same"
+                f"the judge resizes images to {theirs}, but the grounder reads boxes as if to {limits}:"
+                " give the grounder the same"
             )
         self._model, self._convention, self._limits = model, convention, limits
         self._question = Rubric(question, "name", folder=QUESTIONS)
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """The boxes as the model gives them; [] if it says that the object is not there, None where its answer says neither."""
+        """The model's boxes; [] if it says that the object is absent, None if its answers are unreadable."""
         questions = [
             Question(
                 kind="grounding",
@@ -74,20 +73,16 @@ class MllmGrounder:
             for image, name in zip(images, names, strict=True)
         ]
         answers = self._model.ask(questions) if questions else []
-        found = [self._read(question, answer) for question, answer in zip(questions, answers, strict=True)]
-        again = [
-            row
-            for row, each in enumerate(found)
-            if each.status == "unreadable" and answers[row].failure is None
-        ]
-        if again:
-            repeated = self._model.ask([replace(questions[row], attempt=1) for row in again])
-            for row, answer in zip(again, repeated, strict=True):
-                found[row] = self._read(questions[row], answer)
-        return [
-            None if each.status == "unreadable" else [Box(*map(round, corners)) for corners in each.boxes]
-            for each in found
-        ]
+        groundings = [self._read(*pair) for pair in zip(questions, answers, strict=True)]
+        retries = []
+        for index, grounding in enumerate(groundings):
+            if grounding.status == "unreadable" and answers[index].failure is None:
+                retries.append(index)
+        if retries:
+            new_answers = self._model.ask([replace(questions[index], attempt=1) for index in retries])
+            for index, answer in zip(retries, new_answers, strict=True):
+                groundings[index] = self._read(questions[index], answer)
+        return [_boxes(grounding) for grounding in groundings]
 
     def _read(self, question: Question, answer: Answer) -> Grounding:
         if answer.failure is not None:
@@ -99,3 +94,17 @@ class MllmGrounder:
             **self._limits,
             finish_reason=answer.finish,
         )
+
+
+def _family(model: str) -> str | None:
+    """The convention whose family the model's name belongs to, if any."""
+    for name, convention in CONVENTIONS.items():
+        if re.search(convention.models, model, re.IGNORECASE):
+            return name
+    return None
+
+
+def _boxes(grounding: Grounding) -> list[Box] | None:
+    if grounding.status == "unreadable":
+        return None
+    return [Box(*map(round, corners)) for corners in grounding.boxes]

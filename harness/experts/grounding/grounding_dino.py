@@ -1,6 +1,6 @@
-"""`phrase_grounder=grounding_dino`: Grounding DINO (arXiv 2303.05499), GoT-R1's conventional chain-image reward.
+"""`phrase_grounder=grounding_dino`: Grounding DINO (arXiv 2303.05499).
 
-Shape suffixes: B pictures, T tokens, Q boxes.
+GoT-R1 uses it for the conventional chain-image reward. Shape suffixes: B images, T tokens, Q boxes.
 """
 
 from __future__ import annotations
@@ -12,47 +12,45 @@ from typing import Any, NamedTuple
 
 from PIL.Image import Image
 
-from harness.experts.grounding.phrases import PhraseGrounder, Request, best, requests_of
+from harness.experts.grounding.phrases import PhraseGrounder, group_by_image, select_detections, to_corners
 from harness.experts.pretrained import blocks
 from harness.types import Detection
 
-SEPARATORS = ("[CLS]", "[SEP]", ".", "?")  # the model takes phrases apart at these ids
+SEPARATORS = ("[CLS]", "[SEP]", ".", "?")  # the model splits a caption into phrases at these ids
 
 
 class _Caption(NamedTuple):
-    """Names side by side in one text: its ids, and where each name stands among them."""
+    """Several names in one text: its ids, and the span of each name among them."""
 
     ids: list[int]
     spans: dict[str, slice]
 
 
 class GroundingDino(PhraseGrounder):
-    """Boxes of a name by the mean, over the name's tokens, of each token's probability.
+    """Scores a box for a name by the mean, over the name's tokens, of each token's probability.
 
-    The names of one picture are asked in one caption, `red apple. dog.`; a name of no readable token is nowhere.
+    The names of one image form one caption, `red apple. dog.`. A name without a readable token is absent.
     """
 
     def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
-        """The same with their scores, labelled by the name asked for."""
-        found: dict[tuple[int, str], list[Detection]] = {}
-        captioned = [
-            (request, caption)
-            for request in requests_of(images, names)
-            for caption in self._captions(request.names)
-        ]
-        captioned.sort(key=lambda pair: pair[0].image.size)  # pictures of one size need no padding
-        for _, same in groupby(captioned, key=lambda pair: pair[0].image.size):
-            for block in blocks(list(same), self._batch):
-                found |= self._find(block)
-        return [found.get((id(image), name), []) for image, name in zip(images, names, strict=True)]
+        """Detections by falling score, for each pair of image and name, labeled with the name."""
+        captioned: list[tuple[Image, _Caption]] = []
+        for lookup in group_by_image(images, names):
+            captioned += [(lookup.image, caption) for caption in self._captions(lookup.names)]
+        captioned.sort(key=lambda pair: pair[0].size)  # images of one size need no padding
+        results: dict[tuple[int, str], list[Detection]] = {}
+        for _, same_size in groupby(captioned, key=lambda pair: pair[0].size):
+            for block in blocks(list(same_size), self._batch):
+                results |= self._find(block)
+        return [results.get((id(image), name), []) for image, name in zip(images, names, strict=True)]
 
-    def _find(self, block: Sequence[tuple[Request, _Caption]]) -> dict[tuple[int, str], list[Detection]]:
-        """What bears each name of a batch, by picture and name."""
+    def _find(self, block: Sequence[tuple[Image, _Caption]]) -> dict[tuple[int, str], list[Detection]]:
+        """The detections of a batch, by the image's id and the name."""
         import torch
 
         model = self._model
         pixels = self._processor.image_processor(
-            [request.image.convert("RGB") for request, _ in block], return_tensors="pt"
+            [image.convert("RGB") for image, _ in block], return_tensors="pt"
         )
         text = self._processor.tokenizer.pad(
             {"input_ids": [caption.ids for _, caption in block]}, padding=True, return_tensors="pt"
@@ -64,20 +62,19 @@ class GroundingDino(PhraseGrounder):
                 attention_mask=text.attention_mask.to(model.device),
                 token_type_ids=torch.zeros_like(text.input_ids).to(model.device),
             )
-            scores_BQT, boxes_BQ4 = output.logits.float().sigmoid().cpu(), output.pred_boxes.float().cpu()
-            corners_BQ4 = torch.cat(
-                [boxes_BQ4[..., :2] - boxes_BQ4[..., 2:] / 2, boxes_BQ4[..., :2] + boxes_BQ4[..., 2:] / 2], -1
-            )
-        return {
-            (id(request.image), name): best(
-                name, scores_QT[:, span].mean(1).tolist(), corners_Q4.tolist(), **self._limits
-            )
-            for (request, caption), scores_QT, corners_Q4 in zip(block, scores_BQT, corners_BQ4, strict=True)
-            for name, span in caption.spans.items()
-        }
+            scores_BQT = output.logits.float().sigmoid().cpu()
+            corners_BQ4 = to_corners(output.pred_boxes.float().cpu())
+        results = {}
+        for (image, caption), scores_QT, corners_Q4 in zip(block, scores_BQT, corners_BQ4, strict=True):
+            for name, span in caption.spans.items():
+                scores = scores_QT[:, span].mean(1).tolist()
+                results[id(image), name] = select_detections(
+                    name, scores, corners_Q4.tolist(), **self._limits
+                )
+        return results
 
     def _captions(self, names: Sequence[str]) -> list[_Caption]:
-        """The names in captions that the model can hold; more than one only where they are too long together."""
+        """The names in one caption, or in several if the model's text length requires it."""
         longest, tokenizer = self._model.config.max_text_len, self._processor.tokenizer
         first, last, dot, question = tokenizer.convert_tokens_to_ids(list(SEPARATORS))
         captions = [_Caption([first], {})]
@@ -104,6 +101,5 @@ class GroundingDino(PhraseGrounder):
         from transformers import GroundingDinoProcessor
 
         size = self._model.config.text_config.vocab_size
-        return self._pretrained.processor(
-            GroundingDinoProcessor, vocabulary=size, backend="pil"
-        )  # the same pixels with or without torchvision
+        # this backend gives the same pixels with and without torchvision
+        return self._pretrained.processor(GroundingDinoProcessor, vocabulary=size, backend="pil")

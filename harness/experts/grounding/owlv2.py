@@ -1,6 +1,6 @@
 """`phrase_grounder=owlv2`: OWLv2 (arXiv 2306.09683) as a grounder.
 
-Shape suffixes: B pictures, Q boxes, N names.
+Shape suffixes: B images, Q boxes, N names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any
 
 from PIL.Image import Image
 
-from harness.experts.grounding.phrases import WHERE, PhraseGrounder, Request, best, requests_of
+from harness.experts.grounding.phrases import (
+    WHERE,
+    Lookup,
+    PhraseGrounder,
+    group_by_image,
+    select_detections,
+    to_corners,
+)
 from harness.experts.pretrained import blocks
 from harness.types import Detection
 
@@ -20,14 +27,14 @@ LONGEST = 16  # tokens of a query; the model has no more positions
 
 
 class Owlv2(PhraseGrounder):
-    """Boxes of a name by the probability of its query.
+    """Scores a box for a name by the probability of the name's query.
 
-    Pictures asked for equally many names go in one batch: the model scores padding queries like any other.
+    A batch holds images with equally many names: the model scores padding queries like any other.
 
     Args:
-        query: what is asked, with `{}` where the name goes; cut to 16 tokens.
+        query: the text of a query, with `{}` in place of the name; cut to 16 tokens.
 
-    The others are those of `PhraseGrounder`.
+    The other arguments are those of `PhraseGrounder`.
     """
 
     def __init__(
@@ -49,23 +56,25 @@ class Owlv2(PhraseGrounder):
         self._query = query
 
     def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
-        """The same with their scores, labelled by the name asked for."""
-        found: dict[tuple[int, str], list[Detection]] = {}
-        requests = sorted(requests_of(images, names), key=lambda request: len(request.names))
-        for _, equal in groupby(requests, key=lambda request: len(request.names)):
-            for block in blocks(list(equal), self._batch):
-                found |= self._find(block)
-        return [found[id(image), name] for image, name in zip(images, names, strict=True)]
+        """Detections by falling score, for each pair of image and name, labeled with the name."""
+        lookups = sorted(group_by_image(images, names), key=lambda lookup: len(lookup.names))
+        results: dict[tuple[int, str], list[Detection]] = {}
+        for _, same_count in groupby(lookups, key=lambda lookup: len(lookup.names)):
+            for block in blocks(list(same_count), self._batch):
+                results |= self._find(block)
+        return [results[id(image), name] for image, name in zip(images, names, strict=True)]
 
-    def _find(self, block: Sequence[Request]) -> dict[tuple[int, str], list[Detection]]:
-        """What bears each name of a batch, by picture and name."""
+    def _find(self, block: Sequence[Lookup]) -> dict[tuple[int, str], list[Detection]]:
+        """The detections of a batch, by the image's id and the name."""
         import torch
 
         model = self._model
         pixels = self._processor.image_processor(
-            [request.image.convert("RGB") for request in block], return_tensors="pt"
+            [lookup.image.convert("RGB") for lookup in block], return_tensors="pt"
         )
-        queries = [self._query.format(name) for request in block for name in request.names]
+        queries = []
+        for lookup in block:
+            queries += [self._query.format(name) for name in lookup.names]
         text = self._processor.tokenizer(
             queries, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="pt"
         )
@@ -75,22 +84,20 @@ class Owlv2(PhraseGrounder):
                 input_ids=text.input_ids.to(model.device),
                 attention_mask=text.attention_mask.to(model.device),
             )
-            scores_BQN, boxes_BQ4 = output.logits.float().sigmoid().cpu(), output.pred_boxes.float().cpu()
-            corners_BQ4 = torch.cat(
-                [boxes_BQ4[..., :2] - boxes_BQ4[..., 2:] / 2, boxes_BQ4[..., :2] + boxes_BQ4[..., 2:] / 2], -1
-            )
-            width_height_B2 = torch.tensor([request.image.size for request in block])
-            padded_B2 = (
-                width_height_B2.amax(1, keepdim=True) / width_height_B2
-            )  # boxes are fractions of a square, padded right and below
-            corners_BQ4 = corners_BQ4 * padded_B2.repeat(1, 2)[:, None]
-        return {
-            (id(request.image), name): best(
-                name, scores_QN[:, column].tolist(), corners_Q4.tolist(), **self._limits
-            )
-            for request, scores_QN, corners_Q4 in zip(block, scores_BQN, corners_BQ4, strict=True)
-            for column, name in enumerate(request.names)
-        }
+            scores_BQN = output.logits.float().sigmoid().cpu()
+            corners_BQ4 = to_corners(output.pred_boxes.float().cpu())
+            # boxes are fractions of a square: the image with padding on its right or below it
+            size_B2 = torch.tensor([lookup.image.size for lookup in block])
+            square_per_size_B2 = size_B2.amax(1, keepdim=True) / size_B2
+            corners_BQ4 = corners_BQ4 * square_per_size_B2.repeat(1, 2)[:, None]
+        results = {}
+        for lookup, scores_QN, corners_Q4 in zip(block, scores_BQN, corners_BQ4, strict=True):
+            for column, name in enumerate(lookup.names):
+                scores = scores_QN[:, column].tolist()
+                results[id(lookup.image), name] = select_detections(
+                    name, scores, corners_Q4.tolist(), **self._limits
+                )
+        return results
 
     @cached_property
     def _model(self) -> Any:
@@ -103,6 +110,5 @@ class Owlv2(PhraseGrounder):
         from transformers import Owlv2Processor
 
         size = self._model.config.text_config.vocab_size
-        return self._pretrained.processor(
-            Owlv2Processor, vocabulary=size, backend="pil"
-        )  # the same pixels with or without torchvision
+        # this backend gives the same pixels with and without torchvision
+        return self._pretrained.processor(Owlv2Processor, vocabulary=size, backend="pil")

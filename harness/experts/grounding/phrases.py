@@ -1,30 +1,33 @@
-"""What the open-vocabulary detectors share: the names asked of each picture, and scored boxes made into answers."""
+"""The base of open-vocabulary detectors: names to find in each image, and detections from scored boxes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
 from harness.experts.pretrained import Pretrained, check_share, read_serving
 from harness.types import CANVAS, Box, Detection
 
+if TYPE_CHECKING:
+    import torch
+
 WHERE = "phrase_grounder"
 
 
 class PhraseGrounder(ABC):
-    """A detector that finds what it is asked for by name: settings and answers, without the model.
+    """A detector that finds objects by name: settings and answers, without the model.
 
     Args:
         model: hub id or folder of the model in transformers' layout.
-        threshold: boxes that do not score more are left out.
-        overlap: IoU above which two boxes of one name are one thing.
+        threshold: boxes with this score or less are dropped.
+        overlap: two boxes of one name with a larger IoU are one object.
         dtype: float32, bfloat16 or float16.
-        serving: what changes no answer: `batch_size`, pictures at once, and `device`, `auto` or a torch device.
-        where: the configuration node that these settings stand in, for messages.
+        serving: settings that change no answer: `batch_size` in images; `device`, a torch device or `auto`.
+        where: the configuration node of these settings, for messages.
     """
 
     _processor: Any
@@ -48,50 +51,61 @@ class PhraseGrounder(ABC):
         }
 
     def missing(self) -> list[str]:
-        """That the model is neither a folder here nor in the hub's cache."""
+        """A message if the model is neither a local folder nor in the hub's cache."""
         return self._pretrained.missing()
 
     def load(self) -> None:
-        """Reads the weights and the processor, which is done otherwise when the first picture is looked at.
+        """Loads weights and processor now; without this call the first image does.
 
         Raises:
-            ValueError: they are not there, or another model's; says what to do.
+            ValueError: they are missing, or belong to another model. The message says what to do.
         """
-        _ = self._processor  # checked against the model, which is read first
+        _ = self._processor  # it is checked against the model, which loads first
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """Boxes on 0..1000 by falling confidence; [] if absent."""
-        return [[one.box for one in own] for own in self.find(images, names)]
+        """Boxes on 0..1000 by falling score, for each pair of image and name; [] if the object is absent."""
+        boxes: list[list[Box] | None] = []
+        for detections in self.find(images, names):
+            boxes.append([detection.box for detection in detections])
+        return boxes
 
     @abstractmethod
     def find(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Detection]]:
-        """The same with their scores, labelled by the name asked for."""
+        """Detections by falling score, for each pair of image and name, labeled with the name."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """A picture and the distinct names to find in it, in the order first asked."""
+class Lookup:
+    """An image and the distinct names to find in it, in the order of their first request."""
 
     image: Image
     names: tuple[str, ...]
 
 
-def requests_of(images: Sequence[Image], names: Sequence[str]) -> list[Request]:
-    """One request per distinct picture.
+def group_by_image(images: Sequence[Image], names: Sequence[str]) -> list[Lookup]:
+    """One lookup per distinct image.
 
     Raises:
-        ValueError: not one name for each image.
+        ValueError: the numbers of images and names differ.
     """
     if len(images) != len(names):
         raise ValueError(f"{len(images)} images and {len(names)} names: give one name for each image")
-    asked: dict[int, dict[str, None]] = {}
+    names_by_image: dict[int, dict[str, None]] = {}
     for image, name in zip(images, names, strict=True):
-        asked.setdefault(id(image), {})[name] = None
-    distinct = {id(image): image for image in images}
-    return [Request(distinct[key], tuple(wanted)) for key, wanted in asked.items()]
+        names_by_image.setdefault(id(image), {})[name] = None
+    image_by_id = {id(image): image for image in images}
+    return [Lookup(image_by_id[key], tuple(distinct)) for key, distinct in names_by_image.items()]
 
 
-def best(
+def to_corners(boxes_BQ4: torch.Tensor) -> torch.Tensor:
+    """Boxes given as center and size, as x1, y1, x2, y2."""
+    import torch
+
+    center, half = boxes_BQ4[..., :2], boxes_BQ4[..., 2:] / 2
+    return torch.cat([center - half, center + half], -1)
+
+
+def select_detections(
     name: str,
     scores: Sequence[float],
     corners: Sequence[Sequence[float]],
@@ -99,22 +113,20 @@ def best(
     threshold: float,
     overlap: float,
 ) -> list[Detection]:
-    """The things of one name by falling score.
+    """The objects of one name, by falling score.
 
     Args:
         name: their label.
         scores: of each box, in [0, 1].
-        corners: x1, y1, x2, y2 of each box as fractions of the picture; clipped to it.
-        threshold: boxes that do not score more are left out.
-        overlap: a box whose IoU with a better one is larger is the same thing seen again, and left out.
+        corners: x1, y1, x2, y2 of each box as fractions of the image; clipped to it.
+        threshold: boxes with this score or less are dropped.
+        overlap: a box whose IoU with a better one is larger is the same object again, and dropped.
     """
-    ranked = sorted(
-        ((score, corner) for score, corner in zip(scores, corners, strict=True) if score > threshold),
-        key=lambda pair: -pair[0],
-    )
+    candidates = [pair for pair in zip(scores, corners, strict=True) if pair[0] > threshold]
+    candidates.sort(key=lambda pair: -pair[0])
     kept: list[Detection] = []
-    for score, corner in ranked:
-        box = Box(*(round(min(max(value, 0.0), 1.0) * CANVAS) for value in corner))
+    for score, fractions in candidates:
+        box = Box(*(round(min(max(value, 0.0), 1.0) * CANVAS) for value in fractions))
         if box.area and all(box.iou(other.box) <= overlap for other in kept):
             kept.append(Detection(label=name, box=box, score=score))
     return kept

@@ -1,1 +1,1 @@
-"""Judges: multimodal models that answer questions about chains and images, and the reading of their answers."""
+"""Judges: multimodal models that answer questions about chains and images, and readers of their answers."""

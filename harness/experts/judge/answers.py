@@ -1,7 +1,8 @@
-"""Reading a judge's answer: a number on its scale, or explicitly none. A wrong guess would poison training, a zero too.
+"""The score in a judge's answer: a number on its scale, or explicitly none.
 
-The rules, in their order: the last JSON value with a score in it; tags around a number; a labelled number ("Score: 8");
-a fraction of the scale ("8/10"); a bare number as first or last line. Whatever stays ambiguous is unscored, never clipped.
+A wrong guess would poison training, and so would a zero. The rules, in this order: the last JSON value with
+a score in it; tags around a number; a labeled number ("Score: 8"); a fraction of the scale ("8/10"); a bare
+number as first or last line. An ambiguous answer is unscored, never clipped.
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ from harness.experts import relaxed_json
 
 @dataclass(frozen=True)
 class Reading:
-    """`value` on the scale that was asked for, or None and in `unscored` the reason."""
+    """A value on the scale of the question, or None and the reason in `unscored`."""
 
     value: float | None
     unscored: str | None = None
 
 
-_STRAIGHT = {
-    **dict.fromkeys("“”„‟«»", '"'),
-    **dict.fromkeys("‘’‚‛", "'"),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""),
-}
-_QUOTES = str.maketrans(_STRAIGHT)  # and no zero-width characters
+_PLAIN_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("“”„‟«»", '"'),
+        **dict.fromkeys("‘’‚‛", "'"),
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""),  # zero-width characters
+    }
+)
+_SCORE_KEYS = ("score", "rating", "评分", "分数", "得分")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)"
 _FRACTION = rf"{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER}|\s*%)?"
 _WHOLE = re.compile(rf"\s*({_NUMBER})(?:\s*(?:/|out\s+of)\s*({_NUMBER})|\s*(%))?\s*", re.IGNORECASE)
 _LABEL = r"(?:(?<![A-Za-z_])(?:score|rating)(?![A-Za-z_])|评分|分数|得分)"
-_LABELLED = re.compile(
+_LABELED = re.compile(
     rf"""{_LABEL}["']?\s*+(?:[(\[][^()\[\]\n]*+[)\]]\s*+)?         # Score (0-10)
     (?:[ \t]*+(?:[:=|\n]|is\b|of\b|->|[→–—为是]))++\s*+             # is, :, ...
     (?P<open>["'(\[]?)\s*+(?P<value>{_FRACTION}|(?:{"|".join(_WORDS)})\b)
@@ -49,9 +52,10 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     """The score in a judge's answer, on 0..`scale_max`.
 
     Args:
-        raw: the answer as it came; None where none came.
-        scale_max: the upper end of the scale that was asked for.
-        finish_reason: as servers say it: "stop", "length" for an answer cut at the token limit, "content_filter", "refusal".
+        raw: the answer as received; None if there was none.
+        scale_max: the upper end of the scale in the question.
+        finish_reason: the server's: "stop", "length" for an answer cut at the token limit, "content_filter"
+            or "refusal".
     """
     if finish_reason in ("content_filter", "refusal"):
         return Reading(None, f"the answer ended with {finish_reason!r}")
@@ -61,69 +65,70 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     if "<think>" in text:
         return Reading(None, "the answer never ends its thinking")
     reading = _read(text, scale_max)
-    # A number that would read differently with one more digit may not be complete: 1 of a cut 10.
-    if (
-        finish_reason == "length"
-        and reading.value is not None
-        and text[-1] in "0123456789./"
-        and _read(text + "5", scale_max) != reading
-    ):
+    cut_at_number = finish_reason == "length" and reading.value is not None and text[-1] in "0123456789./"
+    # If one more digit would change the reading, the number may be incomplete: a 1 of a cut 10.
+    if cut_at_number and _read(text + "5", scale_max) != reading:
         return Reading(None, "the answer was cut at its number")
     return reading
 
 
 def cleaned(raw: str) -> str:
-    """The answer in plain characters, without thinking that ended, code fences and zero-width characters."""
-    text = unicodedata.normalize("NFKC", raw).translate(_QUOTES).rpartition("</think>")[2]
+    """The answer in plain characters, without finished thinking, code fences and zero-width characters."""
+    text = unicodedata.normalize("NFKC", raw).translate(_PLAIN_CHARACTERS).rpartition("</think>")[2]
     return "\n".join(line for line in text.split("\n") if not re.fullmatch(r"\s*```\w*\s*", line))
 
 
 def _read(text: str, scale_max: float) -> Reading:
-    levels = [level for value in relaxed_json.values(text) if (level := _score_level(value))]
-    if levels:
-        return _agreed([_number(value, scale_max) for value in levels[-1]], "the score of the JSON answer")
+    scores: list[Any] = []
+    for value in relaxed_json.values(text):
+        scores = _score_values(value) or scores  # the last JSON value with a score counts
+    if scores:
+        return _agreed([_number(score, scale_max) for score in scores], "the score of the JSON answer")
     text = re.sub(r"[*`]|^\s*#+", "", text, flags=re.MULTILINE)
-    for source in (_tagged, _labelled, _fractions, _bare):
-        found = source(text, scale_max)
-        if found is not None:
-            return found
+    for read_source in (_tagged, _labeled, _fractions, _bare):
+        reading = read_source(text, scale_max)
+        if reading is not None:
+            return reading
     return Reading(None, "the answer holds no score")
 
 
-def _agreed(numbers: list[float | None], what: str) -> Reading:
-    """The one value that all readings share."""
+def _agreed(numbers: list[float | None], source: str) -> Reading:
+    """The single value of all numbers; unscored if they differ or one is unreadable."""
     if any(number is None for number in numbers):
-        return Reading(None, f"{what} is no number on the scale")
+        return Reading(None, f"{source} is no number on the scale")
     if len(set(numbers)) > 1:
-        return Reading(None, f"{what} has several values: {', '.join(map(str, numbers))}")
+        return Reading(None, f"{source} has several values: {', '.join(map(str, numbers))}")
     return Reading(numbers[0])
 
 
-def _score_level(value: Any) -> list[Any]:
-    """What stands under score keys at the shallowest level that has any; keys named score or rating before *_score."""
+def _score_values(value: Any) -> list[Any]:
+    """The values of score keys at the shallowest level of a JSON value that has any.
+
+    Keys named score or rating come before keys that only end with score.
+    """
     level = [value]
     while level:
-        members = [
-            (key.strip().lower(), entry)
-            for node in level
-            if isinstance(node, dict)
-            for key, entry in node.items()
-        ]
-        for wanted in (
-            lambda key: key in ("score", "rating", "评分", "分数", "得分"),
-            lambda key: key.endswith("score"),
-        ):
-            if found := [entry for key, entry in members if wanted(key)]:
-                return found
-        nested = [entry for _, entry in members] + [
-            entry for node in level if isinstance(node, list) for entry in node
-        ]
-        level = [entry for entry in nested if isinstance(entry, dict | list)]
+        exact, suffixed, entries = [], [], []
+        for node in level:
+            if not isinstance(node, dict):
+                continue
+            for key, entry in node.items():
+                entries.append(entry)
+                if key.strip().lower() in _SCORE_KEYS:
+                    exact.append(entry)
+                elif key.strip().lower().endswith("score"):
+                    suffixed.append(entry)
+        if exact or suffixed:
+            return exact or suffixed
+        for node in level:
+            if isinstance(node, list):
+                entries += node
+        level = [entry for entry in entries if isinstance(entry, dict | list)]
     return []
 
 
 def _number(value: Any, scale_max: float) -> float | None:
-    """One value on 0..`scale_max`: a number, a text that is one, a list of one; None for anything else or out of range."""
+    """A value on 0..`scale_max`: a number, a number as text, or a list of one of these; else None."""
     if isinstance(value, list):
         return _number(value[0], scale_max) if len(value) == 1 else None
     if isinstance(value, str):
@@ -154,41 +159,38 @@ def _tagged(text: str, scale_max: float) -> Reading | None:
     return _agreed([_number(contents[-1], scale_max)], "the tagged answer")
 
 
-def _labelled(text: str, scale_max: float) -> Reading | None:
-    numbers = [match for match in _LABELLED.finditer(text) if not _refused(text, match.start())]
-    if not numbers:
+def _labeled(text: str, scale_max: float) -> Reading | None:
+    matches = [match for match in _LABELED.finditer(text) if not _refused(text, match.start())]
+    if not matches:
         return None
-    last = numbers[-1]
-    return _agreed(
-        [None if last.group("more") else _number(last.group("value"), scale_max)], "the labelled score"
-    )
+    last = matches[-1]
+    number = None if last.group("more") else _number(last.group("value"), scale_max)
+    return _agreed([number], "the labelled score")
 
 
 def _refused(text: str, at: int) -> bool:
-    """Whether the sentence says before `at` that it will not answer ("I cannot give a score of 10")."""
+    """Whether the sentence around `at` refuses to answer before it ("I cannot give a score of 10")."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, at)]
     return REFUSAL.search(text, ends[-1] if ends else 0, at) is not None
 
 
 def _fractions(text: str, scale_max: float) -> Reading | None:
     scale = re.escape(f"{scale_max:g}")
-    pattern = rf"(?P<range>[0-9]\s*(?:[-–—~,]|to|or)\s*)?(?<![0-9.])(?P<value>{_NUMBER})\s*(?:/|out\s+of)\s*{scale}(?:\.0+)?(?![0-9/]|\.[0-9])"
-    found = [
-        match for match in re.finditer(pattern, text, re.IGNORECASE) if not _refused(text, match.start())
-    ]
-    if not found:
-        return None
-    return _agreed(
-        [None if match.group("range") else _number(match.group("value"), scale_max) for match in found],
-        "the fraction",
+    pattern = (
+        rf"(?P<range>[0-9]\s*(?:[-–—~,]|to|or)\s*)?(?<![0-9.])(?P<value>{_NUMBER})"
+        rf"\s*(?:/|out\s+of)\s*{scale}(?:\.0+)?(?![0-9/]|\.[0-9])"
     )
+    numbers = []
+    for match in re.finditer(pattern, text, re.IGNORECASE):
+        if not _refused(text, match.start()):
+            numbers.append(None if match.group("range") else _number(match.group("value"), scale_max))
+    return _agreed(numbers, "the fraction") if numbers else None
 
 
 def _bare(text: str, scale_max: float) -> Reading | None:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    numbers = [line for line in (lines[0], lines[-1]) if re.fullmatch(_NUMBER, line)] if lines else []
-    return (
-        _agreed([_number_in_words(number, scale_max) for number in numbers], "the bare number")
-        if numbers
-        else None
-    )
+    numbers = []
+    for line in (*lines[:1], *lines[-1:]):
+        if re.fullmatch(_NUMBER, line):
+            numbers.append(_number_in_words(line, scale_max))
+    return _agreed(numbers, "the bare number") if numbers else None

@@ -1,4 +1,4 @@
-"""Questions known by their content: equal ones are asked once, and answers may be kept on disk."""
+"""Questions identified by content: equal ones are asked once, and answers can be kept on disk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class AnswerCache:
-    """A folder of answers, one JSON file each; safe against kills and for several processes at once.
+    """A folder with one JSON file per answer. Several processes can use it; a kill leaves no partial file.
 
-    `hits` and `misses` count the look-ups of this process.
+    `hits` and `misses` count the lookups of this process.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -57,37 +57,43 @@ def ask_each_once(
     cache: AnswerCache | None,
     answer: Callable[[list[Question]], Iterable[tuple[int, Answer]]],
 ) -> list[Answer]:
-    """One answer per question, in order; equal questions are asked once, those in the cache not at all.
+    """One answer per question, in order. Equal questions are asked once, and those in the cache not at all.
 
     Args:
-        questions: what to ask.
-        settings: all that decides an answer beside the question: model, sampling, how it is put.
-        cache: kept answers; failures are never kept.
-        answer: gives (place, answer) for every question of a list, in any order; each is kept as it comes.
+        questions: the questions to answer.
+        settings: everything besides the question that decides an answer: model, sampling, request format.
+        cache: answers of earlier calls; failures are never kept.
+        answer: yields (index, answer) for every question of a list, in any order; each is kept at once.
     """
     digests: dict[int, str] = {}
     keys = [_key(question, settings, digests) for question in questions]
     answers: dict[str, Answer] = {}
-    if cache:
-        answers = {key: kept for key in dict.fromkeys(keys) if (kept := cache.get(key)) is not None}
-    first: dict[str, Question] = {}
+    pending: dict[str, Question] = {}
     for key, question in zip(keys, questions, strict=True):
-        if key not in answers:
-            first.setdefault(key, question)
-    order = list(first)
-    for place, given in answer(list(first.values())) if order else ():
-        answers[order[place]] = given
-        if cache and given.failure is None:
-            cache.put(order[place], given)
+        if key in answers or key in pending:
+            continue
+        cached = cache.get(key) if cache else None
+        if cached is None:
+            pending[key] = question
+        else:
+            answers[key] = cached
+    if pending:
+        pending_keys = list(pending)
+        for index, new_answer in answer(list(pending.values())):
+            key = pending_keys[index]
+            answers[key] = new_answer
+            if cache and new_answer.failure is None:
+                cache.put(key, new_answer)
     return [answers[key] for key in keys]
 
 
 def _key(question: Question, settings: str, digests: dict[int, str]) -> str:
+    """The question's content and the settings as one hash; `digests` caches those of images by `id`."""
     for image in question.images:
-        if id(image) not in digests:  # an object is looked at once; it lives as long as its question
+        if id(image) not in digests:  # the image lives as long as its question, and so does its id
             digests[id(image)] = _digest(image)
-    pictures = [digests[id(image)] for image in question.images]
-    facts = [settings, question.text, question.lead, question.scored, question.attempt, pictures]
+    images = [digests[id(image)] for image in question.images]
+    facts = [settings, question.text, question.lead, question.scored, question.attempt, images]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

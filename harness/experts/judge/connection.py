@@ -1,9 +1,10 @@
 """Requests to a server that may be busy, slow, broken or gone.
 
-What becomes of a request: answered; *rejected* (our mistake: raised with what the server said); *unanswered* after `tries`
-failures (the question stays unscored); or the server is gone: then every request waits until it is back, for `patience_s`.
+A request ends in one of four ways. It is answered. It is *rejected*: our mistake, raised with the server's
+message. It is *unanswered* after `tries` failures: the question stays unscored. Or the server is gone: then
+every request waits until it is back, for `patience_s` at most.
 
-httpx2 does the talking: huggingface_hub, which transformers needs, and openai stand on it, so it is there anyway and kept.
+The HTTP client is httpx2: huggingface_hub, which transformers requires, depends on it anyway.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ CONNECT_S = 5.0
 BACKOFF_S, BACKOFF_MOST_S = 0.5, 8.0
 RETRY_AFTER_MOST_S = 120.0
 POLL_S, POLL_MOST_S = 1.0, 30.0
-AGAIN = (408, 409, 425)  # beside 429 and what is 500 or more
-BEHIND_GATEWAY = (502, 503, 504)  # the gateway answers, the server does not
+RETRIED = (408, 409, 425)  # in addition to 429 and everything from 500
+GATEWAY = (502, 503, 504)  # the gateway answers, the server behind it does not
 
 
 class Rejected(ValueError):
-    """The server refuses the request itself; asking again would not help."""
+    """The server refuses the request. Another try would not help."""
 
 
 class Unanswered(Exception):
-    """The last try failed too; the message says how."""
+    """All tries failed. The message describes the last failure."""
 
 
 class ServerGone(ConnectionError):
@@ -46,18 +47,18 @@ class ServerGone(ConnectionError):
 
 
 class Connection:
-    """Posts JSON to an OpenAI-compatible server; may be used by `concurrency` threads.
+    """Posts JSON to an OpenAI-compatible server; `concurrency` threads may use it at once.
 
     Args:
-        url: where its `/chat/completions` is, usually ending in `/v1`.
-        key_variable: the environment variable that holds the key, read when first needed; null for a server without one.
+        url: the address below which `/chat/completions` lies; it usually ends in `/v1`.
+        key_variable: the environment variable with the key, read when first needed; null: no key.
         concurrency: requests in flight at once.
-        timeout_s: how long an answer may take, the server's queue included.
-        tries: failures of one request before it is given up; waiting for a busy or absent server is none.
-        patience_s: how long a busy or absent server is waited for before the run stops.
+        timeout_s: how long an answer may take, including the server's queue.
+        tries: failures after which a request is given up. Waiting for a busy or absent server is no failure.
+        patience_s: how long to wait for a busy or absent server before the run stops.
 
     Raises:
-        ValueError: a setting that cannot be.
+        ValueError: a setting has a value that is not allowed.
     """
 
     def __init__(
@@ -70,19 +71,21 @@ class Connection:
         tries: int,
         patience_s: float,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname or address.query:
             raise ValueError(
-                f"judge.serving.url={_without_password(url)}: give the server's address, such as http://127.0.0.1:8000/v1"
+                f"judge.serving.url={_without_password(url)}: give the server's address, such as"
+                " http://127.0.0.1:8000/v1"
             )
-        if parts.username or parts.password:
+        if address.username or address.password:
             raise ValueError(
-                f"judge.serving.url={_without_password(url)} must hold no user or password: put the key into an environment variable, "
-                "and its name into judge.serving.key_variable"
+                f"judge.serving.url={_without_password(url)} must hold no user or password: put the key into"
+                " an environment variable, and the variable's name into judge.serving.key_variable"
             )
         if key_variable is not None and not key_variable.isidentifier():
             raise ValueError(
-                "judge.serving.key_variable must be the name of an environment variable (its value here is none, and is not shown)"
+                "judge.serving.key_variable must be the name of an environment variable (the value given is"
+                " no name; it is not shown because it may be a key)"
             )
         for name, value in (("concurrency", concurrency), ("tries", tries)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -91,104 +94,105 @@ class Connection:
             if not isinstance(seconds, int | float) or not seconds > 0:
                 raise ValueError(f"judge.serving.{name}={seconds!r}: give a number of seconds above 0")
         self.url, self.concurrency = url.rstrip("/"), concurrency
-        self._key_variable, self._timeout_s, self._tries, self._patience_s = (
-            key_variable,
-            timeout_s,
-            tries,
-            patience_s,
-        )
+        self.patience_s = patience_s
+        self._key_variable, self._timeout_s, self._tries = key_variable, timeout_s, tries
         self._outage = Outage(self)
 
     def post(self, path: str, body: Mapping[str, Any], given_up: threading.Event) -> dict[str, Any]:
-        """The JSON that the server answers; `given_up` ends all waiting.
+        """The server's answer as JSON. Setting `given_up` ends all waiting.
 
         Raises:
             Rejected: the request or the key is wrong.
-            Unanswered: `tries` failures, or given up.
-            ServerGone: busy or absent for `patience_s`.
+            Unanswered: the request failed `tries` times, or was given up.
+            ServerGone: the server was busy or absent for `patience_s`.
         """
         began, failures, waits, resets = time.monotonic(), 0, 0, 0
         while True:
-            trouble = self._try(path, body)
-            if isinstance(trouble, dict):
-                return trouble
-            if trouble.reset and not resets:  # servers drop idle connections: the first reset says nothing
+            result = self._try(path, body)
+            if isinstance(result, dict):
+                return result
+            if result.reset and not resets:  # servers drop idle connections: the first reset is no failure
                 resets += 1
                 continue
-            if trouble.absent:
-                self._outage.wait(trouble, given_up)
-            if trouble.counts:
+            if result.absent:
+                self._outage.wait(result, given_up)
+            if result.counts:
                 failures += 1
-            elif time.monotonic() - began > self._patience_s:
-                raise ServerGone(_gone(self.url, self._patience_s, trouble.what))
+            elif time.monotonic() - began > self.patience_s:
+                raise ServerGone(_gone(self.url, self.patience_s, result.reason))
             if failures >= self._tries:
-                raise Unanswered(f"{trouble.what} (tried {failures} times)")
+                raise Unanswered(f"{result.reason} (tried {failures} times)")
             waits += 1
-            if given_up.wait(_delay(waits, trouble.retry_after_s)):
+            if given_up.wait(_delay(waits, result.retry_after_s)):
                 raise Unanswered("given up")
 
     def is_alive(self) -> bool:
-        """Whether anything but a gateway answers there."""
+        """Whether a server answers, not only a gateway in front of it."""
         import httpx2
 
         try:
             answer = self._client.get(f"{self.url}/models", timeout=2 * CONNECT_S)
         except httpx2.HTTPError:
             return False
-        return answer.status_code not in BEHIND_GATEWAY
+        return answer.status_code not in GATEWAY
 
-    def _try(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | Trouble:
+    def _try(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | Failure:
         import httpx2
 
         started = time.monotonic()
         try:
             answer = self._client.post(f"{self.url}{path}", json=body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            return Trouble(at=started, what=f"no connection: {self._told(error)}", absent=True, counts=False)
+            reason = f"no connection: {self._describe(error)}"
+            return Failure(sent_at=started, reason=reason, absent=True, counts=False)
         except httpx2.TimeoutException:
-            return Trouble(at=started, what=f"no answer within {self._timeout_s:g} s", absent=True)
+            reason = f"no answer within {self._timeout_s:g} s"
+            return Failure(sent_at=started, reason=reason, absent=True)
         except httpx2.TransportError as error:
-            return Trouble(
-                at=started, what=f"the connection broke: {self._told(error)}", absent=True, reset=True
-            )
+            reason = f"the connection broke: {self._describe(error)}"
+            return Failure(sent_at=started, reason=reason, absent=True, reset=True)
         if answer.status_code == 200:
             return _content(answer, started)
         return self._refusal(answer, started)
 
-    def _refusal(self, answer: httpx2.Response, started: float) -> Trouble:
-        status, said = answer.status_code, self._hidden(" ".join(answer.text.split())[:600])
-        what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-        if status == 429 and "insufficient_quota" not in said:
-            return Trouble(at=started, what=what, counts=False, retry_after_s=_retry_after(answer.headers))
-        if status >= 500 or status in AGAIN:
-            return Trouble(
-                at=started,
-                what=what,
-                absent=status in BEHIND_GATEWAY,
-                retry_after_s=_retry_after(answer.headers),
+    def _refusal(self, answer: httpx2.Response, started: float) -> Failure:
+        """The failure behind an error status.
+
+        Raises:
+            Rejected: the status says that another try would not help.
+        """
+        status, text = answer.status_code, self._without_key(" ".join(answer.text.split())[:600])
+        reason = f"HTTP {status}: {text}" if text else f"HTTP {status}"
+        retry_after_s = _retry_after(answer.headers)
+        if status == 429 and "insufficient_quota" not in text:
+            return Failure(sent_at=started, reason=reason, counts=False, retry_after_s=retry_after_s)
+        if status >= 500 or status in RETRIED:
+            absent = status in GATEWAY
+            return Failure(sent_at=started, reason=reason, absent=absent, retry_after_s=retry_after_s)
+        advice = ""
+        if status == 401:
+            advice = (
+                ". The key is read from the environment variable that judge.serving.key_variable names"
+                f" ({self._key_variable})"
             )
-        advice = {
-            401: f". The key is read from the environment variable in judge.serving.key_variable ({self._key_variable})",
-            404: ". Check model, and judge.serving.url, which usually ends in /v1",
-        }.get(status, "")
-        raise Rejected(f"{self.url} refused the request with {what}{advice}")
+        if status == 404:
+            advice = ". Check judge.model, and judge.serving.url, which usually ends in /v1"
+        raise Rejected(f"{self.url} refused the request with {reason}{advice}")
 
     @cached_property
     def _client(self) -> httpx2.Client:
         import httpx2
 
         key = self._key()
+        connections = self.concurrency + 1
+        local = _is_loopback(urlsplit(self.url).hostname or "")
         client = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(self._timeout_s, connect=CONNECT_S),
             limits=httpx2.Limits(
-                max_connections=self.concurrency + 1,
-                max_keepalive_connections=self.concurrency + 1,
-                keepalive_expiry=4,
+                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4
             ),
-            trust_env=not _is_loopback(
-                urlsplit(self.url).hostname or ""
-            ),  # no proxy between us and ourselves
+            trust_env=not local,  # no proxy for this machine
         )
         weakref.finalize(self, client.close)
         return client
@@ -199,107 +203,113 @@ class Connection:
         key = os.environ.get(self._key_variable, "").strip()
         if not key:
             raise ValueError(
-                f"the environment variable {self._key_variable} (judge.serving.key_variable) is empty: put the server's key there"
+                f"the environment variable {self._key_variable} (judge.serving.key_variable) is empty:"
+                " put the server's key there"
             )
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError(
-                f"the environment variable {self._key_variable} (judge.serving.key_variable) holds no key: it has spaces or odd characters"
+                f"the environment variable {self._key_variable} (judge.serving.key_variable) holds no key: it"
+                " has spaces or odd characters"
             )
         return key
 
-    def _told(self, error: Exception) -> str:
-        return self._hidden(str(error) or type(error).__name__)
+    def _describe(self, error: Exception) -> str:
+        return self._without_key(str(error) or type(error).__name__)
 
-    def _hidden(self, text: str) -> str:
+    def _without_key(self, text: str) -> str:
         key = self._key()
         return text.replace(key, "***") if key else text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class Failure:
     """Why a request failed."""
 
-    at: float  # when it was sent, `time.monotonic`
-    what: str
+    sent_at: float  # by `time.monotonic`
+    reason: str
     absent: bool = False  # the server may be gone
-    reset: bool = False  # it hung up
+    reset: bool = False  # the server closed the connection
     counts: bool = True  # as one of the tries
     retry_after_s: float | None = None
 
 
 class Outage:
-    """One thread looks for the server, the others wait for what it finds; says on stderr what goes on."""
+    """One thread polls an absent server, and the others wait for its result. Progress goes to stderr."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._back_at = self._gone_at = -1.0
 
-    def wait(self, trouble: Trouble, given_up: threading.Event) -> None:
+    def wait(self, failure: Failure, given_up: threading.Event) -> None:
         """Returns once the server answers.
 
         Raises:
-            ServerGone: it does not within the connection's `patience_s`.
+            ServerGone: it does not answer within the connection's `patience_s`.
         """
-        connection, patience_s = self._connection, self._connection._patience_s
+        connection, patience_s = self._connection, self._connection.patience_s
         with self._lock:
-            if self._gone_at > trouble.at:
-                raise ServerGone(_gone(connection.url, patience_s, trouble.what))
-            if self._back_at > trouble.at:
+            if self._gone_at > failure.sent_at:
+                raise ServerGone(_gone(connection.url, patience_s, failure.reason))
+            if self._back_at > failure.sent_at:
                 return
-            began, delay, say_at = time.monotonic(), POLL_S, 0.0
+            began, delay, report_at = time.monotonic(), POLL_S, 0.0
             while not given_up.is_set() and not connection.is_alive():
                 waited = time.monotonic() - began
                 if waited >= patience_s:
                     self._gone_at = time.monotonic()
-                    raise ServerGone(_gone(connection.url, patience_s, trouble.what))
-                if waited >= say_at:
-                    _say(
-                        f"{connection.url} does not answer ({trouble.what}): waiting since {waited:.0f} s, for {patience_s:g} s at most"
+                    raise ServerGone(_gone(connection.url, patience_s, failure.reason))
+                if waited >= report_at:
+                    _report(
+                        f"{connection.url} does not answer ({failure.reason}): waiting since {waited:.0f} s,"
+                        f" for {patience_s:g} s at most"
                     )
-                    say_at = max(10.0, min(2 * waited, waited + 600))
+                    report_at = max(10.0, min(2 * waited, waited + 600))
                 given_up.wait(min(delay, patience_s - waited))
                 delay = min(1.5 * delay, POLL_MOST_S)
             self._back_at = time.monotonic()
-            if say_at:
-                _say(f"{connection.url} answers again after {self._back_at - began:.0f} s: going on")
+            if report_at:
+                _report(f"{connection.url} answers again after {self._back_at - began:.0f} s: continuing")
 
 
-def _content(answer: httpx2.Response, started: float) -> dict[str, Any] | Trouble:
+def _content(answer: httpx2.Response, started: float) -> dict[str, Any] | Failure:
     try:
         content = answer.json()
     except ValueError:
         content = None
-    return content if isinstance(content, dict) else Trouble(at=started, what="its answer is no JSON object")
+    if isinstance(content, dict):
+        return content
+    return Failure(sent_at=started, reason="its answer is no JSON object")
 
 
-def _say(message: str) -> None:
+def _report(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _gone(url: str, patience_s: float, what: str) -> str:
+def _gone(url: str, patience_s: float, reason: str) -> str:
     return (
-        f"{url} was waited for {patience_s:g} s (judge.serving.patience_s) and does not answer ({what}). Nothing was scored meanwhile, "
-        "and checkpoints are kept: start the server and run the same command again"
+        f"{url} did not answer ({reason}); the run waited for {patience_s:g} s (judge.serving.patience_s)."
+        " Nothing was scored meanwhile, and checkpoints are kept: start the server and run the same command"
+        " again"
     )
 
 
-def _delay(failures: int, retry_after_s: float | None) -> float:
-    """Seconds before the next try: as long as the server asks for, else doubling, less up to a quarter at random."""
+def _delay(waits: int, retry_after_s: float | None) -> float:
+    """Seconds before the next try: the server's `Retry-After`, else doubling delays with random jitter."""
     if retry_after_s is not None:
         return min(retry_after_s, RETRY_AFTER_MOST_S)
-    return min(BACKOFF_S * 2 ** min(failures - 1, 10), BACKOFF_MOST_S) * (1 - 0.25 * random.random())
+    return min(BACKOFF_S * 2 ** min(waits - 1, 10), BACKOFF_MOST_S) * (1 - 0.25 * random.random())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` says, in seconds or as a date."""
-    written = headers.get("retry-after", "").strip()
+    """The seconds until the time in `Retry-After`, which is a number of seconds or a date."""
+    value = headers.get("retry-after", "").strip()
     try:
-        return max(0.0, float(written))
+        return max(0.0, float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(written).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
 

@@ -1,6 +1,6 @@
-"""Qwen's processors without their video part, which wants torchvision; otherwise the library's own.
+"""Qwen's processors without their video part, which requires torchvision.
 
-The library finds the parts of a processor in the signature of `__init__`, so that leaving one out there is all it takes.
+The library reads the parts of a processor from the signature of `__init__`, so the part is left out there.
 This file imports nothing of ours: saved beside a checkpoint, it is code that others can load.
 """
 
@@ -27,8 +27,8 @@ class _ImageOnly(ProcessorMixin):
 
 
 class ImageOnlyQwen2_5VLProcessor(_ImageOnly, Qwen2_5_VLProcessor):
-    """Of Qwen2.5-VL."""
+    """The processor of Qwen2.5-VL."""
 
 
 class ImageOnlyQwen3VLProcessor(_ImageOnly, Qwen3VLProcessor):
-    """Of Qwen3-VL."""
+    """The processor of Qwen3-VL."""

@@ -1,4 +1,4 @@
-"""The text of a question to a judge, read from a file that anybody can replace by one of their own."""
+"""The text of a question to a judge, read from a file that users can replace by their own."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from harness.chain import without_control_tokens
 
 
 class Rubric:
-    """The text of a question, with `$prompt` (and `$chain`) where the sample's own text goes.
+    """The text of a question, with placeholders `$prompt` (and `$chain`) for the sample's text.
 
-    `lead` is the number of characters at its beginning that are the same for all samples: the lines before the first
-    placeholder's. Put what never changes first, so that a server computes it once.
+    `lead` is the number of characters at its beginning that are the same for all samples: the lines before
+    the first placeholder. Put the fixed text first, so that a server computes it once.
 
     Args:
-        name: a file of `folder` without its ending (`semantic`), or the path of a text file of one's own.
-        fields: the placeholders the text must have, and may have.
-        folder: where the named rubrics are.
+        name: a file in `folder` without its ending (`semantic`), or the path of your own text file.
+        fields: the placeholders of the text, exactly these.
+        folder: the folder of the named rubrics.
 
     Raises:
-        ValueError: no such file, or a placeholder is missing or unknown.
+        ValueError: there is no such file, or a placeholder is missing or unknown.
     """
 
     def __init__(self, name: str, *fields: str, folder: Path) -> None:
-        own = Path(name)
-        path = own if own.suffix else folder / f"{name}.txt"
+        path = Path(name) if Path(name).suffix else folder / f"{name}.txt"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.txt")))
             raise ValueError(
@@ -37,15 +36,16 @@ class Rubric:
         if not self.template.is_valid() or set(self.template.get_identifiers()) != set(fields):
             wanted = ", ".join(f"${field}" for field in fields)
             raise ValueError(
-                f"rubric {path} must hold the placeholders {wanted} and no other $ (write $$ for a dollar sign)"
+                f"rubric {path} must hold the placeholders {wanted} and no other $"
+                " (write $$ for a dollar sign)"
             )
-        first = min(
-            found.start() for found in Template.pattern.finditer(text) if found["named"] or found["braced"]
-        )
-        self.lead = len(Template(text[: text.rfind("\n", 0, first) + 1]).substitute())
+        placeholders = [
+            match for match in Template.pattern.finditer(text) if match["named"] or match["braced"]
+        ]
+        first_line_end = text.rfind("\n", 0, placeholders[0].start()) + 1
+        self.lead = len(Template(text[:first_line_end]).substitute())
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The question's text; control tokens in the values are taken out, since a judge would obey them."""
-        return self.template.substitute(
-            {key: without_control_tokens(value).strip() for key, value in values.items()}
-        )
+        """The question's text. Control tokens are removed from the values: a judge would obey them."""
+        cleaned = {key: without_control_tokens(value).strip() for key, value in values.items()}
+        return self.template.substitute(cleaned)

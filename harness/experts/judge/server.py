@@ -11,30 +11,31 @@ from typing import Any
 
 from harness.experts.judge.cache import AnswerCache, ask_each_once
 from harness.experts.judge.connection import Connection, Unanswered
-from harness.experts.judge.expected import LEAST_MASS, expected_score
-from harness.experts.judge.flavors import (
-    FLAVOURS,
+from harness.experts.judge.dialects import (
+    DIALECTS,
     TOP_LOGPROBS,
-    continued,
+    WeighedToken,
+    continue_after_one,
     first_digit,
-    logprobs,
     messages,
     read_answer,
+    read_tokens,
 )
+from harness.experts.judge.expected import LEAST_MASS, expected_score
 from harness.experts.pretrained import check_count
 from harness.types import Answer, Question
 
 PATH = "/chat/completions"
-ONE_MATTERS = 0.02  # probability of a 1 from which it is worth a request to tell it from 10
+ONE_MATTERS = 0.02  # from this probability of a 1 on, another request distinguishes 1 from 10
 LOGPROBS = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
 SCORES = ("text", "expected")
 
 
 def check_settings(score: str, max_tokens: int, retry_temperature: float) -> None:
-    """Of every judge that is a model.
+    """Checks the settings that all judges with a model share.
 
     Raises:
-        ValueError: names the one that cannot be.
+        ValueError: a setting has a value that is not allowed.
     """
     if score not in SCORES:
         raise ValueError(f"judge.score={score!r}: allowed are {' and '.join(SCORES)}")
@@ -44,18 +45,20 @@ def check_settings(score: str, max_tokens: int, retry_temperature: float) -> Non
 
 
 class ServerJudge:
-    """Asks a served model; many requests at a time, equal questions once.
+    """Asks a served model, with many requests at a time. Equal questions are asked once.
 
     Args:
-        model: the name under which the server has it.
-        flavour: what kind of server it is, one of `FLAVOURS`: decides which fields are sent.
-        score: `text`: the score that the model writes; `expected`: the mean over its own probabilities of 0 to 10, from one token.
-        max_tokens: of an answer.
-        retry_temperature: of a question that is asked again; the first time it is 0.
-        serving: how it is reached, which changes no answer: the settings of `Connection`, and `cache`, a folder for answers or null.
+        model: the model's name on the server.
+        flavour: the kind of server, one of `DIALECTS`; it decides the fields of a request.
+        score: `text`: the score that the model writes; `expected`: the mean of 0 to 10 under the model's own
+            probabilities, from one token.
+        max_tokens: the length limit of an answer.
+        retry_temperature: the temperature for questions that are asked again; the first time it is 0.
+        serving: settings that change no answer: those of `Connection`, and `cache`, a folder for answers
+            or null.
 
     Raises:
-        ValueError: a setting that cannot be.
+        ValueError: a setting has a value that is not allowed.
     """
 
     def __init__(
@@ -68,96 +71,95 @@ class ServerJudge:
         retry_temperature: float,
         serving: Mapping[str, Any],
     ) -> None:
-        if flavour not in FLAVOURS:
-            raise ValueError(f"judge.flavour={flavour!r}: allowed are {', '.join(FLAVOURS)}")
+        if flavour not in DIALECTS:
+            raise ValueError(f"judge.flavour={flavour!r}: allowed are {', '.join(DIALECTS)}")
         check_settings(score, max_tokens, retry_temperature)
-        if score == "expected" and FLAVOURS[flavour].constrained is None:
+        if score == "expected" and DIALECTS[flavour].constrained is None:
             raise ValueError(
                 f"judge.score=expected: a {flavour} server gives no log-probs; take judge.score=text"
             )
         self.model = model
-        self._flavour, self._score, self._max_tokens, self._retry_temperature = (
-            FLAVOURS[flavour],
-            score,
-            max_tokens,
-            retry_temperature,
-        )
+        self._dialect, self._score = DIALECTS[flavour], score
+        self._max_tokens, self._retry_temperature = max_tokens, retry_temperature
         self._settings = f"{model} {flavour} {score} {max_tokens} {retry_temperature}"
-        reached = dict(serving)
-        cache = reached.pop("cache", None)
+        connection = dict(serving)
+        cache = connection.pop("cache", None)
         self.cache = AnswerCache(cache) if cache else None
-        self._connection = Connection(**reached)
-        self._told = threading.Event()
+        self._connection = Connection(**connection)
+        self._warned = threading.Event()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer per question, in order; waits where the server is gone, see `Connection`.
+        """One answer per question, in order. Waits while the server is gone, see `Connection`.
 
         Raises:
             Rejected: the server refuses our requests.
-            ServerGone: it did not come back.
+            ServerGone: the server did not come back in time.
         """
         return ask_each_once(questions, self._settings, self.cache, self._ask_all)
 
     def missing(self) -> list[str]:
-        """That no server answers."""
+        """A message if no server answers."""
         if self._connection.is_alive():
             return []
         return [
-            f"no judge answers at {self._connection.url}: start its server, or name another with judge.serving.url"
+            f"no judge answers at {self._connection.url}: start its server, or give another address with"
+            " judge.serving.url"
         ]
 
     def _ask_all(self, questions: list[Question]) -> Iterator[tuple[int, Answer]]:
-        """(place, answer) as they come."""
+        """Yields (index of the question, answer) as answers arrive."""
         given_up = threading.Event()
-        pool = ThreadPoolExecutor(
-            min(self._connection.concurrency, len(questions)), thread_name_prefix="judge"
-        )
-        asked = {
-            pool.submit(self._ask_one, question, given_up): place for place, question in enumerate(questions)
-        }
+        workers = min(self._connection.concurrency, len(questions))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+        index_by_future = {}
+        for index, question in enumerate(questions):
+            index_by_future[pool.submit(self._ask_one, question, given_up)] = index
         try:
-            for future in as_completed(asked):
-                yield asked[future], future.result()
+            for future in as_completed(index_by_future):
+                yield index_by_future[future], future.result()
         finally:
             given_up.set()
             pool.shutdown(cancel_futures=True)
 
     def _ask_one(self, question: Question, given_up: threading.Event) -> Answer:
-        weighed = self._score == "expected" and question.scored
-        fields = {**(self._flavour.constrained or {}), **LOGPROBS} if weighed else {}
+        wants_expected = self._score == "expected" and question.scored
+        body = self._body(question)
+        if wants_expected:
+            body |= {**(self._dialect.constrained or {}), **LOGPROBS}
         try:
-            content = self._connection.post(PATH, self._body(question) | fields, given_up)
+            content = self._connection.post(PATH, body, given_up)
             answer = read_answer(content)
-            return (
-                self._weighed(question, answer, content, given_up)
-                if weighed and answer.failure is None
-                else answer
-            )
+            if wants_expected and answer.failure is None:
+                return self._with_expected_score(question, answer, content, given_up)
+            return answer
         except Unanswered as error:
             return Answer(text=None, failure=f"no answer from the server: {error}")
 
     def _body(self, question: Question) -> dict[str, Any]:
-        again = {"temperature": self._retry_temperature, "seed": question.attempt}
+        if question.attempt:
+            sampling = {"temperature": self._retry_temperature, "seed": question.attempt}
+        else:
+            sampling = {"temperature": 0.0}
         return {
             "model": self.model,
             "messages": messages(question),
-            self._flavour.length: self._max_tokens,
+            self._dialect.length: self._max_tokens,
             "top_p": 1.0,
-            **(again if question.attempt else {"temperature": 0.0}),
-            **self._flavour.plain,
+            **sampling,
+            **self._dialect.plain,
         }
 
-    def _weighed(
+    def _with_expected_score(
         self, question: Question, answer: Answer, content: Mapping[str, Any], given_up: threading.Event
     ) -> Answer:
-        """The answer with its expected score; as it is where the server gave no probabilities."""
-        places = logprobs(content)
-        place = first_digit(places)
-        if place is None:
-            self._say_once("gives no log-probs of a score: its written scores are taken instead")
+        """The answer with its expected score, or unchanged if the server gave no probabilities."""
+        tokens = read_tokens(content)
+        position = first_digit(tokens)
+        if position is None:
+            self._warn_once("gives no log-probs of a score: its written scores are used instead")
             return answer
-        first = places[place][1]
-        expected, mass = expected_score(first, self._after_one(question, places, place, given_up))
+        after_one = self._after_one(question, tokens, position, given_up)
+        expected, mass = expected_score(tokens[position].probabilities, after_one)
         if expected is None or mass < LEAST_MASS:
             return replace(
                 answer, mass=mass, failure=f"the model gave scores a probability of {mass:.2f} only"
@@ -167,25 +169,24 @@ class ServerJudge:
     def _after_one(
         self,
         question: Question,
-        places: Sequence[tuple[str, dict[str, float]]],
-        place: int,
+        tokens: Sequence[WeighedToken],
+        position: int,
         given_up: threading.Event,
     ) -> dict[str, float] | None:
-        """The probabilities of what follows a 1; None where that is whole, or hardly matters."""
-        token, first = places[place]
-        if token.strip() == "1" and place + 1 < len(places):
-            return places[place + 1][1]
-        one = sum(probability for top, probability in first.items() if top.strip() == "1")
-        whole = any(top.strip() == "10" for top in first)
-        if whole or one < ONE_MATTERS or self._flavour.prefilled is None:
+        """The probabilities of the token after a 1; None if 10 is one token, or a 1 is unlikely."""
+        text, probabilities = tokens[position]
+        if text.strip() == "1" and position + 1 < len(tokens):
+            return tokens[position + 1].probabilities
+        one = sum(probability for token, probability in probabilities.items() if token.strip() == "1")
+        ten_is_a_token = any(token.strip() == "10" for token in probabilities)
+        if ten_is_a_token or one < ONE_MATTERS or self._dialect.prefilled is None:
             return None
-        body = (
-            self._body(question) | LOGPROBS | continued(question, self._flavour) | {self._flavour.length: 1}
-        )
-        after = logprobs(self._connection.post(PATH, body, given_up))
-        return after[0][1] if after else None
+        body = self._body(question) | LOGPROBS | continue_after_one(question, self._dialect)
+        body[self._dialect.length] = 1
+        following = read_tokens(self._connection.post(PATH, body, given_up))
+        return following[0].probabilities if following else None
 
-    def _say_once(self, message: str) -> None:
-        if not self._told.is_set():
-            self._told.set()
+    def _warn_once(self, message: str) -> None:
+        if not self._warned.is_set():
+            self._warned.set()
             print(f"judge {self.model} {message}", file=sys.stderr, flush=True)

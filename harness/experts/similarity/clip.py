@@ -1,6 +1,6 @@
-"""`clip=clip`: the cosine of CLIP (arXiv 2103.00020), which GoT-R1's ablation takes for the prompt-image reward.
+"""`clip=clip`: the cosine of CLIP (arXiv 2103.00020), the prompt-image reward of an ablation of GoT-R1.
 
-T2I-CompBench's CLIPScore is the same with ViT-B/32 and `long_texts=unscored` (its `CLIP_similarity.py`, 1b70949).
+With ViT-B/32 and `long_texts=unscored` it is T2I-CompBench's CLIPScore (its `CLIP_similarity.py`, 1b70949).
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ LONG_TEXTS = ("cut", "unscored")
 
 
 class Clip:
-    """Raw cosine of picture and text; pictures are resized and cropped by PIL, as the official program does.
+    """Raw cosine of image and text. PIL resizes and crops images, as in the official program.
 
     Args:
         model: hub id or folder of a CLIP in transformers' layout.
         dtype: float32, bfloat16 or float16.
-        long_texts: what becomes of a text of more tokens than the model takes (77): `cut` to its length, or `unscored`.
-        serving: what changes no answer: `batch_size`, pictures or texts at once, and `device`, `auto` or a torch device.
-        where: the configuration node that these settings stand in, for messages.
+        long_texts: texts with more tokens than the model allows (77) are `cut` to its length, or `unscored`.
+        serving: settings that change no answer: `batch_size` in images or texts; `device`, a torch device or
+            `auto`.
+        where: the configuration node of these settings, for messages.
 
     Raises:
-        ValueError: a setting that cannot be.
+        ValueError: a setting has a value that is not allowed.
     """
 
     def __init__(
@@ -52,31 +53,34 @@ class Clip:
         self._cuts = long_texts == "cut"
 
     def missing(self) -> list[str]:
-        """That the model is neither a folder here nor in the hub's cache."""
+        """A message if the model is neither a local folder nor in the hub's cache."""
         return self._pretrained.missing()
 
     def load(self) -> None:
-        """Reads the weights and the tokenizer, which `similarity` does otherwise when it is first asked.
+        """Loads weights and tokenizer now; without this call the first use does.
 
         Raises:
-            ValueError: they are not there, or another model's; says what to do.
+            ValueError: they are missing, or belong to another model. The message says what to do.
         """
-        _ = self._tokenizer  # checked against the model, which is read first
+        _ = self._tokenizer  # it is checked against the model, which loads first
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
-        """In [-1, 1], in practice about 0.15 to 0.35; None for a text that is too long where those are unscored."""
-        found = pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
+        """Cosines in [-1, 1], usually about 0.15 to 0.35; None for a text that is too long to score."""
+        cosines = pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
         if self._cuts or not texts:
-            return found
-        read = self._tokenizer(list(texts), truncation=True, max_length=self._longest + 1).input_ids
-        return [value if len(ids) <= self._longest else None for value, ids in zip(found, read, strict=True)]
+            return cosines
+        ids_of_texts = self._tokenizer(list(texts), truncation=True, max_length=self._longest + 1).input_ids
+        return [
+            cosine if len(ids) <= self._longest else None
+            for cosine, ids in zip(cosines, ids_of_texts, strict=True)
+        ]
 
     def image_features(self, images: Sequence[Image]) -> torch.Tensor:
-        """[B, D] of at least one picture, of length 1, in float32 on the CPU."""
+        """[B, D] features of length 1 of at least one image, in float32 on the CPU."""
         return features(images, self._embed_images, self._batch)
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        """[B, D] of at least one text, of length 1, in float32 on the CPU; cut to the model's length."""
+        """[B, D] features of length 1 of at least one text, in float32 on the CPU; long texts are cut."""
         return features(texts, self._embed_texts, self._batch)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Cosines of pictures and texts under a two-tower model; equal pictures and equal texts are embedded once.
+"""Cosines of images and texts under a two-tower model; equal images and equal texts are embedded once.
 
 Shape suffixes: B items of a batch, D features.
 """
@@ -22,36 +22,38 @@ Embed = Callable[[Sequence[Any]], "torch.Tensor"]  # items -> features_BD
 def pair_cosines(
     images: Sequence[Image], texts: Sequence[str], embed_images: Embed, embed_texts: Embed, batch: int
 ) -> list[float | None]:
-    """The cosine of every image with the text beside it, without logit scale; None where the features are not finite.
+    """The cosine of each image and its text, without logit scale; None if the features are not finite.
 
     Args:
         images: as many as `texts`.
-        texts: what each image is compared with.
-        embed_images: gives [B, D] features of at most `batch` images; they need not be normalised.
+        texts: one for each image.
+        embed_images: returns [B, D] features of at most `batch` images; they need not have length 1.
         embed_texts: the same for texts.
-        batch: how many items are embedded at once.
+        batch: the number of items to embed at once.
     """
     if len(images) != len(texts):
         raise ValueError(f"{len(images)} images and {len(texts)} texts: give one text for each image")
     if not images:
         return []
-    distinct = {id(image): image for image in images}
-    images_BD = dict(zip(distinct, features(list(distinct.values()), embed_images, batch), strict=True))
-    texts_BD = dict(
-        zip(dict.fromkeys(texts), features(list(dict.fromkeys(texts)), embed_texts, batch), strict=True)
-    )
-    found = [float(images_BD[id(image)] @ texts_BD[text]) for image, text in zip(images, texts, strict=True)]
-    return [value if math.isfinite(value) else None for value in found]
+    image_by_id = {id(image): image for image in images}
+    distinct_texts = list(dict.fromkeys(texts))
+    image_features_BD = features(list(image_by_id.values()), embed_images, batch)
+    text_features_BD = features(distinct_texts, embed_texts, batch)
+    image_D_by_id = dict(zip(image_by_id, image_features_BD, strict=True))
+    text_D_by_text = dict(zip(distinct_texts, text_features_BD, strict=True))
+    cosines = []
+    for image, text in zip(images, texts, strict=True):
+        cosine = float(image_D_by_id[id(image)] @ text_D_by_text[text])
+        cosines.append(cosine if math.isfinite(cosine) else None)
+    return cosines
 
 
 def features(items: Sequence[Any], embed: Embed, batch: int) -> torch.Tensor:
-    """[B, D] features of length 1, in float32 on the CPU; `items` has at least one, and `batch` of them are embedded at once."""
+    """[B, D] features of length 1 of at least one item, in float32 on the CPU; `batch` items at a time."""
     import torch
 
+    features_of_blocks = []
     with torch.inference_mode():
-        return torch.cat(
-            [
-                torch.nn.functional.normalize(embed(block).float(), dim=-1).cpu()
-                for block in blocks(items, batch)
-            ]
-        )
+        for block in blocks(items, batch):
+            features_of_blocks.append(torch.nn.functional.normalize(embed(block).float(), dim=-1).cpu())
+        return torch.cat(features_of_blocks)

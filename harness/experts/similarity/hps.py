@@ -1,4 +1,7 @@
-"""`hps=hps_v2_1`: HPS v2.1, a CLIP ViT-H-14 trained on people's choices (arXiv 2306.09341, github.com/tgxs002/HPSv2 866735e)."""
+"""`hps=hps_v2_1`: HPS v2.1, a CLIP ViT-H-14 trained on human choices.
+
+Source: arXiv 2306.09341, github.com/tgxs002/HPSv2 866735e.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,28 @@ if TYPE_CHECKING:
     import torch
 
 WHERE = "hps.similarity"
-_STRAIGHT = {
-    **dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'"),
-    **dict.fromkeys("\u201c\u201d\u201e\u201f", '"'),
-}
-_QUOTES = str.maketrans(_STRAIGHT)
+_STRAIGHT_QUOTES = str.maketrans(
+    {
+        **dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f", '"'),
+    }
+)
 
 
 class HpsV21:
-    """Raw cosine of picture and text, as the official program has it before its logit scale.
+    """Raw cosine of image and text: the official program's value before its logit scale.
 
     The official program runs under fp16 autocast: expect differences of 1e-3 from float32.
 
     Args:
-        model: hub id or folder that holds `file`; a folder anywhere, or what the hub's cache holds.
+        model: hub id or folder that holds `file`.
         file: the checkpoint, a `.pt` with a `state_dict` in open_clip's layout.
         tokenizer: hub id or folder of CLIP's tokenizer in transformers' layout; every CLIP has the same.
         vision_heads: attention heads of the image tower.
         text_heads: attention heads of the text tower.
         dtype: float32, bfloat16 or float16.
-        serving: what changes no answer: `batch_size`, pictures or texts at once, and `device`, `auto` or a torch device.
+        serving: settings that change no answer: `batch_size` in images or texts; `device`, a torch device or
+            `auto`.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class HpsV21:
         self._text_heads = check_count(WHERE, "text_heads", text_heads)
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
-        """In [-1, 1], in practice about 0.10 to 0.40; comparable between pictures of the same text only."""
+        """Cosines in [-1, 1], usually about 0.10 to 0.40. Compare only images of the same text by them."""
         return pair_cosines(images, texts, self._embed_images, self._embed_texts, self._batch)
 
     @cached_property
@@ -86,10 +91,10 @@ class HpsV21:
         return freeze(model, self._pretrained.device())
 
     def _path(self) -> Path:
-        """The checkpoint, from the hub where `model` is no folder here.
+        """The checkpoint in the local folder `model`, else from the hub.
 
         Raises:
-            ValueError: it cannot be had; says where it comes from and where it goes.
+            ValueError: it cannot be fetched. The message says where to get it and where to put it.
         """
         folder = Path(self._pretrained.model)
         if folder.is_dir():
@@ -98,14 +103,12 @@ class HpsV21:
 
         try:
             return Path(hf_hub_download(self._pretrained.model, self._file))
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # the hub's errors are OSErrors, its name check gives ValueErrors
+        except (OSError, ValueError) as error:  # the hub raises OSErrors, and ValueErrors for names
             raise ValueError(
-                f"{WHERE}.model={self._pretrained.model}: {self._file} cannot be fetched from the hub ({first_line(error)}). "
-                f"Fetch it where there is a network (hf download {self._pretrained.model} {self._file} --local-dir FOLDER; "
-                f"HPS v2.1 is xswu/HPSv2, HPS_v2.1_compressed.pt, 3.9 GB), copy the folder, and give {WHERE}.model=FOLDER"
+                f"{WHERE}.model={self._pretrained.model}: {self._file} cannot be fetched from the hub"
+                f" ({first_line(error)}). Fetch it where there is a network (hf download"
+                f" {self._pretrained.model} {self._file} --local-dir FOLDER; HPS v2.1 is xswu/HPSv2,"
+                f" HPS_v2.1_compressed.pt, 3.9 GB), copy the folder, and give {WHERE}.model=FOLDER"
             ) from error
 
     @cached_property
@@ -131,10 +134,11 @@ class HpsV21:
 
 
 def pixels_of(image: Image, side: int) -> torch.Tensor:
-    """Normalised pixels [3, side, side]: longest side to `side`, bicubic with antialias on floats, centred on black.
+    """Normalized pixels [3, side, side] of an image, centered on black.
 
-    The official program leaves a picture whose longest side is right already without padding, and then fails unless it
-    is square; here such a picture is padded as any other.
+    The longest side is resized to `side`, bicubically with antialiasing on floats. The official program does
+    not pad an image whose longest side is `side` already, and then fails unless the image is square; here
+    every image is padded.
     """
     import torch
 
@@ -153,6 +157,6 @@ def pixels_of(image: Image, side: int) -> torch.Tensor:
 
 
 def clean(text: str) -> str:
-    """As open_clip cleans a text, in what matters here: HTML entities, curly quotes, white space and case."""
-    plain = html.unescape(html.unescape(text)).translate(_QUOTES)
+    """The text after the relevant steps of open_clip: HTML entities, curly quotes, white space and case."""
+    plain = html.unescape(html.unescape(text)).translate(_STRAIGHT_QUOTES)
     return re.sub(r"\s+", " ", plain).strip().lower()

@@ -1,6 +1,6 @@
 """A CLIP in open_clip's own layout, such as HPS v2.1, as transformers' `CLIPModel`.
 
-The sizes are read from the tensors; only the numbers of attention heads leave no trace there and are given.
+The sizes are read from the tensors. The numbers of attention heads leave no trace there: pass them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The `state_dict` of a training checkpoint; code in the file is never run.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the file holds no `state_dict` of tensors.
     """
     return read_tensors(path, "state_dict")
 
@@ -65,22 +65,23 @@ def clip_model(
         vision_heads: attention heads of the image tower (ViT-H: 16).
         text_heads: attention heads of the text tower (ViT-H: 16).
         dtype: of the weights; None for float32.
-        activation: as transformers calls it: `gelu` by erf, or `quick_gelu`, which OpenAI's own weights were trained with.
+        activation: in transformers' terms: `gelu` (by erf), or `quick_gelu`, with which OpenAI trained its
+            own weights.
 
     Raises:
-        ValueError: names are missing or left over, or the shapes do not belong together.
+        ValueError: names are missing or unknown, or the shapes do not belong to one model.
     """
     import torch
     from transformers import CLIPModel
 
-    names = _names(
-        count_layers(state, "visual.transformer.resblocks."), count_layers(state, "transformer.resblocks.")
-    )
+    vision_layers = count_layers(state, "visual.transformer.resblocks.")
+    names = _names(vision_layers, count_layers(state, "transformer.resblocks."))
     check_names(state, names, "an open_clip ViT")
     weights: dict[str, Tensor] = {}
     for name, targets in names.items():
         value = state[name].T.contiguous() if name in _TRANSPOSED else state[name]
-        weights |= dict(zip(targets, value.chunk(3) if len(targets) == 3 else [value], strict=True))
+        pieces = value.chunk(3) if len(targets) == 3 else [value]
+        weights |= dict(zip(targets, pieces, strict=True))
     try:
         config = _config(state, vision_heads, text_heads, activation)
         model = CLIPModel.from_pretrained(
@@ -100,12 +101,10 @@ def _names(vision_layers: int, text_layers: int) -> dict[str, tuple[str, ...]]:
         for index in range(count):
             theirs, ours = f"{prefix}transformer.resblocks.{index}", f"{tower}.encoder.layers.{index}"
             for part in _PARTS:
-                names[f"{theirs}.attn.in_proj_{part}"] = tuple(
-                    f"{ours}.self_attn.{letter}_proj.{part}" for letter in "qkv"
-                )
-                names |= {
-                    f"{theirs}.{name}.{part}": (f"{ours}.{target}.{part}",) for name, target in _LAYER.items()
-                }
+                qkv = tuple(f"{ours}.self_attn.{letter}_proj.{part}" for letter in "qkv")
+                names[f"{theirs}.attn.in_proj_{part}"] = qkv
+                for name, target in _LAYER.items():
+                    names[f"{theirs}.{name}.{part}"] = (f"{ours}.{target}.{part}",)
     return names
 
 

@@ -37,7 +37,8 @@ def read(raw, convention="qwen3_vl", size=(384, 384), finish="stop"):
         ("The dogs: [100, 200, 300, 400] and [1, 2, 3, 4].", [DOG, (1.0, 2.0, 3.0, 4.0)], [None, None]),
         ("[(100,200),(300,400)]", [DOG], [None]),
         (
-            "<|object_ref_start|>a dog<|object_ref_end|><|box_start|>(100,200),(300,400)<|box_end|><|box_start|>(1,2),(3,4)<|box_end|>",
+            "<|object_ref_start|>a dog<|object_ref_end|><|box_start|>(100,200),(300,400)<|box_end|>"
+            "<|box_start|>(1,2),(3,4)<|box_end|>",
             [DOG, (1.0, 2.0, 3.0, 4.0)],
             ["a dog", "a dog"],
         ),
@@ -50,7 +51,8 @@ def read(raw, convention="qwen3_vl", size=(384, 384), finish="stop"):
         ("[0, 0, 1, 1]", [(0.0, 0.0, 1.0, 1.0)], [None]),
         ("[-20, 0, 1020, 500]", [(0.0, 0.0, 1000.0, 500.0)], [None]),
         (
-            '[{"bbox_2d": [100, 200, 300, 400], "label": "a"}, {"bbox_2d": [100, 200, 300, 400], "label": "b"}]',
+            '[{"bbox_2d": [100, 200, 300, 400], "label": "a"},'
+            ' {"bbox_2d": [100, 200, 300, 400], "label": "b"}]',
             [DOG, DOG],
             ["a", "b"],
         ),

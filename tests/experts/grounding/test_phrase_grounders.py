@@ -1,4 +1,4 @@
-"""Grounding DINO and OWLv2 as grounders, on tiny random ones, against one picture and one name at a time done by hand."""
+"""Tiny random Grounding DINO and OWLv2 as grounders, compared with one image and one name at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import (
 
 from harness.experts.grounding.grounding_dino import GroundingDino
 from harness.experts.grounding.owlv2 import Owlv2
-from harness.experts.grounding.phrases import best, requests_of
+from harness.experts.grounding.phrases import group_by_image, select_detections
 from harness.types import Box, Detection
 
 torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def owl_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
+def sample_images() -> list[Image.Image]:
     noise = np.random.default_rng(0)
     return [Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in SIZES]
 
@@ -105,7 +105,7 @@ def naive_dino(folder, image: Image.Image, names) -> list[list[tuple[int, ...]]]
 
 
 def naive_owl(folder, image: Image.Image, name: str) -> list[tuple[int, ...]]:
-    """The library's own post-processing, in pixels of the picture."""
+    """The library's own post-processing, in pixels of the image."""
     model, processor = (
         Owlv2ForObjectDetection.from_pretrained(folder).eval(),
         Owlv2Processor.from_pretrained(folder, backend="pil"),
@@ -132,18 +132,18 @@ def close(found: list[Box], wanted: list[tuple[int, ...]]) -> bool:
     )
 
 
-def asked(pictures):
-    pairs = [(image, name) for image, names in zip(pictures, NAMES, strict=True) for name in names]
-    order = np.random.default_rng(1).permutation(len(pairs))  # a caller may mix pictures
+def asked(sample_images):
+    pairs = [(image, name) for image, names in zip(sample_images, NAMES, strict=True) for name in names]
+    order = np.random.default_rng(1).permutation(len(pairs))  # a caller may mix images
     return [pairs[index] for index in order]
 
 
-def test_grounding_dino_scores_a_name_by_the_mean_of_its_tokens(dino_folder, pictures):
-    pairs = asked(pictures)
+def test_grounding_dino_scores_a_name_by_the_mean_of_its_tokens(dino_folder, sample_images):
+    pairs = asked(sample_images)
     found = dino(dino_folder).locate([image for image, _ in pairs], [name for _, name in pairs])
     wanted = {
         (id(image), name): answer
-        for image in pictures
+        for image in sample_images
         for names in [[name for other, name in pairs if other is image]]
         for name, answer in zip(names, naive_dino(dino_folder, image, names), strict=True)
     }
@@ -152,8 +152,8 @@ def test_grounding_dino_scores_a_name_by_the_mean_of_its_tokens(dino_folder, pic
         assert close(boxes, wanted[id(image), name]), name
 
 
-def test_owlv2_scores_a_name_by_its_query_and_sees_a_padded_square(owl_folder, pictures):
-    pairs = asked(pictures)
+def test_owlv2_scores_a_name_by_its_query_and_sees_a_padded_square(owl_folder, sample_images):
+    pairs = asked(sample_images)
     found = owl(owl_folder).locate([image for image, _ in pairs], [name for _, name in pairs])
     wanted = [naive_owl(owl_folder, image, name) for image, name in pairs]
     assert len({tuple(answer) for answer in wanted}) > 5
@@ -161,8 +161,8 @@ def test_owlv2_scores_a_name_by_its_query_and_sees_a_padded_square(owl_folder, p
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
-def test_answers_do_not_depend_on_the_batch(dino_folder, owl_folder, pictures, batch):
-    images, names = zip(*asked(pictures), strict=True)
+def test_answers_do_not_depend_on_the_batch(dino_folder, owl_folder, sample_images, batch):
+    images, names = zip(*asked(sample_images), strict=True)
     for expert, folder in ((dino, dino_folder), (owl, owl_folder)):
         few = expert(folder).locate(images, names)
         many = expert(folder, serving={**SERVING, "batch_size": batch}).locate(images, names)
@@ -172,8 +172,8 @@ def test_answers_do_not_depend_on_the_batch(dino_folder, owl_folder, pictures, b
         )
 
 
-def test_each_picture_is_looked_at_once_for_all_its_names(dino_folder, owl_folder, pictures):
-    image = pictures[0]
+def test_each_image_is_processed_once_for_all_its_names(dino_folder, owl_folder, sample_images):
+    image = sample_images[0]
     for expert in (dino(dino_folder), owl(owl_folder)):
         looks: list[int] = []
         expert._model.register_forward_pre_hook(
@@ -183,7 +183,7 @@ def test_each_picture_is_looked_at_once_for_all_its_names(dino_folder, owl_folde
         assert looks == [1] and first == third != second
 
 
-def test_captions_that_are_too_long_are_parted(dino_folder, pictures):
+def test_captions_that_are_too_long_are_split(dino_folder, sample_images):
     """The tiny model holds 32 tokens: 12 names of two need two captions; one of 100 is cut."""
     names = [
         f"{color} {thing}" for color in ("red", "blue", "green") for thing in ("apple", "dog", "cat", "vase")
@@ -194,12 +194,12 @@ def test_captions_that_are_too_long_are_parted(dino_folder, pictures):
     assert [name for caption in captions for name in caption.spans] == names
     (caption,) = grounder._captions(["dog " * 100])
     assert len(caption.ids) == 32
-    assert len(grounder.locate([pictures[0]] * 12, names)) == 12
+    assert len(grounder.locate([sample_images[0]] * 12, names)) == 12
 
 
 @pytest.mark.parametrize("name", ["", "...", " ? ", "\u200b"])
-def test_a_name_of_no_word_is_nowhere_and_shifts_no_other(dino_folder, pictures, name):
-    grounder, image = dino(dino_folder), pictures[0]
+def test_a_name_without_a_word_is_absent_and_shifts_no_other(dino_folder, sample_images, name):
+    grounder, image = dino(dino_folder), sample_images[0]
     assert grounder.locate([image, image], ["dog", name]) == [*grounder.locate([image], ["dog"]), []]
 
 
@@ -211,21 +211,21 @@ def test_a_dot_within_a_name_does_not_part_it(dino_folder):
     }
 
 
-def test_no_question_no_answer_and_a_name_for_every_picture(dino_folder, owl_folder, pictures):
+def test_no_question_no_answer_and_one_name_for_each_image(dino_folder, owl_folder, sample_images):
     for expert in (dino(dino_folder), owl(owl_folder)):
         assert expert.locate([], []) == []
         with pytest.raises(ValueError, match="2 images and 1 names: give one name for each image"):
-            expert.locate(pictures[:2], ["dog"])
+            expert.locate(sample_images[:2], ["dog"])
 
 
-def test_a_long_name_is_cut(owl_folder, pictures):
-    long, longer = owl(owl_folder).locate([pictures[0]] * 2, ["dog " * 20, "dog " * 30])
+def test_a_long_name_is_cut(owl_folder, sample_images):
+    long, longer = owl(owl_folder).locate([sample_images[0]] * 2, ["dog " * 20, "dog " * 30])
     assert long == longer
 
 
-def test_nothing_above_the_threshold_is_absent(dino_folder, owl_folder, pictures):
-    assert dino(dino_folder, threshold=1.0).locate(pictures[:1], ["dog"]) == [[]]
-    assert owl(owl_folder, threshold=1.0).locate(pictures[:1], ["dog"]) == [[]]
+def test_nothing_above_the_threshold_is_absent(dino_folder, owl_folder, sample_images):
+    assert dino(dino_folder, threshold=1.0).locate(sample_images[:1], ["dog"]) == [[]]
+    assert owl(owl_folder, threshold=1.0).locate(sample_images[:1], ["dog"]) == [[]]
 
 
 def test_boxes_come_by_falling_score_clipped_without_duplicates_and_not_empty():
@@ -238,18 +238,20 @@ def test_boxes_come_by_falling_score_clipped_without_duplicates_and_not_empty():
         (0, 0, 1, 1),
     ]
     scores = [0.5, 0.9, 0.6, 0.8, 0.8, 0.3]
-    found = best("dog", scores, corners, threshold=0.3, overlap=0.7)
+    found = select_detections("dog", scores, corners, threshold=0.3, overlap=0.7)
     assert found == [
         Detection(label="dog", box=Box(100, 100, 500, 490), score=0.9),
         Detection(label="dog", box=Box(0, 500, 300, 1000), score=0.6),
     ]
-    assert best("dog", scores, corners, threshold=0.3, overlap=1.0)[-1].box == Box(100, 100, 500, 500)
+    assert select_detections("dog", scores, corners, threshold=0.3, overlap=1.0)[-1].box == Box(
+        100, 100, 500, 500
+    )
 
 
-def test_requests_keep_the_order_of_names_and_know_pictures_apart():
+def test_lookups_keep_the_order_of_names_and_separate_images():
     first, second = Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2))
-    found = requests_of([first, second, first, first], ["dog", "cat", "cat", "dog"])
-    assert [(request.image is first, request.names) for request in found] == [
+    lookups = group_by_image([first, second, first, first], ["dog", "cat", "cat", "dog"])
+    assert [(lookup.image is first, lookup.names) for lookup in lookups] == [
         (True, ("dog", "cat")),
         (False, ("cat",)),
     ]

@@ -24,7 +24,7 @@ RED, PLAIN = Image.new("RGB", (4, 4), "red"), {"kind": "semantic", "text": "one 
         {"images": (RED, RED)},
     ],
 )
-def test_what_a_model_is_shown_tells_questions_apart(changes):
+def test_everything_a_model_sees_distinguishes_questions(changes):
     asked: list[Question] = []
 
     def answer(questions):
@@ -36,13 +36,12 @@ def test_what_a_model_is_shown_tells_questions_apart(changes):
     assert asked == questions[:2]
 
 
-def test_pictures_are_told_apart_by_their_pixels_and_size():
-    pictures = [Image.new("RGB", size, color) for size in ((4, 2), (2, 4)) for color in ("red", "blue")] + [
+def test_images_differ_by_their_pixels_and_size():
+    images = [Image.new("RGB", size, color) for size in ((4, 2), (2, 4)) for color in ("red", "blue")] + [
         Image.new("L", (8, 3))
     ]
     questions = [
-        Question(**PLAIN, images=(picture,))
-        for picture in (*pictures, *[picture.copy() for picture in pictures])
+        Question(**PLAIN, images=(image,)) for image in (*images, *[image.copy() for image in images])
     ]
     answers = ask_each_once(
         questions, "s", None, lambda asked: enumerate(Answer(text=str(place)) for place in range(len(asked)))

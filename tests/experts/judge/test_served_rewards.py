@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def rewards(folder: Path, url: str) -> RewardFunction:
-    """`rewards/got_r1.yaml` wired to one server for all four components, as `judge=server grounder=mllm` does."""
+    """`rewards/got_r1.yaml` with one server for all four components, as with `judge=server grounder=mllm`."""
     named = {"judge": "harness/conf/judge/server.yaml", "grounder": "harness/conf/grounder/mllm.yaml"}
     root = {name: OmegaConf.load(ROOT / file)[name] for name, file in named.items()} | {
         "rewards": OmegaConf.load(ROOT / "rewards/got_r1.yaml")

@@ -1,4 +1,4 @@
-"""The client of a judge's server against a server with moods: what is retried, waited for, raised, unscored."""
+"""The client of a judge's server, against a server that fails: retries, waiting, errors, unscored answers."""
 
 from __future__ import annotations
 
@@ -56,13 +56,14 @@ def ask(script: Script, *questions: Question, **settings) -> list[Answer]:
         return judge(script.url, **settings).ask(list(questions) or [question()])
 
 
-def test_a_question_is_sent_as_one_message_text_picture_text():
-    script, picture = Script(reply()), Image.new("RGB", (3, 2), "teal")
-    (answer,) = ask(script, question("fixed\nvaries", lead=6, images=(picture,)))
+def test_a_question_is_sent_as_one_message_text_image_text():
+    script, image = Script(reply()), Image.new("RGB", (3, 2), "teal")
+    (answer,) = ask(script, question("fixed\nvaries", lead=6, images=(image,)))
     assert answer == Answer(text='{"score": 7}')
     (body,) = script.bodies
     assert body | {"messages": 0} == {
-        "messages": 0, "model": "m", "max_tokens": 64, "temperature": 0.0, "top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0
+        "messages": 0, "model": "m", "max_tokens": 64, "temperature": 0.0, "top_p": 1.0,
+        "top_k": -1, "repetition_penalty": 1.0
     }  # fmt: skip
     ((message),) = body["messages"]
     first, image, last = message["content"]
@@ -70,7 +71,7 @@ def test_a_question_is_sent_as_one_message_text_picture_text():
     kind, _, data = image["image_url"]["url"].partition(",")
     assert kind == "data:image/png;base64"
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert sent.format == "PNG" and sent.tobytes() == picture.tobytes()
+    assert sent.format == "PNG" and sent.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_an_empty_purse_is_not_waited_for():
 
 
 def test_a_server_that_stays_busy_is_waited_for_with_patience_only():
-    with pytest.raises(ServerGone, match=r"waited for 0\.3 s .*HTTP 429"):
+    with pytest.raises(ServerGone, match=r"HTTP 429.*waited for 0\.3 s"):
         ask(Script(status(429)), patience_s=0.3)
 
 

@@ -1,4 +1,4 @@
-"""CLIP behind the similarity protocol, on a tiny random one, and what all experts of transformers answer where there are no weights."""
+"""A tiny random CLIP behind the similarity protocol, and the advice of all experts if weights are missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def pictures() -> list[Image.Image]:
+def sample_images() -> list[Image.Image]:
     noise = np.random.default_rng(0)
     return [
         Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
@@ -35,7 +35,7 @@ def pictures() -> list[Image.Image]:
 
 
 def naive(folder, image: Image.Image, text: str) -> float:
-    """One picture and one text through the library's own way, the picture resized and cropped as the official program does."""
+    """One image and one text through the library, the image resized and cropped as officially."""
     model, processor = (
         CLIPModel.from_pretrained(folder).eval(),
         CLIPProcessor.from_pretrained(folder, backend="pil"),
@@ -51,7 +51,7 @@ def naive(folder, image: Image.Image, text: str) -> float:
 
 
 def test_it_is_the_raw_cosine_of_each_pair(folder):
-    images, texts = pictures(), ["a red dog", "x", "a red dog"]
+    images, texts = sample_images(), ["a red dog", "x", "a red dog"]
     found = Clip(model=str(folder), **SETTINGS).similarity(images, texts)
     assert found == pytest.approx(
         [naive(folder, image, text) for image, text in zip(images, texts, strict=True)], abs=1e-5
@@ -60,7 +60,7 @@ def test_it_is_the_raw_cosine_of_each_pair(folder):
 
 
 def test_a_long_text_is_cut(folder):
-    (image, *_), clip = pictures(), Clip(model=str(folder), **SETTINGS)
+    (image, *_), clip = sample_images(), Clip(model=str(folder), **SETTINGS)
     long = "dog" * 100
     assert clip.similarity([image], [long]) == pytest.approx([naive(folder, image, long)], abs=1e-5)
     assert clip.similarity([image, image], [long, long + " cat"]) == pytest.approx(
@@ -70,7 +70,7 @@ def test_a_long_text_is_cut(folder):
 
 def test_a_long_text_is_unscored_where_it_shall_be(folder):
     images, texts = (
-        pictures(),
+        sample_images(),
         ["dog" * 25, "dog" * 25 + "s", "x"],
     )  # letters are tokens: 75 of them and the two ends are 77
     cut = Clip(model=str(folder), **SETTINGS).similarity(images, texts)
@@ -85,21 +85,21 @@ def test_loading_finds_what_is_not_there(folder, tmp_path):
         Clip(model=str(tmp_path), **SETTINGS).load()
 
 
-def test_grey_and_transparent_pictures_are_read_as_rgb(folder):
+def test_gray_and_transparent_images_are_read_as_rgb(folder):
     clip = Clip(model=str(folder), **SETTINGS)
     grey = Image.new("L", (30, 30), 120)
     values = clip.similarity([grey, grey.convert("RGBA"), grey.convert("RGB")], ["dog"] * 3)
     assert values == pytest.approx([values[0]] * 3, abs=1e-6)
 
 
-def test_equal_pictures_and_texts_are_embedded_once():
+def test_equal_images_and_texts_are_embedded_once():
     asked: list[object] = []
 
     def embed(block):
         asked.extend(block)
         return torch.tensor([[float(len(str(item))), 1.0] for item in block])
 
-    first, second = pictures()[:2]
+    first, second = sample_images()[:2]
     found = pair_cosines([first, first, second], ["dog", "cats", "dog"], embed, embed, batch=1)
     assert asked == [first, second, "dog", "cats"]
     assert len(found) == 3 and found[0] != found[1]
@@ -110,12 +110,15 @@ def test_features_that_are_no_numbers_are_no_similarity():
     def embed(block):
         return torch.tensor([[float("nan") if item == "bad" else 1.0, 2.0] for item in block])
 
-    assert pair_cosines(pictures()[:2], ["bad", "good"], embed, embed, batch=8) == [None, pytest.approx(1.0)]
+    assert pair_cosines(sample_images()[:2], ["bad", "good"], embed, embed, batch=8) == [
+        None,
+        pytest.approx(1.0),
+    ]
 
 
-def test_every_picture_needs_its_text(folder):
+def test_every_image_requires_its_text(folder):
     with pytest.raises(ValueError, match="3 images and 1 texts: give one text for each image"):
-        Clip(model=str(folder), **SETTINGS).similarity(pictures(), ["dog"])
+        Clip(model=str(folder), **SETTINGS).similarity(sample_images(), ["dog"])
 
 
 @pytest.mark.parametrize(
@@ -152,23 +155,25 @@ def test_a_setting_that_cannot_be_is_refused_when_it_is_planned(change, words):
 def test_a_folder_that_is_not_whole_says_what_belongs_there(folder, tmp_path):
     with pytest.raises(
         ValueError,
-        match=r"clip\.similarity\.model=.*: no CLIPModel could be loaded.*whole folder in transformers' layout",
+        match=r"clip\.similarity\.model=.*: no CLIPModel could be loaded.*whole folder in"
+        r" transformers' layout",
     ):
-        Clip(model=str(tmp_path), **SETTINGS).similarity(pictures(), ["dog"] * 3)
+        Clip(model=str(tmp_path), **SETTINGS).similarity(sample_images(), ["dog"] * 3)
     for file in folder.iterdir():
         if file.suffix != ".safetensors":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(
         ValueError, match=r"no CLIPModel could be loaded.*whole folder in transformers' layout"
     ):
-        Clip(model=str(tmp_path), **SETTINGS).similarity(pictures(), ["dog"] * 3)
+        Clip(model=str(tmp_path), **SETTINGS).similarity(sample_images(), ["dog"] * 3)
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(
         ValueError,
-        match="the tokenizer there has 2 tokens where the model has 190: the files of the tokenizer are missing",
+        match="the tokenizer there has 2 tokens where the model has 190: the files of the tokenizer are"
+        " missing",
     ):
-        Clip(model=str(tmp_path), **SETTINGS).similarity(pictures(), ["dog"] * 3)
+        Clip(model=str(tmp_path), **SETTINGS).similarity(sample_images(), ["dog"] * 3)
 
 
 def test_a_hub_id_without_a_network_says_what_to_fetch(monkeypatch, tmp_path):
@@ -177,7 +182,7 @@ def test_a_hub_id_without_a_network_says_what_to_fetch(monkeypatch, tmp_path):
     with pytest.raises(
         ValueError, match=r"hf download nobody/clip --local-dir FOLDER.*clip\.similarity\.model=FOLDER"
     ):
-        Clip(model="nobody/clip", **SETTINGS).similarity(pictures(), ["dog"] * 3)
+        Clip(model="nobody/clip", **SETTINGS).similarity(sample_images(), ["dog"] * 3)
 
 
 def test_half_a_model_is_refused_and_another_model_too(folder, tmp_path):
@@ -194,7 +199,7 @@ def test_half_a_model_is_refused_and_another_model_too(folder, tmp_path):
         ValueError,
         match=r"is no whole CLIPModel: 1 of its weights are not there, such as text_projection\.weight",
     ):
-        Clip(model=str(tmp_path), **SETTINGS).similarity(pictures(), ["dog"] * 3)
+        Clip(model=str(tmp_path), **SETTINGS).similarity(sample_images(), ["dog"] * 3)
     write_owlv2(tmp_path)
     with pytest.raises(ValueError, match="is of type owlv2, and a CLIPModel is wanted"):
         assert Clip(model=str(tmp_path), **SETTINGS)._model

@@ -109,7 +109,7 @@ def test_cleaning(text, cleaned):
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (28, 20), (13, 28), (60, 44), (10, 7), (500, 1)])
-def test_pixels_are_centred_on_black(height, width):
+def test_pixels_are_centered_on_black(height, width):
     white = Image.new("RGB", (width, height), "white")
     pixels = pixels_of(white, 28)
     assert pixels.shape == (3, 28, 28)
@@ -121,7 +121,7 @@ def test_pixels_are_centred_on_black(height, width):
     assert int(rows[0]) == (28 - len(rows)) // 2 and int(columns[0]) == (28 - len(columns)) // 2
 
 
-def test_a_picture_of_the_right_size_keeps_its_pixels():
+def test_an_image_of_the_right_size_keeps_its_pixels():
     image = noise(28, 28)
     back = pixels_of(image, 28) * torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
     back = (back + torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]) * 255
@@ -132,7 +132,8 @@ def test_halves_of_the_file_are_named(state):
     less = {name: value for name, value in state.items() if name not in ("visual.proj", "ln_final.bias")}
     with pytest.raises(
         ValueError,
-        match=r"not the weights of an open_clip ViT: \d+ names fit; 2 missing, such as visual\.proj, ln_final\.bias",
+        match=r"not the weights of an open_clip ViT: \d+ names fit; 2 missing, such as visual\.proj,"
+        r" ln_final\.bias",
     ):
         clip_model(less, **HEADS)
     holey = {name: value for name, value in state.items() if ".resblocks.1." not in name}
@@ -223,7 +224,8 @@ def test_a_tokenizer_that_is_not_there_or_not_clips_is_refused(folder, tmp_path)
     for count in (2, 193):
         with pytest.raises(
             ValueError,
-            match=rf"hps\.similarity\.tokenizer=.*: the tokenizer there has {count} tokens where the model has 190",
+            match=rf"hps\.similarity\.tokenizer=.*: the tokenizer there has {count} tokens where the model"
+            " has 190",
         ):
             expert(folder, tokenizer=str(tmp_path)).similarity([noise(9, 9)], ["dog"])
         more = {**clip_tokenizer().get_vocab(), "one": 190, "two": 191, "three": 192}
