@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
     (row,) = folder.rows()
     for mode in ("RGBA", "L", "P", "CMYK", "1"):
         Image.new(mode, (3, 2)).save(tmp_path / "elsewhere.tif")
-        again = folder.sample({**row, "image": str(tmp_path / "elsewhere.tif")})
+        again = folder.sample(replace(row, image=str(tmp_path / "elsewhere.tif")))
         assert again.image.mode == mode and again.image.size == (3, 2)
 
 
@@ -121,5 +122,5 @@ def test_keep_drops_the_rows_after_the_first_ones(tmp_path: Path) -> None:
     folder = SampleFolder(tmp_path)
     folder.append(0, [sample(number) for number in range(4)])
     folder.keep(2)
-    assert [row["index"] for row in folder.rows()] == [0, 1]
+    assert [row.index for row in folder.rows()] == [0, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "samples.jsonl"]

@@ -45,8 +45,10 @@ def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Pa
             "unscored",
             "evidence",
         ]
-        assert all(row[name] == one[name] for name in ("index", "prompt_id", "category", "number", "seed"))
-        if one["prompt"] == "x":
+        assert all(
+            row[name] == getattr(one, name) for name in ("index", "prompt_id", "category", "number", "seed")
+        )
+        if one.prompt == "x":
             assert (row["value"], row["unscored"], row["evidence"]) == (None, "x", {})
         else:
             assert 0 <= row["value"] <= 1 and row["unscored"] is None and row["evidence"] == {"n": 1}

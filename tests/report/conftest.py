@@ -135,7 +135,7 @@ class FakeStudy:
             }
             rows.append(
                 {
-                    "index": index, "prompt_id": prompt_id, "prompt": f"{self.text} {prompt_id}", "category": category, "facts": facts,
+                    "index": index, "prompt_id": prompt_id, "number": 0, "prompt": f"{self.text} {prompt_id}", "category": category, "facts": facts,
                     "seed": seed, "chain": CHAIN, "faults": [], "truncated": False, "image": f"images/{index:05d}.png",
                 }
             )  # fmt: skip
@@ -153,6 +153,7 @@ class FakeStudy:
                     "index": index,
                     "prompt_id": prompt_id,
                     "category": category,
+                    "number": 0,
                     "seed": seed,
                     "value": value,
                     "unscored": reason,
