@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.analysis.study import Analysis
 from harness.analysis.claims import ClaimPart
 from harness.analysis.results import read_study
 from harness.analysis.statistics import Comparison
+from harness.analysis.study import Analysis
 from harness.report.cost import cost_table, final_value, run_tables
 from harness.report.gallery import make_gallery
-from harness.report.table import Table
 from harness.report.published_tables import rank_correlation
+from harness.report.table import Table
 from harness.report.tables import score_tables
 
 CLAIM = {"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}}

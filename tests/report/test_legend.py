@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.analysis import mirror
-from harness.analysis.study import Analysis
 from harness.analysis.results import read_study
+from harness.analysis.study import Analysis
 from harness.report.build import write_report
 from harness.report.gallery import make_gallery
 from harness.report.legend import described_columns, legend

@@ -50,9 +50,9 @@ def refusal(cell: dict[str, Any], work: Path | None = None) -> list[str]:
             made(work, cell)
         assert not (work / "samples.jsonl").exists()
     first, *rest = str(caught.value).splitlines()
-    assert first == f"policies.folder={cell['policies']['folder']}: the set is not fit to be scored"
+    assert first == f"policies.folder={cell['policies']['folder']}: the image set cannot be scored"
     if work is not None:
-        assert rest.pop() == f"the whole list: {work / 'lint.txt'}"
+        assert rest.pop() == f"full list: {work / 'lint.txt'}"
         assert (work / "lint.txt").read_text(encoding="utf-8").splitlines()[: len(rest)] == rest
     return rest
 
@@ -83,10 +83,10 @@ def test_prompts_that_lack_pictures_and_what_they_may_have_been_called(tmp_path:
         "  color/0001 'val color number 1': 1 of 2",
         "  shape/0001 'val shape number 1': 0 of 2",
         "  shape/0002 'val shape number 2': 0 of 2",
-        "  -> make those pictures, or score the complete prompts alone with policies.allow_partial=true",
+        "  -> generate these images, or score only the complete prompts with policies.allow_partial=true",
         "prompts that do not belong: 1",
         "  'val shape number 1,' (2 pictures), close to 'val shape number 1'",
-        "  -> name the pictures by the prompts as the prompt file spells them, or take them out",
+        "  -> name the images by the prompts as the prompt file spells them, or remove them",
     ]
 
 
@@ -214,7 +214,7 @@ def test_unreadable_pictures(
     broken.write_bytes(damage(broken.read_bytes()))
     lines = refusal(cell(folder), tmp_path / "work")
     assert lines[0] == "unreadable pictures: 1" and lines[1].startswith(f"  samples/{broken.name}: ")
-    assert lines[2:] == ["  -> make them anew"]
+    assert lines[2:] == ["  -> generate them again"]
 
 
 def test_unreadable_chains(folder: Path, tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ def test_a_category_of_which_nothing_is_complete_is_refused(tmp_path: Path) -> N
         planned(config(tmp_path / "made", allow_partial=True))
     assert str(caught.value).splitlines()[:2] == [
         f"policies.folder={tmp_path / 'made'}: 0 of 3 shape prompts are complete, which leaves nothing to score. "
-        "The others are scored alone with benchmarks.categories=[color]",
+        "To score the others alone: benchmarks.categories=[color]",
         "prompts that lack pictures: 3",
     ]
 
@@ -514,7 +514,7 @@ def test_a_set_that_lacks_a_picture_is_never_taken_for_a_whole_one(
             assert damaged
             return
         whole = [(f"color/{prompt:04d}", picture) for prompt, picture in PLACES]
-        kept = [(row["prompt_id"], row["number"]) for row in rows]
+        kept = [(row.prompt_id, row.number) for row in rows]
         harmed = {
             f"color/{prompt:04d}"
             for (prompt, _), damage in damaged.items()
@@ -525,5 +525,5 @@ def test_a_set_that_lacks_a_picture_is_never_taken_for_a_whole_one(
         assert bool(harmed) <= bool(protocol(root / "work")["labels"].get("color"))
         assert partial or set(damaged.values()) <= {"number"}
         for row in rows:
-            with Image.open(row["image"]) as image:
-                assert image.size == (32, 32) and row["prompt"] in row["image"]
+            with Image.open(row.image) as image:
+                assert image.size == (32, 32) and row.prompt in row.image
