@@ -177,7 +177,7 @@ def read_user_rows(
     try:
         lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold other separators
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error}). {remedy}".rstrip()) from None
+        raise ValueError(f"{file} cannot be read as UTF-8 ({error}). {remedy}".rstrip()) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

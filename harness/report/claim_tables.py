@@ -8,7 +8,7 @@ from harness.analysis.claims import CONTRADICTED, REPRODUCED, PartResult, Verdic
 from harness.analysis.study import Analysis
 from harness.report.cells import COMPARISON_FIELDS, comparison_record, p_text, signed, span
 from harness.report.legend import legend
-from harness.report.table import Shown, Table
+from harness.report.table import Shown, Table, Value
 
 PART_HEADER = (
     "claim",
@@ -62,7 +62,8 @@ def _verdict_text(verdict: Verdict) -> str:
 
 def parts_table(analysis: Analysis) -> Table:
     """Return every part of every claim with its numbers."""
-    rows, records = [], []
+    rows: list[tuple[Shown, ...]] = []
+    records: list[tuple[Value, ...]] = []
     for verdict in analysis.verdicts:
         for result in verdict.results:
             part = result.part

@@ -47,7 +47,11 @@ def component_names(study: StudyResult) -> list[str]:
 def final_value(metrics: Metrics, name: str) -> float | None:
     """Return the mean over the last tenth of the steps, of those that logged `name`."""
     last = metrics[-max(1, len(metrics) // _FINAL_SHARE) :]
-    values = [row[name] for row in last if row.get(name) is not None]
+    values = []
+    for row in last:
+        value = row.get(name)
+        if value is not None:
+            values.append(value)
     return math.fsum(values) / len(values) if values else None
 
 
