@@ -70,7 +70,7 @@ def test_rows_are_as_the_architecture_page_says(tmp_path: Path) -> None:
     assert (tmp_path / row["image"]).is_file()
 
 
-def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
+def test_an_image_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
     folder = SampleFolder(tmp_path / "samples")
     folder.append(0, [sample(0)])
     (row,) = folder.rows()
@@ -85,7 +85,7 @@ def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
     [lambda raw: raw[:40], lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: None],
     ids=["head", "half", "empty", "gone"],
 )
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
     folder = SampleFolder(tmp_path)
     folder.append(0, [sample(0)])
     picture = tmp_path / "images" / "00000.png"

@@ -28,7 +28,8 @@ _OUTCOME_TONES = {"holds": "good", "reversed": "bad", "undecided": "quiet"}
 
 def claims_table(verdicts: Sequence[Verdict]) -> Table:
     """Return every claim with its verdict and the number of parts per outcome."""
-    rows, records = [], []
+    rows: list[tuple[Shown, ...]] = []
+    records: list[tuple[Value, ...]] = []
     for verdict in verdicts:
         claim = verdict.claim
         counts = (len(verdict.results), *map(verdict.count, _OUTCOMES))

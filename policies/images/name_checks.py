@@ -43,7 +43,7 @@ def check_names(
             categories that are not asked for: their images may be in a folder of several categories.
     """
     findings: list[Finding] = []
-    known = {name: {normalized(text) for text in category_texts} for name, category_texts in texts.items()}
+    known = {name: set(map(normalized, category_texts)) for name, category_texts in texts.items()}
     for group in {id(group): group for group in groups.values()}.values():
         own, elsewhere = {}, {}
         for name, category_texts in known.items():
@@ -85,7 +85,7 @@ def _unknown_prompts(
     elsewhere: Mapping[str, Collection[str]],
     lacking: Sequence[str],
 ) -> Iterator[Finding]:
-    """Yield the texts that are no prompt of the group's categories, most often a prompt spelled differently."""
+    """Yield the texts that are no prompt of the group's categories, often a prompt with another spelling."""
     known = set[str]().union(*own.values())
     for place, text in enumerate(text for text in group.images if text not in known):
         hint = next((f", a prompt of {name}" for name, texts in elsewhere.items() if text in texts), "")

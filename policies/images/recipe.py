@@ -39,7 +39,7 @@ class Pictures:
     ) -> None:
         if not folder:
             raise ValueError(
-                "policies=images needs policies.folder=FOLDER, a folder with samples/PROMPT_000000.png and so on"
+                "policies=images needs policies.folder=FOLDER, with samples/PROMPT_000000.png and so on"
             )
         for name, value in (("allow_partial", allow_partial), ("mixed_sizes", mixed_sizes)):
             if not isinstance(value, bool):

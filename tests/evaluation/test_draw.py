@@ -76,7 +76,7 @@ def test_an_interruption_between_batches_changes_nothing(
 def test_an_interruption_within_a_batch_changes_nothing(
     whole: Path, janus_folder: Path, tmp_path: Path, rows: int, cut: int
 ) -> None:
-    """So many whole rows and so many bytes of the next one were written, and pictures beyond them, one of them in part."""
+    """Complete rows, some bytes of the next row, and more images, the last of them in part, were written."""
     lines = (whole / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "images").mkdir()
     (tmp_path / "samples.jsonl").write_bytes(b"".join(lines[:rows]) + lines[rows][:cut])

@@ -1,4 +1,4 @@
-"""Rows that several processes write: shared out by blocks, nothing twice, and what a kill leaves is gone on from."""
+"""Rows that several processes write: blocks are shared, nothing is done twice, and a kill loses no row."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_rows_of_other_images_are_refused(tmp_path: Path) -> None:
         judge(tmp_path / "work", samples)
 
 
-def test_a_picture_that_went_away_or_broke_is_unscored_with_the_reason(tmp_path: Path) -> None:
+def test_an_image_that_went_away_or_broke_is_unscored_with_the_reason(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples", each=2)
     (samples / "images" / "00001.png").unlink()
     (samples / "images" / "00004.png").write_bytes((samples / "images" / "00004.png").read_bytes()[:30])

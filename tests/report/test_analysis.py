@@ -143,7 +143,7 @@ def test_final_values_are_means_over_the_last_tenth():
     assert final_value([], "reward") is None
 
 
-def test_large_pictures_become_small_files(fake_study):
+def test_large_images_become_small_files(fake_study):
     exhibits = make_gallery(analysed(fake_study(seeds=(0,), prompts=2, image_size=768)))
     pictures = [tile.image for exhibit in exhibits for tile in exhibit.tiles]
     assert pictures and all(picture is not None and picture.width <= 288 for picture in pictures)

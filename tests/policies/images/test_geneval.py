@@ -1,4 +1,4 @@
-"""Pictures as GenEval's generator leaves them: a folder for every prompt, whose metadata says which it is; the linter holds."""
+"""Images as GenEval's generator leaves them: one folder per prompt, with the prompt in its metadata."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refusal(cell: dict[str, Any], work: Path | None = None) -> str:
     return str(caught.value)
 
 
-def test_every_prompt_gets_the_pictures_of_its_folder_in_order(folder: Path, tmp_path: Path) -> None:
+def test_every_prompt_gets_the_images_of_its_folder_in_order(folder: Path, tmp_path: Path) -> None:
     found = rows(tmp_path / "work", cell(folder))
     assert [row.prompt for row in found] == [
         text for texts in TEXTS.values() for text in texts for _ in range(EACH)
@@ -64,7 +64,7 @@ def test_the_metadata_decides_and_not_the_folders_number(folder: Path, tmp_path:
     ]
 
 
-def test_pictures_stand_in_the_order_of_their_numbers(folder: Path, tmp_path: Path) -> None:
+def test_images_stand_in_the_order_of_their_numbers(folder: Path, tmp_path: Path) -> None:
     own = folder / "00000" / "samples"
     for number, name in enumerate(("9", "10", "011", "100")):
         (own / f"{number:05d}.png").rename(own / f"{name}.png")
@@ -110,7 +110,7 @@ def test_a_folder_copied_to_another_number_is_found(folder: Path) -> None:
     assert "0 of 'a photo of a red dog': 00003/samples/00000.png and 00553/samples/00000.png" in told
 
 
-def test_copies_placeholders_and_damaged_pictures_are_found(folder: Path, tmp_path: Path) -> None:
+def test_copies_placeholders_and_damaged_images_are_found(folder: Path, tmp_path: Path) -> None:
     own = folder / "00004" / "samples"
     shutil.copy(own / "00000.png", own / "00001.png")
     (own / "00002.png").write_bytes((own / "00002.png").read_bytes()[:60])

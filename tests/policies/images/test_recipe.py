@@ -1,4 +1,4 @@
-"""Pictures made elsewhere as samples: the right picture for every prompt and number, listed where it lies."""
+"""Images made elsewhere as samples: the right image for every prompt and number, listed where it lies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from policies.images.listing import KEYS, list_images
 
 
 def reds(drawn: list[Sample]) -> list[tuple[str, int]]:
-    """Prompt and the number that the picture carries."""
+    """Prompt and the number that the image carries."""
     return [(sample.prompt.text, sample.image.getpixel((0, 0))[0]) for sample in drawn]  # type: ignore[index]
 
 
@@ -35,14 +35,14 @@ def expected(*lists: list[str], each: int, first: int = 0, take: int = 2) -> lis
     ]
 
 
-def test_pictures_of_all_categories_in_one_folder(tmp_path: Path) -> None:
+def test_images_of_all_categories_in_one_folder(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     drawn = samples(tmp_path / "work", config(tmp_path / "made"))
     assert reds(drawn) == expected(COLOR, SHAPE, each=2)
     assert {sample.chain for sample in drawn} == {Chain(text="", objects=(), bare_text="")}
 
 
-def test_pictures_of_each_category_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_images_of_each_category_in_a_folder_of_its_own(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made" / "color", COLOR, each=3)
     write_pictures(tmp_path / "made" / "shape", SHAPE, each=3, first=100)
     drawn = samples(tmp_path / "work", config(tmp_path / "made", images=3))
@@ -110,7 +110,7 @@ def test_numbers_are_sorted_as_numbers_and_may_start_anywhere(tmp_path: Path) ->
     assert (tmp_path / "work" / "lint.txt").read_text() == "nothing was found\n"
 
 
-def test_prompts_of_the_same_text_take_their_own_pictures(tmp_path: Path) -> None:
+def test_prompts_of_the_same_text_take_their_own_images(tmp_path: Path) -> None:
     """As five prompts of color_val.txt stood twice before September 2025."""
     given = {"color": ["a dog", "a cat", "a dog"]}
     write_pictures(tmp_path / "made", given["color"], each=2)
@@ -122,7 +122,7 @@ def test_prompts_of_the_same_text_take_their_own_pictures(tmp_path: Path) -> Non
         planned(config(tmp_path / "made", given))
 
 
-def test_prompts_of_the_same_text_may_have_equal_pictures(tmp_path: Path) -> None:
+def test_prompts_of_the_same_text_may_have_equal_images(tmp_path: Path) -> None:
     """The official seeds are the same ten for every prompt."""
     given = {"color": ["a dog", "a dog"], "shape": ["a dog"]}
     for name, prompts in (("color", 2), ("shape", 1)):
@@ -157,7 +157,7 @@ def test_accents_may_be_taken_apart_from_their_letters_as_some_file_systems_do(t
     assert sample.prompt.text == "a caf\u00e9"
 
 
-def test_chains_beside_the_pictures_are_read(tmp_path: Path) -> None:
+def test_chains_beside_the_images_are_read(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     (tmp_path / "made" / "chains").mkdir()
     chain = "A <|obj_start|>cup<|obj_end|> <|box_start|>(1,2),(3,4)<|box_end|>."
@@ -189,7 +189,7 @@ def test_a_samples_folder_of_ours_is_taken_with_its_chains_and_seeds(tmp_path: P
     assert [sample.seed for sample in drawn] == [0, 2, 1, 3]
 
 
-def test_a_stage_of_these_pictures_is_such_a_folder_whatever_the_order_of_its_rows(tmp_path: Path) -> None:
+def test_a_stage_of_these_images_is_such_a_folder_whatever_the_order_of_its_rows(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", ["a dog", "a cat", "a dog"], each=2)
     cell = config(tmp_path / "made", {"color": ["a dog", "a cat", "a dog"]})
     first = made(tmp_path / "first", cell)
@@ -233,21 +233,24 @@ def _sample(text: str, number: int) -> Sample:
         (None, r"policies=images needs policies\.folder=FOLDER"),
         (
             "nowhere",
-            r"policies\.folder=.*nowhere: there is no such folder: give one that holds samples/PROMPT_000000\.png",
+            r"policies\.folder=.*nowhere: there is no such folder: give one that holds"
+            r" samples/PROMPT_000000\.png",
         ),
         (
             "empty",
-            r"policies\.folder=.*empty: there are no color and no shape images, neither color/samples/ nor samples/",
+            r"policies\.folder=.*empty: there are no color and no shape images, neither color/samples/ nor"
+            r" samples/",
         ),
         (
             "half",
-            r"policies\.folder=.*half: there are no shape images, neither shape/samples/ nor samples/.*benchmarks\.categories=\[color\]",
+            r"policies\.folder=.*half: there are no shape images, neither shape/samples/ nor samples/"
+            r".*benchmarks\.categories=\[color\]",
         ),
         ("half/color/samples", r"there are no color and .* Give the folder above samples/"),
         ("bad", r"line 2 of .*samples\.jsonl is not a row with prompt, image and chain: it has no 'chain'"),
     ],
 )
-def test_a_folder_that_holds_no_pictures(tmp_path: Path, folder: str | None, message: str) -> None:
+def test_a_folder_that_holds_no_images(tmp_path: Path, folder: str | None, message: str) -> None:
     (tmp_path / "empty").mkdir()
     write_pictures(tmp_path / "half" / "color", COLOR, each=2)
     (tmp_path / "bad").mkdir()
@@ -310,7 +313,7 @@ def test_contents_count_and_what_lies_beside_them_does_not(tmp_path: Path) -> No
 
 
 def test_a_moved_folder_is_another_one_since_its_files_are_named_in_full(tmp_path: Path) -> None:
-    """Also where the pictures lie in the folder itself, whose content is then no stand-in for its name."""
+    """Also where the images lie in the folder itself, whose content is then no stand-in for its name."""
     place = tmp_path / "made"
     place.mkdir()
     rows = []
