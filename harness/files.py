@@ -1,41 +1,57 @@
-"""Files and folders: written whole or not at all, JSON lines, and the cache. Plugins use these functions too.
+"""Writes files and folders whole or not at all, reads and writes JSON lines, and names the cache.
 
-A reader sees a file or folder as it was before or as it is after, never in part, whatever is killed in between.
+A reader sees a file or folder as it was before or as it is after, never a part, also when the writer is
+killed. Plugins use this module too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import shutil
+import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from typing import Any, Literal
-
-import jsonlines
+from typing import Any, Literal, TypeVar
 
 PROJECT = "got-r1-harness"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
+
+Row = TypeVar("Row")
 
 
 def cache(name: str) -> Path:
-    """`$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. Its content may be deleted at any time."""
+    """Return `$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. It may be deleted."""
     with suppress(RuntimeError):  # there is no home directory
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
     return Path(tempfile.gettempdir()) / PROJECT / name
 
 
 @contextmanager
-def writing(file: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `file`, which takes the name `file` when the block ends without an error.
+def writing(file: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that takes the name `file` when the block ends without an error.
+
+    What a killed process of this machine has left of an earlier attempt is removed first.
+
+    Args:
+        file: the file to write; its folder is made where it is missing.
+        durable: flush the content to the disk before the rename, so that it survives a power cut.
 
     Raises:
         OSError: the file cannot be written. Nothing is left behind.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
+    _remove_abandoned(file)
+    new = _temporary(file)
     try:
         yield new
+        if durable:
+            _flush(new)
         new.replace(file)
     finally:
         with suppress(OSError):
@@ -43,7 +59,7 @@ def writing(file: Path) -> Iterator[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a text file whole, in UTF-8.
+    """Write a text file whole, in UTF-8.
 
     Raises:
         OSError: the file cannot be written.
@@ -52,39 +68,77 @@ def write_text(file: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new, empty folder that takes the name `folder` when the block ends without an error.
+
+    A folder that has the name already is removed, and so is what a killed process of this machine has left
+    behind.
+
+    Raises:
+        OSError: a folder cannot be made or renamed. The old one is then where it was, and nothing is left
+            behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    new = _temporary(folder)
+    new.mkdir()
+    try:
+        yield new
+        swap_folder(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
 def swap_folder(made: Path, target: Path) -> None:
-    """Renames the folder `made` to `target`; a folder that has that name already is removed.
+    """Rename the folder `made` to `target`; a folder that has that name already is removed.
+
+    Linux exchanges the two names in one step. Elsewhere there is no `target` for the moment between two
+    renames.
 
     Raises:
         OSError: a folder cannot be renamed; the old one is then where it was.
     """
     if not target.exists():
         made.rename(target)
-        return
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}.", suffix=".old", dir=target.parent, ignore_cleanup_errors=True
-    ) as aside:
-        old = Path(aside) / target.name
+    elif _exchange(made, target):
+        shutil.rmtree(made, ignore_errors=True)
+    else:
+        old = made.with_name(f"{made.name}.old")
         target.rename(old)
         try:
             made.rename(target)
         except OSError:
             old.rename(target)
             raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def write_rows(file: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w", "a"] = "w") -> None:
-    """Writes one JSON line per row. Mode "w" replaces the file whole, "a" appends to it."""
+def write_rows(
+    file: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w", "a"] = "w", *, ascii_only: bool = False
+) -> None:
+    """Write one JSON line per row.
+
+    Args:
+        file: a JSON-lines file, in UTF-8.
+        rows: what to write.
+        mode: "w" replaces the file whole; "a" appends all rows in one piece.
+        ascii_only: escape other letters. Required where a row holds a path, which need not be UTF-8.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
     if mode == "a":
-        with jsonlines.open(file, "a") as stream:
-            stream.write_all(rows)
+        with file.open("ab") as stream:
+            stream.write("".join(lines).encode())
         return
-    with writing(file) as new, jsonlines.open(new, "w") as stream:
-        stream.write_all(rows)
+    with writing(file) as new, new.open("wb") as stream:
+        stream.writelines(line.encode() for line in lines)
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a JSON-lines file of ours, none where there is no file.
+    """Return the rows of a JSON-lines file that this project has written, none where there is no file.
 
     A last line without a line end is left out: it was cut off, or is being written.
 
@@ -94,14 +148,120 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     rows = []
-    for number, line in enumerate(
-        file.read_bytes().split(b"\n")[:-1], start=1
-    ):  # not splitlines: text may hold other line separators
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(_row(line))
         except ValueError as error:
             raise ValueError(
-                f"line {number} of {file} is damaged ({error}). Delete the folder {file.parent} and run the sweep's command again"
-                " to make it again"
+                f"line {number} of {file} is damaged ({error}). Delete the folder {file.parent} and run the"
+                " sweep's command again to make it again"
             ) from error
     return rows
+
+
+def read_user_rows(
+    file: Path, read: Callable[[dict[str, Any]], Row], *, kind: str = "a valid row", remedy: str = ""
+) -> Iterator[tuple[int, Row]]:
+    """Yield (line number from 1, row) of a JSON-lines file that a user gives. Empty lines are skipped.
+
+    Args:
+        file: in UTF-8; the last line may lack its line end.
+        read: makes a row of a line's JSON object. It may raise ValueError, TypeError or KeyError.
+        kind: the row as errors name it, such as "a prompt of GenEval".
+        remedy: the last sentence of an error.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, or a line is no such row; names the file, the line and the problem.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold other separators
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} cannot be read as UTF-8 ({error}). {remedy}".rstrip()) from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = read(_row(line))
+        except (ValueError, TypeError, KeyError) as error:
+            problem = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"line {number} of {file} is not {kind}: {problem}. {remedy}".rstrip()) from None
+        yield number, row
+
+
+def truncate_rows(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Cut a JSON-lines file before its first row that is damaged, incomplete, or not to be kept.
+
+    Args:
+        file: the file; nothing happens where there is none.
+        keep: whether a row stays. It may raise KeyError or TypeError for a row of another form, which is
+            cut too.
+    """
+    if not file.is_file():
+        return
+    kept = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            try:
+                whole = line.endswith(b"\n") and keep(_row(line))
+            except (ValueError, KeyError, TypeError):
+                whole = False
+            if not whole:
+                break
+            kept += len(line)
+    os.truncate(file, kept)
+
+
+def _row(line: str | bytes) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("it is no JSON object")
+    return row
+
+
+def _temporary(path: Path) -> Path:
+    """A path beside `path` that no other process or thread uses."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{threading.get_ident()}.new")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes of this machine left beside `path`; restore a folder that they moved."""
+    for left in path.parent.glob(f".{escape(path.name)}.{escape(_host())}.*"):
+        words = left.name.removesuffix(".old").split(".")
+        if words[-1] != "new" or not words[-3].isdecimal() or _is_alive(int(words[-3])):
+            continue
+        with suppress(OSError):  # another process removes it too
+            if left.name.endswith(".old") and not path.exists():
+                left.rename(path)
+            elif left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two folders in one step; return False where the system or file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    names = _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second)
+    return bool(rename(*names, _RENAME_EXCHANGE) == 0)

@@ -1,10 +1,14 @@
-"""A folder of samples on disk: `samples.jsonl` with one row per sample, pictures under `images/`."""
+"""A folder of samples on disk: `samples.jsonl` with one row per sample and images under `images/`; and the
+rows of scores.
+
+`SampleRow` and `ScoreRow` are the only forms of the rows of `samples.jsonl` and `scores.jsonl`.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,87 +16,221 @@ from PIL import Image
 
 from harness.chain import parse
 from harness.files import read_rows, write_rows
-from harness.types import Prompt, Sample, Tokens
+from harness.types import Prompt, Sample, Score, Tokens
 
+INDEX = "samples.jsonl"
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)  # what Pillow raises for files that are no whole picture
+# What Pillow raises for files that are no whole image.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """A row of `samples.jsonl`.
+
+    `image` is a path within the folder, or an absolute path of an image elsewhere. `seed` is None where it
+    is not known. Fields with a default may be missing from the rows of users.
+    """
+
+    index: int = 0
+    prompt_id: str = ""
+    number: int = 0
+    prompt: str
+    category: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    chain: str
+    faults: tuple[str, ...] = ()
+    truncated: bool = False
+    image: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "prompt_id": self.prompt_id,
+            "number": self.number,
+            "prompt": self.prompt,
+            "category": self.category,
+            "facts": dict(self.facts),
+            "seed": self.seed,
+            "chain": self.chain,
+            "faults": list(self.faults),
+            "truncated": self.truncated,
+            "image": self.image,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> SampleRow:
+        """Return the row of a complete JSON object. Raises KeyError where a field is missing."""
+        return cls(
+            index=row["index"],
+            prompt_id=row["prompt_id"],
+            number=row["number"],
+            prompt=row["prompt"],
+            category=row["category"],
+            facts=row["facts"],
+            seed=row["seed"],
+            chain=row["chain"],
+            faults=tuple(row["faults"]),
+            truncated=row["truncated"],
+            image=row["image"],
+        )
+
+    @classmethod
+    def from_user_json(cls, row: Mapping[str, Any]) -> SampleRow:
+        """Return the row of a user's JSON object, which needs `prompt`, `image` and `chain` only.
+
+        Raises:
+            KeyError: one of them is missing.
+            ValueError, TypeError: `number` is no number.
+        """
+        return cls(
+            prompt_id=str(row.get("prompt_id", "")),
+            number=int(row.get("number", 0)),
+            prompt=str(row["prompt"]),
+            image=str(row["image"]),
+            chain=str(row["chain"]),
+            seed=row.get("seed"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """A row of `scores.jsonl`: the score of the sample `index`.
+
+    `value` is None for an unscored sample, and `unscored` says why. `mirrored` is the value of the mirrored
+    image. The row holds it only with `mirror_checked`, and it is None where the prompt says no side.
+    """
+
+    index: int
+    prompt_id: str
+    category: str
+    number: int
+    seed: int | None
+    value: float | None
+    unscored: str | None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    mirrored: float | None = None
+    mirror_checked: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        row = {
+            "index": self.index,
+            "prompt_id": self.prompt_id,
+            "category": self.category,
+            "number": self.number,
+            "seed": self.seed,
+            "value": self.value,
+            "unscored": self.unscored,
+            "evidence": dict(self.evidence),
+        }
+        return {**row, "mirrored": self.mirrored} if self.mirror_checked else row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ScoreRow:
+        """Return the row of a JSON object. Raises KeyError where a field is missing; ignores other fields."""
+        return cls(
+            index=row["index"],
+            prompt_id=row["prompt_id"],
+            category=row["category"],
+            number=row["number"],
+            seed=row["seed"],
+            value=row["value"],
+            unscored=row["unscored"],
+            evidence=row["evidence"],
+            mirrored=row.get("mirrored"),
+            mirror_checked="mirrored" in row,
+        )
 
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """Rows are appended in blocks, each block flushed after its pictures: a kill leaves whole rows.
-
-    A row's `image` is a path within the folder, or an absolute one of a picture that lies elsewhere.
-    """
+    """Samples on disk, appended in batches: rows after their images, so that a kill leaves whole samples."""
 
     folder: Path
 
     @property
     def index(self) -> Path:
-        return self.folder / "samples.jsonl"
+        return self.folder / INDEX
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All complete rows; a line cut off by a kill is left out."""
-        return read_rows(self.index)
+    def rows(self) -> list[SampleRow]:
+        """Return all complete rows. A line cut off by a kill is left out."""
+        return [SampleRow.from_json(row) for row in read_rows(self.index)]
 
     def keep(self, count: int) -> None:
-        """Drops every row after the first `count`, and any line that was cut off."""
-        partial = self.index.with_suffix(".tmp")
-        write_rows(partial, self.rows()[:count])
-        partial.replace(self.index)
+        """Drop every row after the first `count`, and any line that was cut off."""
+        write_rows(self.index, read_rows(self.index)[:count])
 
     def append(self, start: int, samples: Sequence[Sample]) -> None:
+        """Write the images of `samples`, then their rows, with indices from `start`."""
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
-        write_rows(self.index, [self._row(index, sample) for index, sample in enumerate(samples, start)], "a")
-
-    def _row(self, index: int, sample: Sample) -> dict[str, Any]:
-        name = f"images/{index:05d}.png"
-        sample.image.save(self.folder / name)
-        return {
-            "index": index,
-            "prompt_id": sample.prompt.id,
-            "number": sample.prompt.number,
-            "prompt": sample.prompt.text,
-            "category": sample.prompt.category,
-            "facts": dict(sample.prompt.facts),
-            "seed": sample.seed,
-            "chain": sample.chain.text,
-            "faults": list(sample.chain.faults),
-            "truncated": sample.tokens.forced_end,
-            "image": name,
-        }
+        rows = []
+        for index, sample in enumerate(samples, start):
+            image = f"images/{index:05d}.png"
+            sample.image.save(self.folder / image)
+            rows.append(sample_row(sample, index, image).to_json())
+        write_rows(self.index, rows, "a")
 
     def read(self) -> Iterator[Sample]:
-        """The samples again, one at a time, as `sample` gives them."""
+        """Yield the samples, as `sample` returns them."""
         return (self.sample(row) for row in self.rows())
 
-    def sample(self, row: Mapping[str, Any]) -> Sample:
-        """The sample of a row, its picture in the mode of its file, without ids and log-probs.
+    def sample(self, row: SampleRow) -> Sample:
+        """Return the sample of a row, its image in the mode of its file, without token ids and log-probs.
 
         Raises:
-            ValueError: the picture cannot be read.
+            ValueError: the image cannot be read.
         """
-        picture = read_picture(self.folder / row["image"])
-        written = replace(parse(row["chain"]), faults=tuple(row["faults"]))
-        prompt = Prompt(
-            id=row["prompt_id"],
-            text=row["prompt"],
-            category=row["category"],
-            facts=row["facts"],
-            number=row["number"],
-        )
         return Sample(
-            prompt=prompt, chain=written, image=picture, tokens=NO_TOKENS, logprobs=(), seed=row["seed"]
+            prompt=Prompt(
+                id=row.prompt_id, text=row.prompt, category=row.category, facts=row.facts, number=row.number
+            ),
+            chain=replace(parse(row.chain), faults=row.faults),
+            image=read_image(self.folder / row.image),
+            tokens=NO_TOKENS,
+            logprobs=(),
+            seed=row.seed,
         )
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A picture in the mode of its file: programs differ in whether they make it RGB before they resize it or after.
+def sample_row(sample: Sample, index: int, image: str) -> SampleRow:
+    """Return the row of a sample whose image is the file `image`."""
+    return SampleRow(
+        index=index,
+        prompt_id=sample.prompt.id,
+        number=sample.prompt.number,
+        prompt=sample.prompt.text,
+        category=sample.prompt.category,
+        facts=sample.prompt.facts,
+        seed=sample.seed,
+        chain=sample.chain.text,
+        faults=tuple(sample.chain.faults),
+        truncated=sample.tokens.forced_end,
+        image=image,
+    )
+
+
+def score_row(
+    sample: SampleRow, score: Score, mirrored: Score | None = None, *, mirror_checked: bool = False
+) -> ScoreRow:
+    """Return the row of a sample's score, and of the score of its mirrored image where that was checked."""
+    return ScoreRow(
+        index=sample.index,
+        prompt_id=sample.prompt_id,
+        category=sample.category,
+        number=sample.number,
+        seed=sample.seed,
+        value=score.value,
+        unscored=score.unscored,
+        evidence=score.evidence,
+        mirrored=mirrored.value if mirrored else None,
+        mirror_checked=mirror_checked,
+    )
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return an image in the mode of its file: programs differ in whether they convert it before they
+    resize it.
 
     Raises:
         ValueError: it cannot be read.

@@ -21,12 +21,12 @@ from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError, quote
 from harness.composition.components import make
 from harness.evaluation.score import describe
-from harness.files import read_rows
+from harness.files import read_rows, write_rows, writing_folder
 from harness.generate import writing
 from harness.launch.cluster import job_environment
-from harness.report.summary import ABOUT, Summary, remarks, summarise, table
+from harness.report.summary import ABOUT, Summary, remarks, summarize, table
 from harness.report.table import markdown
-from harness.samples import SampleFolder, read_picture
+from harness.samples import SampleFolder, ScoreRow, read_image
 from harness.types import CANVAS, Box, Chain, PlannedObject
 
 EXAMPLE = "python -m harness.score benchmarks=t2i_compbench samples=FOLDER"
@@ -98,7 +98,7 @@ def score(words: list[str]) -> None:
     check_place(request)
     with tempfile.TemporaryDirectory() as scratch:
         scored = imported(request, Path(scratch)) if request.results else made(request)
-        summaries = summarise(scored.rows, scored.metrics)
+        summaries = summarize([ScoreRow.from_json(row) for row in scored.rows], scored.metrics)
         with writing(request.out):
             write(scored, summaries, request)
     show(summaries, request)
@@ -170,8 +170,8 @@ def made(request: Request) -> Scored:
     found = [
         {
             **row,
-            "prompt": drawn[row["index"]]["prompt"],
-            "image": str((samples.folder / drawn[row["index"]]["image"]).resolve()),
+            "prompt": drawn[row["index"]].prompt,
+            "image": str((samples.folder / drawn[row["index"]].image).resolve()),
         }
         for row in read_rows(folder / "scores.jsonl")
     ]
@@ -209,7 +209,7 @@ def imported(request: Request, scratch: Path) -> Scored:
         }
         for index, (prompt, judged) in enumerate(benchmark.read_results(request.folder))
     ]
-    described = describe(benchmark, found, labels={}, notes=[])
+    described = describe(benchmark, [ScoreRow.from_json(row) for row in found], labels={}, notes=[])
     if hasattr(benchmark, "write_results"):
         benchmark.write_results(scratch / "official", found)
     return Scored(
@@ -222,27 +222,18 @@ def imported(request: Request, scratch: Path) -> Scored:
 
 def write(scored: Scored, summaries: Sequence[Summary], request: Request) -> None:
     """Writes the folder beside its place, then puts it there: no reader meets a part of it."""
-    new, old = (request.out.with_name(f".{request.out.name}.{age}") for age in ("new", "old"))
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)  # by a kill
-    new.mkdir()
-    lines = "".join(
-        f"{json.dumps(row)}\n" for row in scored.rows
-    )  # in ASCII: a picture's name need not be text
-    (new / "scores.jsonl").write_text(lines, encoding="ascii")
-    shown = table(summaries)
-    (new / "summary.csv").write_text(shown.csv(), encoding="utf-8")
-    (new / "summary.md").write_text("\n".join(_page(shown.markdown(), remarks(summaries))), encoding="utf-8")
-    facts = {**scored.origin, "categories": {one.category: asdict(one) for one in summaries}}
-    (new / "summary.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
-    if scored.official.is_dir():
-        shutil.copytree(scored.official, new / "official")
-    if request.boxes:
-        draw_boxes(scored.rows, new / "boxes")
-    if request.out.exists():
-        request.out.rename(old)
-    new.rename(request.out)
-    shutil.rmtree(old, ignore_errors=True)
+    with writing_folder(request.out) as new:
+        write_rows(new / "scores.jsonl", scored.rows, ascii_only=True)  # an image's name need not be text
+        shown = table(summaries)
+        (new / "summary.csv").write_text(shown.csv(), encoding="utf-8")
+        page = "\n".join(_page(shown.markdown(), remarks(summaries)))
+        (new / "summary.md").write_text(page, encoding="utf-8")
+        facts = {**scored.origin, "categories": {one.category: asdict(one) for one in summaries}}
+        (new / "summary.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
+        if scored.official.is_dir():
+            shutil.copytree(scored.official, new / "official")
+        if request.boxes:
+            draw_boxes(scored.rows, new / "boxes")
 
 
 def _page(shown: str, lines: Iterable[str]) -> list[str]:
@@ -262,7 +253,7 @@ def draw_boxes(found: Iterable[Mapping[str, Any]], folder: Path) -> None:
                 for box in boxes
             )
             with suppress(ValueError):  # a picture that was taken away meanwhile
-                image = read_picture(Path(row["image"])).convert("RGB")
+                image = read_image(Path(row["image"])).convert("RGB")
                 draw_overlay(image, Chain(text="", objects=objects, bare_text="")).save(
                     folder / f"{row['index']:05d}.png"
                 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,11 @@ def test_it_trains_what_is_missing_draws_and_writes(command, tmp_path):
     assert code == 0
     assert "to be made first" in err
     rows = SampleFolder(tmp_path / "generated").rows()
-    assert [row["prompt"] for row in rows] == ["a square", "a square"]
-    assert rows[0]["seed"] != rows[1]["seed"]
+    assert [row.prompt for row in rows] == ["a square", "a square"]
+    assert rows[0].seed != rows[1].seed
     for row in rows:
-        assert row["chain"] in out
-        assert (tmp_path / "generated" / row["image"]).is_file()
+        assert row.chain in out
+        assert (tmp_path / "generated" / row.image).is_file()
     for kind, end in (("images", "png"), ("plans", "png"), ("chains", "txt")):
         assert f"generated/{kind}/00001.{end}" in out
 
@@ -58,14 +59,14 @@ def test_it_trains_what_is_missing_draws_and_writes(command, tmp_path):
     assert (code, err) == (0, "")
     again = SampleFolder(tmp_path / "generated").rows()
     assert again[:2] == rows
-    assert {**again[2], "index": 0, "image": rows[0]["image"]} == rows[0]
+    assert replace(again[2], index=0, image=rows[0].image) == rows[0]
 
 
 def test_another_arm_draws_with_another_policy(command, tmp_path):
     for arm in ("baseline", "full"):
         assert command("prompt=x", f"arms={arm}", f"out={arm}")[0] == 0
     one, other = (SampleFolder(tmp_path / arm).rows()[0] for arm in ("baseline", "full"))
-    assert one["seed"] == other["seed"] and one["chain"] != other["chain"]
+    assert one.seed == other.seed and one.chain != other.chain
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_another_arm_draws_with_another_policy(command, tmp_path):
 )
 def test_any_text_is_a_prompt(command, tmp_path, prompt):
     assert command(f"prompt={prompt}")[0] == 0
-    assert SampleFolder(tmp_path / "generated").rows()[0]["prompt"] == prompt
+    assert SampleFolder(tmp_path / "generated").rows()[0].prompt == prompt
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_sample_on_disk(tmp_path):
     assert Image.open(overlay).getcolors(9) != [(384 * 384, (0, 128, 128))]  # the box is drawn
     assert chain.read_text(encoding="utf-8") == VASE + "\n"
     (row,) = SampleFolder(tmp_path).rows()
-    assert (row["chain"], row["faults"], row["image"]) == (VASE, [], "images/00000.png")
+    assert (row.chain, row.faults, row.image) == (VASE, (), "images/00000.png")
 
 
 def test_a_row_cut_off_by_a_kill_is_replaced(tmp_path):
@@ -151,5 +152,5 @@ def test_the_miniature_answers(monkeypatch, capsys, tmp_path):
     ]
     assert generate.main([*tiny, "prompt=a red circle on the left of a blue square"]) == 0
     (row,) = SampleFolder(tmp_path / "generated").rows()
-    assert Image.open(tmp_path / "generated" / row["image"]).size == (24, 24)
-    assert row["chain"] in (tmp_path / "generated" / "chains" / "00000.txt").read_text(encoding="utf-8")
+    assert Image.open(tmp_path / "generated" / row.image).size == (24, 24)
+    assert row.chain in (tmp_path / "generated" / "chains" / "00000.txt").read_text(encoding="utf-8")

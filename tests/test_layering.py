@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("policies", "rewards", "benchmarks", "ablations")
-NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files"}
+NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files", "harness.samples"}
 LIGHT = [
     "harness.types",
     "harness.protocols",

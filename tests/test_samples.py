@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,13 +70,13 @@ def test_rows_are_as_the_architecture_page_says(tmp_path: Path) -> None:
     assert (tmp_path / row["image"]).is_file()
 
 
-def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
+def test_an_image_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
     folder = SampleFolder(tmp_path / "samples")
     folder.append(0, [sample(0)])
     (row,) = folder.rows()
     for mode in ("RGBA", "L", "P", "CMYK", "1"):
         Image.new(mode, (3, 2)).save(tmp_path / "elsewhere.tif")
-        again = folder.sample({**row, "image": str(tmp_path / "elsewhere.tif")})
+        again = folder.sample(replace(row, image=str(tmp_path / "elsewhere.tif")))
         assert again.image.mode == mode and again.image.size == (3, 2)
 
 
@@ -84,7 +85,7 @@ def test_a_picture_may_lie_elsewhere_and_be_of_any_kind(tmp_path: Path) -> None:
     [lambda raw: raw[:40], lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: None],
     ids=["head", "half", "empty", "gone"],
 )
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage) -> None:
     folder = SampleFolder(tmp_path)
     folder.append(0, [sample(0)])
     picture = tmp_path / "images" / "00000.png"
@@ -121,5 +122,5 @@ def test_keep_drops_the_rows_after_the_first_ones(tmp_path: Path) -> None:
     folder = SampleFolder(tmp_path)
     folder.append(0, [sample(number) for number in range(4)])
     folder.keep(2)
-    assert [row["index"] for row in folder.rows()] == [0, 1]
+    assert [row.index for row in folder.rows()] == [0, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "samples.jsonl"]

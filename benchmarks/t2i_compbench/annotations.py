@@ -11,11 +11,12 @@ some records wrong.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness.files import read_user_rows
 
 
 @dataclass(frozen=True)
@@ -57,33 +58,26 @@ def read_annotations(file: Path) -> dict[str, Annotation]:
             twice.
     """
     annotations: dict[str, Annotation] = {}
+    rows = read_user_rows(file, _record, kind="an annotation", remedy="Take the file as T2I-R1 publishes it")
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        for number, (prompt, annotation) in rows:
+            if prompt in annotations:
+                raise ValueError(
+                    f"line {number} of {file}: the prompt {prompt!r} was annotated before. Take the file as"
+                    " T2I-R1 publishes it"
+                )
+            annotations[prompt] = annotation
+    except OSError as error:
         raise ValueError(
             f"the annotations {file} cannot be read ({error}): take "
             "data/geneval_and_t2i_data_final.json of T2I-R1"
         ) from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            prompt, annotation = _record(json.loads(line))
-            if prompt in annotations:
-                raise ValueError(f"the prompt {prompt!r} was annotated before")
-        except ValueError as error:
-            raise ValueError(
-                f"line {number} of {file}: {error}. Take the file as T2I-R1 publishes it"
-            ) from None
-        annotations[prompt] = annotation
     if not annotations:
         raise ValueError(f"{file} holds no annotation: take data/geneval_and_t2i_data_final.json of T2I-R1")
     return annotations
 
 
-def _record(record: Any) -> tuple[str, Annotation]:
-    if not isinstance(record, dict):
-        raise ValueError(f"{record!r} is no record: it must be an object with prompt, task_type and nouns")
+def _record(record: Mapping[str, Any]) -> tuple[str, Annotation]:
     annotation = Annotation(
         nouns=_texts(record, "nouns"),
         attributes=_texts(record, "attr_nouns") if "attr_nouns" in record else (),

@@ -1,12 +1,14 @@
 """Claims: a paper's findings as comparisons between table cells, and the verdict on each.
 
-A claim in an ablation file is `{text, better, than, categories}`: every arm of `better` scores above every arm of
-`than` on every one of `categories` (an arm or a list; `all` or a list). Each single comparison is a part.
+A claim in an ablation file is `{text, better, than, categories}`: every arm of `better` scores above every
+arm of `than` in every one of `categories` (an arm or a list; `all` or a list). Each single comparison is a
+part.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +21,8 @@ _KEYS = ("text", "better", "than", "categories")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One comparison: `better` scores above `than` on `category`."""
+class ClaimPart:
+    """One comparison: `better` scores above `than` in `category`."""
 
     better: str
     than: str
@@ -29,23 +31,24 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A finding to be tested; it holds if every part does."""
+    """A finding to test. It holds if every part holds."""
 
     id: str
     text: str
-    parts: tuple[Part, ...]
+    parts: tuple[ClaimPart, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartResult:
-    """What the cells say to one part.
+    """The result of one part.
 
-    `comparison` is None where it was not measured and `reason` says why; `p_holm` is corrected within the
-    family of all parts of all claims; `published` is the difference in the published table, where it has one;
-    `prompts_needed` is what would decide an undecided part at `level` with power 0.8.
+    `comparison` is None where the part was not measured, and `reason` says why. `p_holm` is corrected
+    within the family of all parts of all claims. `published` is the difference in the published table,
+    where it has one. `prompts_needed` is the number of prompts that would decide an undecided part with
+    power 0.8.
     """
 
-    part: Part
+    part: ClaimPart
     outcome: str  # holds | reversed | undecided | not measured
     comparison: Comparison | None = None
     p_holm: float | None = None
@@ -56,57 +59,56 @@ class PartResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict on a claim with the parts behind it; `note` says what limits it."""
+    """The verdict on a claim, with the results of its parts. `note` names its limits."""
 
     claim: Claim
     verdict: str
     note: str
-    parts: tuple[PartResult, ...]
+    results: tuple[PartResult, ...]
 
     def count(self, outcome: str) -> int:
-        return sum(part.outcome == outcome for part in self.parts)
+        return sum(result.outcome == outcome for result in self.results)
 
     @property
     def decisive(self) -> PartResult:
-        """The part that the verdict hangs on: the largest reversal, else the undecided one, else the holding one, of least effect."""
+        """The largest reversal, else the undecided part, else the holding part, of least effect."""
         for outcome in ("reversed", "undecided", "holds"):
-            found = [part for part in self.parts if part.outcome == outcome]
-            if found:
-                return min(found, key=lambda part: part.comparison.effect if part.comparison else 0.0)
-        return self.parts[0]
+            results = [result for result in self.results if result.outcome == outcome]
+            if results:
+                return min(results, key=lambda result: result.comparison.effect if result.comparison else 0.0)
+        return self.results[0]
 
 
 def read(study: Mapping[str, Any], categories: Sequence[str]) -> tuple[Claim, ...]:
-    """The claims of a study (the `study` of plan.json); `categories: all` means all of `categories`."""
-    return tuple(
-        Claim(
-            id=name,
-            text=str(entry["text"]),
-            parts=tuple(
-                Part(better, than, category)
-                for better in _listed(entry["better"])
-                for than in _listed(entry["than"])
-                for category in (categories if entry["categories"] == "all" else _listed(entry["categories"]))
-            ),
-        )
-        for name, entry in (study.get("claims") or {}).items()
-    )
+    """Return the claims of a study (the `study` of plan.json). "all" stands for all of `categories`."""
+    claims = []
+    for name, entry in (study.get("claims") or {}).items():
+        claimed = categories if entry["categories"] == "all" else _listed(entry["categories"])
+        pairs = itertools.product(_listed(entry["better"]), _listed(entry["than"]), claimed)
+        parts = tuple(ClaimPart(better, than, category) for better, than, category in pairs)
+        claims.append(Claim(id=name, text=str(entry["text"]), parts=parts))
+    return tuple(claims)
 
 
 def check(study: Mapping[str, Any]) -> None:
-    """Raises ValueError for a claim that names an arm or category the study does not have, or a ragged published table.
+    """Check the claims and the published table of a study.
 
-    `study` is the `study` of the configuration with the `categories` of its benchmark. Arms left out of this
-    run but present in the published table may be named: their parts are then not measured.
+    `study` is the `study` of the configuration with the `categories` of its benchmark. A claim may name
+    arms of the published table that are not in this run: their parts are then not measured.
+
+    Raises:
+        ValueError: a claim names an unknown arm or category, or a row of the published table has a wrong
+            length.
     """
     published = study.get("published") or {}
     arms = list(dict.fromkeys([*(study.get("arms") or {}), *(published.get("rows") or {})]))
     categories = list(dict.fromkeys([*(study.get("categories") or ()), *(published.get("columns") or ())]))
     for row, values in (published.get("rows") or {}).items():
-        if len(values) != len(published["columns"]):
+        columns = published["columns"]
+        if len(values) != len(columns):
             raise ValueError(
-                f"study.published.rows.{row} has {len(values)} values for the {len(published['columns'])} columns "
-                f"{', '.join(published['columns'])}: give one per column (null where the paper has none)"
+                f"study.published.rows.{row} has {len(values)} values, but there are {len(columns)} columns:"
+                f" {', '.join(columns)}. Give one value per column (null where the paper has none)"
             )
     for name, claim in (study.get("claims") or {}).items():
         _check_claim(f"study.claims.{name}", claim, arms, categories)
@@ -135,7 +137,8 @@ def _known(noun: str, names: Iterable[str], known: Sequence[str], *, where: str)
             near = difflib.get_close_matches(str(name), known, n=1)
             nearest = f" (nearest: {near[0]})" if near else ""
             raise ValueError(
-                f"{where} names the {noun} {name!r}, which this study does not have; known: {', '.join(known)}{nearest}"
+                f"{where} names the {noun} {name!r}, which this study does not have; known:"
+                f" {', '.join(known)}{nearest}"
             )
 
 
@@ -143,33 +146,34 @@ def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def judge(
+def decide(
     claims: Sequence[Claim],
-    measure: Callable[[Part], Comparison | str],
+    measure: Callable[[ClaimPart], Comparison | str],
     *,
     published: Mapping[str, Mapping[str, float]],
     seeds: int,
 ) -> list[Verdict]:
-    """The verdict on every claim.
+    """Return the verdict on every claim.
 
     Args:
-        claims: What is claimed; equal parts of several claims are one hypothesis of the family.
-        measure: The paired comparison of a part, or the reason why it was not measured.
+        claims: the claims; equal parts of several claims are one hypothesis of the family.
+        measure: returns the paired comparison of a part, or the reason why it was not measured.
         published: arm -> category -> the published value.
-        seeds: How many seeds the study runs; one makes every verdict a statement on this run only.
+        seeds: the number of seeds of the study; with one, every verdict is about this run only.
     """
-    family = list(dict.fromkeys(part for claim in claims for part in claim.parts))
+    family: dict[ClaimPart, None] = {}
+    for claim in claims:
+        family |= dict.fromkeys(claim.parts)
     measured = {part: measure(part) for part in family}
     tested = {part: comparison for part, comparison in measured.items() if isinstance(comparison, Comparison)}
     p_holm = dict(zip(tested, holm([comparison.p for comparison in tested.values()]), strict=True))
     open_parts = sum(p >= ALPHA for p in p_holm.values())
 
-    def result(part: Part) -> PartResult:
+    def result(part: ClaimPart) -> PartResult:
         difference = _difference(published, part)
         if part not in tested:
-            return PartResult(
-                part=part, outcome=NOT_MEASURED, reason=str(measured[part]), published=difference
-            )
+            reason = str(measured[part])
+            return PartResult(part=part, outcome=NOT_MEASURED, reason=reason, published=difference)
         outcome = _outcome(tested[part].effect, p_holm[part])
         needed = prompts_needed(tested[part], level=ALPHA / open_parts) if outcome == UNDECIDED else None
         return PartResult(
@@ -186,12 +190,14 @@ def judge(
 
 
 def decision_level(verdicts: Sequence[Verdict]) -> float | None:
-    """The two-sided level that `prompts_needed` is stated for: what Holm asks of the first part that is still undecided."""
-    undecided = {part.part for verdict in verdicts for part in verdict.parts if part.outcome == UNDECIDED}
+    """Return the two-sided level of `prompts_needed`: the one that Holm sets for the first undecided part."""
+    undecided = set()
+    for verdict in verdicts:
+        undecided |= {result.part for result in verdict.results if result.outcome == UNDECIDED}
     return ALPHA / len(undecided) if undecided else None
 
 
-def _difference(published: Mapping[str, Mapping[str, float]], part: Part) -> float | None:
+def _difference(published: Mapping[str, Mapping[str, float]], part: ClaimPart) -> float | None:
     better = published.get(part.better, {}).get(part.category)
     than = published.get(part.than, {}).get(part.category)
     return None if better is None or than is None else better - than
@@ -203,8 +209,8 @@ def _outcome(effect: float, p_holm: float) -> str:
     return "holds" if effect > 0 else "reversed"
 
 
-def _verdict(claim: Claim, parts: tuple[PartResult, ...], seeds: int) -> Verdict:
-    outcomes = [part.outcome for part in parts]
+def _verdict(claim: Claim, results: tuple[PartResult, ...], seeds: int) -> Verdict:
+    outcomes = [result.outcome for result in results]
     missing = outcomes.count(NOT_MEASURED)
     if "reversed" in outcomes:
         verdict = CONTRADICTED
@@ -217,4 +223,4 @@ def _verdict(claim: Claim, parts: tuple[PartResult, ...], seeds: int) -> Verdict
     notes = ["this run only"] if seeds == 1 and verdict != NOT_MEASURED else []
     if missing and verdict != NOT_MEASURED:
         notes.append(f"{missing} of {len(outcomes)} parts not measured")
-    return Verdict(claim=claim, verdict=verdict, note=", ".join(notes), parts=parts)
+    return Verdict(claim=claim, verdict=verdict, note=", ".join(notes), results=results)

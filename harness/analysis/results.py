@@ -1,8 +1,9 @@
-"""Reads a study folder into plain dataclasses: what was planned, what became of it, and the rows it wrote.
+"""Reads a study folder into plain dataclasses: the plan, the states of cells, and the rows of stages.
 
-Input is what `docs/architecture.md` states. A cell counts as measured when its `scores` stage is complete;
-whatever is not there is None, never an empty list, so that nothing missing can be averaged. A category whose
-measured cells differ in its metric becomes several, one for each metric, so that unequal numbers never meet.
+Input is what `docs/architecture.md` states. A cell counts as measured when its `scores` stage is complete.
+Missing rows are None, never an empty list, so that nothing missing can be averaged. A category whose
+measured cells differ in its metric becomes several columns, one per metric, so that unequal numbers are
+never compared.
 """
 
 from __future__ import annotations
@@ -11,46 +12,24 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
 from harness.files import read_rows
+from harness.samples import SampleFolder, SampleRow, ScoreRow
 from harness.stages.status import Status, is_silent, read_status
 from harness.stages.store import read_record
 from harness.types import Metric
 
-
-@dataclass(frozen=True, kw_only=True)
-class SampleRow:
-    """A line of samples.jsonl; `image` is the path of its PNG."""
-
-    index: int
-    prompt_id: str
-    prompt: str
-    category: str
-    facts: Mapping[str, Any]
-    seed: int | None
-    chain: str
-    faults: tuple[str, ...]
-    truncated: bool
-    image: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreRow:
-    """A line of scores.jsonl; `value` None is unscored, and `unscored` says why."""
-
-    index: int
-    prompt_id: str
-    category: str
-    seed: int | None
-    value: float | None
-    unscored: str | None
+Row = TypeVar("Row", SampleRow, ScoreRow)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricFacts:
-    """What metric.json says of a category. `mirror` is as `harness.analysis.mirror.verdict` gives it, None where mirrored images were not scored."""
+    """The entry of a category in metric.json.
+
+    `mirror` is as `harness.analysis.mirror.verdict` returns it, None where mirrored images were not scored.
+    """
 
     metric: Metric
     notes: tuple[str, ...] = ()
@@ -59,7 +38,7 @@ class MetricFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """A stage of a cell. `record` is its stage.json, empty while incomplete; `metrics` its lines so far."""
+    """A stage of a cell. `record` is its stage.json, empty while incomplete; `metrics` its rows so far."""
 
     name: str
     key: str
@@ -72,7 +51,7 @@ class StageResult:
 class CellResult:
     """One arm x seed. `scores` and `samples` are None unless their stages are complete.
 
-    `metrics` are of the categories that something is said of.
+    The `image` of a sample is its full path. `metrics` holds the categories that metric.json describes.
     """
 
     id: str
@@ -93,11 +72,11 @@ class CellResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult:
-    """A study as planned, with what its cells have come to.
+    """A study as planned, with the results of its cells.
 
-    `categories` are the columns of its tables, as the study names them, else in the order of the scores. `split` holds those
-    that became several, category -> columns: rows, samples and metrics of the cells name the column, plan and published table
-    the category.
+    `categories` are the columns of its tables, in the order of the study, else of the scores. `split` holds
+    the categories that became several columns, category -> columns. Samples, scores and metrics of the
+    cells name the column; plan and published table name the category.
     """
 
     name: str
@@ -121,91 +100,105 @@ class StudyResult:
     def published(self) -> dict[str, dict[str, float]]:
         """The published table: arm -> category -> value, without its gaps."""
         table = self.study.get("published") or {}
-        return {
-            arm: {
-                column: float(value)
-                for column, value in zip(table["columns"], values, strict=True)
-                if value is not None
-            }
-            for arm, values in (table.get("rows") or {}).items()
-        }
+        rows = {}
+        for arm, values in (table.get("rows") or {}).items():
+            pairs = zip(table["columns"], values, strict=True)
+            rows[arm] = {column: float(value) for column, value in pairs if value is not None}
+        return rows
 
     def cells_of(self, arm: str) -> list[CellResult]:
         return [cell for cell in self.cells if cell.arm == arm]
 
     def category_of(self, column: str) -> str:
-        """The category that the column is of: itself unless that was split."""
-        return next((category for category, columns in self.split.items() if column in columns), column)
+        """Return the category of a column: the column itself unless the category was split."""
+        for category, columns in self.split.items():
+            if column in columns:
+                return category
+        return column
 
 
 def read_study(study_folder: Path) -> StudyResult:
-    """Reads `outputs/studies/<study>`.
+    """Read `outputs/studies/<study>`.
 
     Raises:
-        ValueError: No plan.json there (names the studies that have one), or a file that is damaged.
+        ValueError: there is no plan.json (names the studies that have one), or a file is damaged.
     """
-    plan_file = study_folder / "plan.json"
-    if not plan_file.is_file():
-        known = sorted(file.parent.name for file in study_folder.parent.glob("*/plan.json"))
-        raise ValueError(
-            f"no study {study_folder.name!r} under {study_folder.parent}; "
-            + (
-                f"known: {', '.join(known)}"
-                if known
-                else f"none was run yet: python -m harness.sweep ablations={study_folder.name} -m"
-            )
-        )
+    if not (study_folder / "plan.json").is_file():
+        raise ValueError(_no_study(study_folder))
     plan = read_plan(study_folder)
     outputs = study_folder.parent.parent
     cells = [_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]]
-    categories = list(
-        plan["study"].get("categories")
-        or dict.fromkeys(row.category for cell in cells for row in cell.scores or ())
-    )
+    categories = plan["study"].get("categories") or _scored_categories(cells)
     columns = {category: _columns(category, cells) for category in categories}
-    split = {
-        category: tuple(dict.fromkeys(found.values()))
-        for category, found in columns.items()
-        if len(set(found.values())) > 1
-    }
+    split = {}
+    for category, column_by_cell in columns.items():
+        distinct = tuple(dict.fromkeys(column_by_cell.values()))
+        if len(distinct) > 1:
+            split[category] = distinct
+    renamed = []
+    for cell in cells:
+        names = {category: columns[category].get(cell.id, category) for category in split}
+        renamed.append(_with_columns(cell, names))
+    split_categories: list[str] = []
+    for category in categories:
+        split_categories += split.get(category, (category,))
     return StudyResult(
         name=str(plan["study"]["name"]),
         study=plan["study"],
         command=str(plan["command"]),
         created=str(plan["created"]),
-        cells=tuple(
-            _renamed(cell, {category: columns[category].get(cell.id, category) for category in split})
-            for cell in cells
-        ),
-        categories=tuple(column for category in categories for column in split.get(category, (category,))),
+        cells=tuple(renamed),
+        categories=tuple(split_categories),
         split=split,
     )
 
 
+def _no_study(study_folder: Path) -> str:
+    known = sorted(file.parent.name for file in study_folder.parent.glob("*/plan.json"))
+    if known:
+        remedy = f"known: {', '.join(known)}"
+    else:
+        remedy = f"none was run yet: python -m harness.sweep ablations={study_folder.name} -m"
+    return f"no study {study_folder.name!r} under {study_folder.parent}; {remedy}"
+
+
+def _scored_categories(cells: Iterable[CellResult]) -> list[str]:
+    """Return the categories of all scores in the order of their first score."""
+    categories: dict[str, None] = {}
+    for cell in cells:
+        categories |= dict.fromkeys(row.category for row in cell.scores or ())
+    return list(categories)
+
+
 def _columns(category: str, cells: Iterable[CellResult]) -> dict[str, str]:
-    """Cell id -> the column of its scores of a category, for the cells that have some."""
-    having = [cell for cell in cells if any(row.category == category for row in cell.scores or ())]
-    metrics = [
-        cell.metrics[category].metric if category in cell.metrics else Metric(name="") for cell in having
-    ]
-    return dict(zip([cell.id for cell in having], column_names(category, metrics), strict=True))
+    """Return cell id -> the column of its scores of a category, for the cells that have such scores."""
+    ids, metrics = [], []
+    for cell in cells:
+        if any(row.category == category for row in cell.scores or ()):
+            ids.append(cell.id)
+            facts = cell.metrics.get(category)
+            metrics.append(facts.metric if facts else Metric(name=""))
+    return dict(zip(ids, column_names(category, metrics), strict=True))
 
 
-def _renamed(cell: CellResult, columns: Mapping[str, str]) -> CellResult:
+def _with_columns(cell: CellResult, columns: Mapping[str, str]) -> CellResult:
+    """Return the cell with its categories renamed to columns."""
     if not columns:
         return cell
+
+    def renamed(row: Row) -> Row:
+        return replace(row, category=columns.get(row.category, row.category))
+
     return replace(
         cell,
-        samples=cell.samples
-        and tuple(replace(row, category=columns.get(row.category, row.category)) for row in cell.samples),
-        scores=cell.scores
-        and tuple(replace(row, category=columns.get(row.category, row.category)) for row in cell.scores),
+        samples=cell.samples and tuple(map(renamed, cell.samples)),
+        scores=cell.scores and tuple(map(renamed, cell.scores)),
         metrics={columns.get(category, category): facts for category, facts in cell.metrics.items()},
     )
 
 
 def read_plan(study_folder: Path) -> dict[str, Any]:
-    """What plan.json says.
+    """Return the content of plan.json.
 
     Raises:
         ValueError: it is damaged.
@@ -219,7 +212,7 @@ def read_plan(study_folder: Path) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         reason = str(error)
     raise ValueError(
-        f"{file} is damaged ({reason}): run the sweep's command again, which writes it anew; no result is lost"
+        f"{file} is damaged ({reason}): run the sweep's command again, which rewrites it; no result is lost"
     )
 
 
@@ -244,7 +237,7 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
 
 
 def _state(folder: Path, status: Status, *, scored: bool) -> str:
-    """A complete `scores` stage is a measured cell whoever made it; done without one, or running without a process, is lost."""
+    """Return "done" for a cell with a complete `scores` stage, "lost" for one that ended without it."""
     if scored:
         return "done"
     return "lost" if status.state == "done" or is_silent(folder, status) else status.state
@@ -264,35 +257,11 @@ def _read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
 
 
 def _read_samples(folder: Path) -> tuple[SampleRow, ...]:
-    return tuple(
-        SampleRow(
-            index=row["index"],
-            prompt_id=row["prompt_id"],
-            prompt=row["prompt"],
-            category=row["category"],
-            facts=row["facts"],
-            seed=row["seed"],
-            chain=row["chain"],
-            faults=tuple(row["faults"]),
-            truncated=row["truncated"],
-            image=folder / row["image"],
-        )
-        for row in read_rows(folder / "samples.jsonl")
-    )
+    return tuple(replace(row, image=str(folder / row.image)) for row in SampleFolder(folder).rows())
 
 
 def _read_scores(folder: Path) -> tuple[ScoreRow, ...]:
-    return tuple(
-        ScoreRow(
-            index=row["index"],
-            prompt_id=row["prompt_id"],
-            category=row["category"],
-            seed=row["seed"],
-            value=row["value"],
-            unscored=row["unscored"],
-        )
-        for row in read_rows(folder / "scores.jsonl")
-    )
+    return tuple(map(ScoreRow.from_json, read_rows(folder / "scores.jsonl")))
 
 
 def _read_metrics(folder: Path) -> dict[str, MetricFacts]:
@@ -300,11 +269,15 @@ def _read_metrics(folder: Path) -> dict[str, MetricFacts]:
     if not file.is_file():
         return {}
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        return {category: _facts(entry) for category, entry in said.items() if any(entry.values())}
+        metrics = {}
+        for category, entry in json.loads(file.read_text(encoding="utf-8")).items():
+            if any(entry.values()):
+                metrics[category] = _facts(entry)
+        return metrics
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{file} is damaged ({error!r}): delete the folder {folder} and run the sweep's command again, which makes it anew"
+            f"{file} is damaged ({error!r}). Delete the folder {folder} and run the sweep's command again to"
+            " make it again"
         ) from error
 
 

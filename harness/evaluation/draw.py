@@ -14,7 +14,7 @@ from harness.types import Prompt
 
 
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Draws `images_per_prompt` samples of every prompt of the split; goes on at the last whole batch."""
+    """Draw `images_per_prompt` samples of every prompt. Resumes after the last complete batch."""
     evaluation = settings["evaluation"]
     benchmark = make(settings["benchmark"])
     prompts = benchmark.prompts(evaluation["split"])
@@ -22,24 +22,22 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
         raise ValueError(
             f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split"
         )
-    wanted = [
-        replace(prompt, number=number)
-        for prompt in prompts
-        for number in range(evaluation["images_per_prompt"])
-    ]
+    numbered = []
+    for prompt in prompts:
+        numbered += [replace(prompt, number=number) for number in range(evaluation["images_per_prompt"])]
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
     done = len(folder.rows()) // size * size
     folder.keep(done)
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     first = getattr(benchmark, "first_seed", None)
-    for start in range(done, len(wanted), size):
-        block = wanted[start : start + size]
-        seeds = of_batch((_seed(prompt, settings["seed"], first) for prompt in block), sampling.random)
-        folder.append(start, policy.rollout(block, seeds, sampling))
-        work.progress(start + len(block), len(wanted))
+    for start in range(done, len(numbered), size):
+        batch = numbered[start : start + size]
+        seeds = of_batch((_seed(prompt, settings["seed"], first) for prompt in batch), sampling.random)
+        folder.append(start, policy.rollout(batch, seeds, sampling))
+        work.progress(start + len(batch), len(numbered))
 
 
 def _seed(prompt: Prompt, seed: int, first: int | None) -> int:
-    """Of an image: its own, or the one that the benchmark's protocol has for its number."""
+    """The seed of an image: its own, or the one that the benchmark's protocol has for its number."""
     return derive(seed, "evaluation", prompt.id, prompt.number) if first is None else first + prompt.number

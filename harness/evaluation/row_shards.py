@@ -1,76 +1,78 @@
-"""Rows that several processes write side by side, and that outlive a kill: JSON-lines files, one of each process, in a folder.
+"""Rows that several processes write at once and that survive a kill: a folder with one JSON-lines file per
+process.
 
-Work on n items is shared out by blocks of consecutive ones. What any of the files holds is not done again, whoever wrote
-it and however many processes there were.
+The processes share n items by blocks of consecutive items. An item that any of the files holds is done,
+whichever process wrote it and however many processes there were.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_rows
+from harness.files import read_rows, truncate_rows, write_rows
 
 BLOCK = 64  # items
 
 
-def place() -> tuple[int, int]:
-    """The number of this process, from 0, and of how many; imports no torch where it is alone."""
+def rank_and_size() -> tuple[int, int]:
+    """Return the rank of this process, from 0, and the number of processes. Does not import torch."""
     torch = sys.modules.get("torch")
     if torch is None or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def meet() -> None:
-    """Returns once every process has called it."""
-    if place()[1] > 1:
+def barrier() -> None:
+    """Return once every process has called it."""
+    if rank_and_size()[1] > 1:
         import torch
 
-        torch.distributed.all_reduce(
-            torch.zeros(1)
-        )  # on the CPU: a barrier would want a device of every backend
+        # On the CPU: torch's own barrier would want a device of every backend.
+        torch.distributed.all_reduce(torch.zeros(1))
 
 
-class Parts:
-    """The files `0.jsonl`, `1.jsonl`, ... of a folder; a row names its item, `index`, from 0."""
+class RowShards:
+    """The files `0.jsonl`, `1.jsonl`, ... of a folder. A row names its item, `index`, from 0."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rank, self._processes = place()
-        self._own = folder / f"{self._rank}.jsonl"
+        self._rank, self._processes = rank_and_size()
+        self._shard = folder / f"{self._rank}.jsonl"
         self._counted: dict[Path, tuple[int, int]] = {}
 
     def open(self) -> None:
-        """Makes the folder, or mends what a kill has left in it: a file ends with its last whole row."""
+        """Make the folder, or cut every file that a kill has left in it to its complete rows."""
         if self._rank == 0:
             self._folder.mkdir(exist_ok=True)
             for file in self._files():
-                _mend(file)
-        meet()
+                truncate_rows(file, lambda row: "index" in row)
+        barrier()
 
     def to_do(self, count: int) -> Iterator[list[int]]:
-        """The items of `count` that no file holds and that are this process's, block by block."""
-        held = {row["index"] for row in self.rows()}
+        """Yield, block by block, those of `count` items that no file holds and that this process must do."""
+        done = {row["index"] for row in self.rows()}
         for start in range(self._rank * BLOCK, count, self._processes * BLOCK):
-            if block := [index for index in range(start, min(start + BLOCK, count)) if index not in held]:
-                yield block
+            block = range(start, min(start + BLOCK, count))
+            missing = [index for index in block if index not in done]
+            if missing:
+                yield missing
 
-    def append(self, done: Sequence[Mapping[str, Any]]) -> None:
-        """Adds rows to this process's file, in one piece."""
-        with self._own.open("ab") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in done).encode())
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to this process's file, in one piece."""
+        write_rows(self._shard, rows, "a", ascii_only=True)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The whole rows of all files."""
-        return [row for file in self._files() for row in read_rows(file)]
+        """Return the complete rows of all files."""
+        rows = []
+        for file in self._files():
+            rows += read_rows(file)
+        return rows
 
     def count(self) -> int:
-        """How many rows there are now; what was counted before is not read again."""
+        """Return the number of complete rows. What was counted before is not read again."""
         for file in self._files():
             end, lines = self._counted.get(file, (0, 0))
             with file.open("rb") as stream:
@@ -81,18 +83,3 @@ class Parts:
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))
-
-
-def _mend(file: Path) -> None:
-    """Cuts a file at its first line that is no whole row."""
-    kept = 0
-    with file.open("rb") as lines:
-        for line in lines:
-            try:
-                json.loads(line)["index"]
-            except (ValueError, TypeError, KeyError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            kept += len(line)
-    os.truncate(file, kept)

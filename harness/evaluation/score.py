@@ -1,4 +1,4 @@
-"""Stage program `scores`: what the benchmark says of every sample, and what its scores are."""
+"""Stage program `scores`: the benchmark's score of every sample, and a description of the scores."""
 
 from __future__ import annotations
 
@@ -11,161 +11,155 @@ from typing import Any
 from harness.analysis import mirror
 from harness.composition.components import make
 from harness.evaluation import row_shards
-from harness.files import read_rows, write_rows
+from harness.files import read_rows, write_rows, write_text
 from harness.protocols import Benchmark, Workspace
-from harness.samples import SampleFolder
+from harness.samples import SampleFolder, SampleRow, ScoreRow, score_row
 from harness.types import Sample, Score
 
 PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
 
 
 def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Scores all samples by the benchmark's rules: `scores.jsonl`, `metric.json`, and `official/` in the benchmark's own forms.
+    """Score all samples by the benchmark's rules.
 
-    Several processes share the samples out; what an interrupted attempt has scored is not scored again.
+    Writes `scores.jsonl`, `metric.json`, and `official/` in the forms of the benchmark's official programs.
+    Several processes share the samples. Samples that an interrupted attempt has scored are not scored
+    again.
     """
-    benchmark, folder, file = (
-        make(settings["benchmark"]),
-        SampleFolder(inputs["samples"]),
-        work.folder / "scores.jsonl",
-    )
-    drawn, pieces = folder.rows(), row_shards.Parts(work.folder / "parts")
+    benchmark = make(settings["benchmark"])
+    folder = SampleFolder(inputs["samples"])
+    file = work.folder / "scores.jsonl"
+    samples = folder.rows()
+    shards = row_shards.RowShards(work.folder / "parts")
     if not file.is_file():
-        pieces.open()
-        _score(work, pieces, benchmark, folder, drawn, mirrored=settings.get("check") == "mirror")
-        row_shards.meet()
-    if row_shards.place()[0] == 0:
+        shards.open()
+        _score(work, shards, benchmark, folder, samples, mirror_checked=settings.get("check") == "mirror")
+        row_shards.barrier()
+    if row_shards.rank_and_size()[0] == 0:
         if not file.is_file():
-            _merge(pieces.rows(), len(drawn), file)
+            _merge(shards.rows(), len(samples), file)
         shutil.rmtree(work.folder / "parts", ignore_errors=True)
         _describe(work.folder, benchmark, read_rows(file), inputs["samples"] / "protocol.json")
 
 
 def _score(
     work: Workspace,
-    pieces: row_shards.Parts,
+    shards: row_shards.RowShards,
     benchmark: Benchmark,
     folder: SampleFolder,
-    drawn: Sequence[Mapping[str, Any]],
+    rows: Sequence[SampleRow],
     *,
-    mirrored: bool,
+    mirror_checked: bool,
 ) -> None:
-    """This process's share."""
-    to_do = list(pieces.to_do(len(drawn)))
+    """Score this process's share."""
+    to_do = list(shards.to_do(len(rows)))
     if to_do and hasattr(benchmark, "load"):
         benchmark.load()
     for block in to_do:
-        for batch in _batches(folder, {index: drawn[index] for index in block}):
-            judged = _judge(benchmark, batch, mirrored=mirrored)
-            pieces.append(
-                [_row(index, drawn[index], *pair, mirrored=mirrored) for index, pair in judged.items()]
-            )
-        work.progress(pieces.count(), len(drawn))
+        for batch in _batches(folder, [rows[index] for index in block]):
+            scored = _score_batch(benchmark, batch, mirror_checked=mirror_checked)
+            shards.append([row.to_json() for row in scored])
+        work.progress(shards.count(), len(rows))
 
 
-def _batches(
-    folder: SampleFolder, block: Mapping[int, Mapping[str, Any]]
-) -> Iterator[dict[int, Sample | str]]:
-    """The samples of rows by index, or why there is none, so many at a time as memory is meant for."""
-    batch: dict[int, Sample | str] = {}
+Batch = list[tuple[SampleRow, Sample | str]]  # with the reason where the image cannot be read
+
+
+def _batches(folder: SampleFolder, rows: Sequence[SampleRow]) -> Iterator[Batch]:
+    """Yield the samples of rows in batches of at most `PIXELS`."""
+    batch: Batch = []
     pixels = 0
-    for index, row in block.items():
-        one: Sample | str
+    for row in rows:
+        sample: Sample | str
         try:
-            one = folder.sample(row)
-            size = one.image.width * one.image.height
+            sample = folder.sample(row)
+            size = sample.image.width * sample.image.height
         except ValueError as error:
-            one, size = str(error), 0
+            sample, size = str(error), 0
         if batch and pixels + size > PIXELS:
             yield batch
-            batch, pixels = {}, 0
-        batch[index] = one
+            batch, pixels = [], 0
+        batch.append((row, sample))
         pixels += size
     yield batch
 
 
-def _judge(
-    benchmark: Benchmark, batch: Mapping[int, Sample | str], *, mirrored: bool
-) -> dict[int, tuple[Score, Score | None]]:
-    """The score of every sample, and with `mirrored` that of its mirror image where it has one."""
-    samples = {index: one for index, one in batch.items() if isinstance(one, Sample)}
-    scores = benchmark.score(list(samples.values())) if samples else []
-    others = benchmark.mirrored(list(samples.values())) if samples and mirrored else [None] * len(samples)
-    judged = dict(zip(samples, zip(scores, others, strict=True), strict=True))
-    unread = {
-        index: (Score(value=None, unscored=one), None) for index, one in batch.items() if isinstance(one, str)
-    }
-    return {index: {**judged, **unread}[index] for index in batch}
+def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) -> list[ScoreRow]:
+    """Return the scores of a batch, with `mirror_checked` also those of the mirrored images."""
+    samples = [sample for _, sample in batch if isinstance(sample, Sample)]
+    scores = iter(benchmark.score(samples) if samples else [])
+    mirrored = iter(benchmark.mirrored(samples) if samples and mirror_checked else [None] * len(samples))
+    rows = []
+    for row, sample in batch:
+        if isinstance(sample, Sample):
+            rows.append(score_row(row, next(scores), next(mirrored), mirror_checked=mirror_checked))
+        else:
+            unscored = Score(value=None, unscored=sample)
+            rows.append(score_row(row, unscored, mirror_checked=mirror_checked))
+    return rows
 
 
-def _row(
-    index: int, drawn: Mapping[str, Any], judged: Score, flipped: Score | None, *, mirrored: bool
-) -> dict[str, Any]:
-    return {
-        "index": index,
-        **{name: drawn[name] for name in ("prompt_id", "category", "number", "seed")},
-        "value": judged.value,
-        "unscored": judged.unscored,
-        "evidence": dict(judged.evidence),
-        **({"mirrored": flipped.value if flipped else None} if mirrored else {}),
-    }
-
-
-def _merge(found: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
-    """Writes the rows of all processes as one file, whole."""
-    merged = {row["index"]: row for row in found}
+def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
+    """Write the rows of all processes as one file, whole."""
+    merged = {row["index"]: row for row in rows}
     if sorted(merged) != list(range(count)):
         raise ValueError(
-            f"the rows in {file.parent / 'parts'} are not those of {count} images: delete it and run the same command again"
+            f"the rows in {file.parent / 'parts'} are not those of {count} images: delete it and run the same"
+            " command again"
         )
-    new = file.with_suffix(".new")
-    write_rows(new, (merged[index] for index in range(count)))
-    new.replace(file)
+    write_rows(file, (merged[index] for index in range(count)))
 
 
 def _describe(
     folder: Path, benchmark: Benchmark, scored: Sequence[Mapping[str, Any]], protocol: Path
 ) -> None:
-    """Writes what the scores are, and the forms of the benchmark's own programs."""
+    """Write `metric.json`, and the files of the benchmark's official programs."""
     said = json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else {}
-    described = describe(benchmark, scored, labels=said.get("labels", {}), notes=said.get("notes", []))
-    (folder / "metric.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+    rows = [ScoreRow.from_json(row) for row in scored]
+    described = describe(benchmark, rows, labels=said.get("labels", {}), notes=said.get("notes", []))
+    write_text(folder / "metric.json", json.dumps(described, indent=1, ensure_ascii=False))
     if hasattr(benchmark, "write_results"):
         benchmark.write_results(folder / "official", scored)
 
 
 def describe(
     benchmark: Benchmark,
-    scored: Sequence[Mapping[str, Any]],
+    scored: Sequence[ScoreRow],
     *,
     labels: Mapping[str, Sequence[str]],
     notes: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Category -> what its scores are: the metric's name and labels, notes, and the mirror check; left out where nothing is to be said.
+    """Return category -> the metric's name and labels, notes, and the mirror check of its scores.
+
+    A category without any of these is left out.
 
     Args:
-        benchmark: whose scores they are.
-        scored: rows of `scores.jsonl`.
+        benchmark: the benchmark that scored.
+        scored: all its scores.
         labels: more labels by category.
-        notes: what holds for all categories.
+        notes: notes that hold for all categories.
     """
     metrics = getattr(benchmark, "metrics", {})
     described = {}
-    for category in dict.fromkeys(row["category"] for row in scored):
-        own = [
-            row
-            for row in scored
-            if row["category"] == category and row["value"] is not None and row.get("mirrored") is not None
-        ]
-        found = mirror.verdict([(row["prompt_id"], row["value"], row["mirrored"]) for row in own])
+    for category in dict.fromkeys(row.category for row in scored):
+        check = mirror.verdict(_mirror_pairs(scored, category))
         metric = metrics.get(category)
-        own_labels = [*(metric.labels if metric else ()), *labels.get(category, ())]
-        own_notes = [*notes, *filter(None, [mirror.note(found)])]
-        if metric or own_labels or own_notes or found:
+        category_labels = [*(metric.labels if metric else ()), *labels.get(category, ())]
+        category_notes = [*notes, *filter(None, [mirror.note(check)])]
+        if metric or category_labels or category_notes or check:
             described[category] = {
                 "name": metric.name if metric else "",
-                "labels": own_labels,
-                "notes": own_notes,
-                "mirror": found,
+                "labels": category_labels,
+                "notes": category_notes,
+                "mirror": check,
             }
     return described
+
+
+def _mirror_pairs(scored: Sequence[ScoreRow], category: str) -> list[tuple[str, float, float]]:
+    """Return prompt id, score and score of the mirrored image where both are known."""
+    pairs = []
+    for row in scored:
+        if row.category == category and row.value is not None and row.mirrored is not None:
+            pairs.append((row.prompt_id, row.value, row.mirrored))
+    return pairs

@@ -22,7 +22,7 @@ from harness.composition.components import make
 from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle
 from harness.launch.job import write_spec
-from harness.report.place import check_place
+from harness.report.folder import check_report_folder
 from harness.stages import locks
 from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import STORAGE_ERRORS, DamagedStageError, storage_advice
@@ -108,7 +108,7 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
         return None
     folder = Path(folder_setting(config, "reports_dir"))
     try:
-        check_place(folder, study)
+        check_report_folder(folder, study)
     except ValueError as error:
         raise UsageError(f"reports_dir={folder}: {error}") from error
     return folder

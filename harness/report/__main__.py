@@ -1,4 +1,4 @@
-"""Writes the report of a study again, at any time: `python -m harness.report reward_components`."""
+"""Writes the report of a study, at any time: `python -m harness.report reward_components`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from harness.report.build import write_report
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m harness.report",
-        description="Write reports/STUDY from what its cells have written so far.",
+        description="Write reports/STUDY from the results that its cells have so far.",
     )
     parser.add_argument("study", help="a study that was swept, such as reward_components")
     parser.add_argument(
         "--outputs",
         type=Path,
         default=Path("outputs"),
-        help="where the sweep wrote (its outputs_dir; default: outputs)",
+        help="the outputs_dir of the sweep (default: outputs)",
     )
     parser.add_argument(
-        "--reports", type=Path, default=Path("reports"), help="where the report goes (default: reports)"
+        "--reports", type=Path, default=Path("reports"), help="the folder of the reports (default: reports)"
     )
     given = parser.parse_args(arguments)
     try:

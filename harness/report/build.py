@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-import time
 from pathlib import Path
 
-from harness.analysis.analysis import Analysis
 from harness.analysis.results import read_study
+from harness.analysis.study import Analysis
+from harness.files import writing_folder
 from harness.report.cost import run_tables
+from harness.report.folder import check_report_folder, not_written
 from harness.report.gallery import gallery_sheet, make_gallery
 from harness.report.origin import origin_of
 from harness.report.page import Contents, write_pages
-from harness.report.place import check_place, not_written
 from harness.report.tables import score_tables
-
-_ABANDONED_S = 3600
 
 
 def write_report(study_folder: Path, reports_dir: Path) -> Path:
-    """Writes `reports_dir/<study>/` from `outputs/studies/<study>` and returns it, whatever state the cells are in.
+    """Write `reports_dir/<study>/` from `outputs/studies/<study>` and return it, whatever state the cells
+    are in.
 
-    It is made in a folder beside its place and then swapped in, so that no reader meets half a report.
+    The report is written in a folder beside it that then takes its name, so a reader never sees a part of a
+    report.
 
     Raises:
-        ValueError: no such study, a folder in its place that is no report, or a place that cannot be written.
+        ValueError: there is no such study, the folder holds something other than a report, or it cannot be
+            written.
     """
     analysis = Analysis(read_study(study_folder))
-    target = check_place(reports_dir, analysis.study.name)
+    report = check_report_folder(reports_dir, analysis.study.name)
     try:
-        _clear_abandoned(reports_dir, analysis.study.name)
-        made = Path(tempfile.mkdtemp(prefix=f".{analysis.study.name}-", dir=reports_dir))
-        try:
-            made.chmod(0o755)
-            _write(analysis, made)
-            _swap(made, target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        with writing_folder(report) as folder:
+            _write(analysis, folder)
     except OSError as error:
-        raise ValueError(not_written(target, error)) from error
-    return target
+        raise ValueError(not_written(report, error)) from error
+    return report
 
 
 def _write(analysis: Analysis, folder: Path) -> None:
@@ -58,31 +51,10 @@ def _write(analysis: Analysis, folder: Path) -> None:
     if sheet is not None:
         sheet.save(folder / "figures" / "gallery.png", optimize=True)
     origin = origin_of(analysis.study)
-    (folder / "provenance.json").write_text(
-        json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
+    (folder / "provenance.json").write_text(text, encoding="utf-8")
     tables_by_name = {table.name: table for table in tables}
-    write_pages(
-        folder,
-        Contents(
-            analysis=analysis, tables=tables_by_name, captions=captions, exhibits=exhibits, origin=origin
-        ),
+    contents = Contents(
+        analysis=analysis, tables=tables_by_name, captions=captions, exhibits=exhibits, origin=origin
     )
-
-
-def _swap(made: Path, target: Path) -> None:
-    """Puts the new folder in the old one's place."""
-    if not target.exists():
-        made.rename(target)
-        return
-    old = made.with_name(made.name + ".old")
-    target.rename(old)
-    made.rename(target)
-    shutil.rmtree(old)
-
-
-def _clear_abandoned(reports_dir: Path, study: str) -> None:
-    """Removes what a killed report left behind."""
-    for folder in reports_dir.glob(f".{study}-*"):
-        if time.time() - folder.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    write_pages(folder, contents)

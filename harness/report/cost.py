@@ -1,21 +1,24 @@
-"""The tables about the runs themselves: training, counts, cells; and cost, the one that holds times."""
+"""The tables about the runs: training, counts, cells, and cost, the only table that holds times."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.analysis import Analysis
 from harness.analysis.results import CellResult, StageResult, StudyResult
-from harness.report.table import Shown, Table, Value
+from harness.analysis.study import Analysis
+from harness.report.table import Shown, Table
 
 REWARD = "reward"
 COMPONENT = "component/"
 _COUNTED = ("zero_spread_groups", "unscored", "truncated_chains", "faulty_chains")
 _FINAL_SHARE = 10  # final values are means over the last tenth of the steps
 
+Metrics = Sequence[Mapping[str, float | None]]  # the rows of a metrics.jsonl
+
 
 def run_tables(analysis: Analysis) -> list[Table]:
+    """Return every table about the runs."""
     return [
         training_table(analysis.study),
         counts_table(analysis.study),
@@ -24,64 +27,64 @@ def run_tables(analysis: Analysis) -> list[Table]:
     ]
 
 
-def reward_metrics(cell: CellResult) -> Sequence[Mapping[str, float | None]]:
-    """The metrics lines of the cell's last stage that logged a reward, complete or not."""
-    logged = [stage.metrics for stage in cell.stages if any(REWARD in line for line in stage.metrics)]
-    return logged[-1] if logged else ()
+def reward_metrics(cell: CellResult) -> Metrics:
+    """Return the metrics of the cell's last stage that logged a reward, complete or not."""
+    for stage in reversed(cell.stages):
+        if any(REWARD in row for row in stage.metrics):
+            return stage.metrics
+    return ()
 
 
 def component_names(study: StudyResult) -> list[str]:
-    """The reward components that any cell logged, without their prefix, in the order first met."""
-    names = (
-        name
-        for cell in study.cells
-        for line in reward_metrics(cell)
-        for name in line
-        if name.startswith(COMPONENT)
-    )
-    return [name.removeprefix(COMPONENT) for name in dict.fromkeys(names)]
+    """Return the reward components that any cell logged, without their prefix, in order of appearance."""
+    names: dict[str, None] = {}
+    for cell in study.cells:
+        for row in reward_metrics(cell):
+            names |= dict.fromkeys(name.removeprefix(COMPONENT) for name in row if name.startswith(COMPONENT))
+    return list(names)
 
 
-def final_value(lines: Sequence[Mapping[str, float | None]], name: str) -> float | None:
-    """Mean over the last tenth of the steps that logged it."""
-    tail = lines[-max(1, len(lines) // _FINAL_SHARE) :]
-    values = [value for line in tail if (value := line.get(name)) is not None]
+def final_value(metrics: Metrics, name: str) -> float | None:
+    """Return the mean over the last tenth of the steps, of those that logged `name`."""
+    last = metrics[-max(1, len(metrics) // _FINAL_SHARE) :]
+    values = []
+    for row in last:
+        value = row.get(name)
+        if value is not None:
+            values.append(value)
     return math.fsum(values) / len(values) if values else None
 
 
 def training_table(study: StudyResult) -> Table:
+    """Return the rewards at the end of training, one row per cell."""
     components = component_names(study)
     names = (REWARD, *[COMPONENT + name for name in components], "kl")
-    finals = [
-        (cell, lines, [final_value(lines, name) for name in names])
-        for cell in study.cells
-        for lines in [reward_metrics(cell)]
-    ]
+    rows, records = [], []
+    for cell in study.cells:
+        metrics = reward_metrics(cell)
+        values = [final_value(metrics, name) for name in names]
+        if metrics:
+            steps = Shown(str(len(metrics)))
+        else:
+            steps = Shown("no reward training" if cell.measured else cell.state, tone="missing")
+        rows.append((*_cell_names(cell), steps, *[Shown(_or_dash(value, ".3f")) for value in values]))
+        records.append((cell.arm, cell.seed, cell.state, len(metrics), *values))
     return Table(
         name="training",
         title="Reward at the end of training",
-        note="Mean over the last tenth of the steps, on training prompts. Totals of different arms are different quantities.",
+        note=(
+            "Mean over the last tenth of the steps, on training prompts. Totals of different arms are"
+            " different quantities."
+        ),
         header=("arm", "seed", "steps", "total", *components, "KL"),
-        rows=tuple(
-            (
-                Shown(cell.arm, tone="name"),
-                Shown(str(cell.seed)),
-                Shown(
-                    str(len(lines)) if lines else "no reward training" if cell.measured else cell.state,
-                    tone="" if lines else "missing",
-                ),
-                *[Shown("–" if value is None else f"{value:.3f}") for value in values],
-            )
-            for cell, lines, values in finals
-        ),
+        rows=tuple(rows),
         fields=("arm", "seed", "state", "steps", "total", *components, "kl"),
-        records=tuple(
-            (cell.arm, cell.seed, cell.state, len(lines), *values) for cell, lines, values in finals
-        ),
+        records=tuple(records),
     )
 
 
 def counts_table(study: StudyResult) -> Table:
+    """Return how many samples and chains were unscored, truncated or faulty, one row per cell."""
     fields = (
         "samples",
         "unscored_samples",
@@ -89,65 +92,61 @@ def counts_table(study: StudyResult) -> Table:
         "faulty_chains",
         *[f"training_{name}" for name in _COUNTED],
     )
-    counts = [(cell, _counts(cell)) for cell in study.cells]
+    rows, records = [], []
+    for cell in study.cells:
+        counts = _counts(cell)
+        shown = [Shown("–" if count is None else str(count)) for count in counts]
+        rows.append((*_cell_names(cell), *shown))
+        records.append((cell.arm, cell.seed, cell.state, *counts))
     return Table(
         name="counts",
         title="What was left out or went wrong",
-        note="Evaluation samples, then sums over the training steps. What is unscored is left out of means and pairs, never counted as 0.",
-        header=("arm", "seed", *[name.replace("_", " ") for name in fields]),
-        rows=tuple(
-            (
-                Shown(cell.arm, tone="name"),
-                Shown(str(cell.seed)),
-                *[Shown("–" if value is None else str(value)) for value in values],
-            )
-            for cell, values in counts
+        note=(
+            "Evaluation samples, then sums over the training steps. What is unscored is left out of means and"
+            " pairs, never counted as 0."
         ),
+        header=("arm", "seed", *[name.replace("_", " ") for name in fields]),
+        rows=tuple(rows),
         fields=("arm", "seed", "state", *fields),
-        records=tuple((cell.arm, cell.seed, cell.state, *values) for cell, values in counts),
+        records=tuple(records),
     )
 
 
-def _counts(cell: CellResult) -> list[Value]:
-    samples, scores, lines = cell.samples, cell.scores, reward_metrics(cell)
-    return [
+def _counts(cell: CellResult) -> list[int | None]:
+    samples, scores, metrics = cell.samples, cell.scores, reward_metrics(cell)
+    counts = [
         None if samples is None else len(samples),
         None if scores is None else sum(row.value is None for row in scores),
         None if samples is None else sum(row.truncated for row in samples),
         None if samples is None else sum(bool(row.faults) for row in samples),
-        *[int(sum(line.get(name) or 0 for line in lines)) if lines else None for name in _COUNTED],
     ]
+    for name in _COUNTED:
+        counts.append(int(sum(row.get(name) or 0 for row in metrics)) if metrics else None)
+    return counts
 
 
 def cells_table(study: StudyResult) -> Table:
+    """Return every planned cell with its state."""
+    rows, records = [], []
+    for cell in study.cells:
+        overrides = " ".join(cell.overrides)
+        stages = " ".join(map(_stage_text, cell.stages))
+        state = Shown(cell.state, tone="" if cell.measured else "missing")
+        rows.append((*_cell_names(cell), state, Shown(overrides or "–"), Shown(stages)))
+        records.append((cell.arm, cell.seed, cell.id, cell.state, overrides, stages))
     return Table(
         name="cells",
         title="Cells of the study",
         note="Every planned cell, whatever became of it.",
         header=("arm", "seed", "state", "overrides", "stages"),
-        rows=tuple(
-            (
-                Shown(cell.arm, tone="name"),
-                Shown(str(cell.seed)),
-                Shown(cell.state, tone="" if cell.measured else "missing"),
-                Shown(" ".join(cell.overrides) or "–"),
-                Shown(" ".join(_stage_text(stage) for stage in cell.stages)),
-            )
-            for cell in study.cells
-        ),
+        rows=tuple(rows),
         fields=("arm", "seed", "cell", "state", "overrides", "stages"),
-        records=tuple(
-            (
-                cell.arm,
-                cell.seed,
-                cell.id,
-                cell.state,
-                " ".join(cell.overrides),
-                " ".join(_stage_text(stage) for stage in cell.stages),
-            )
-            for cell in study.cells
-        ),
+        records=tuple(records),
     )
+
+
+def _cell_names(cell: CellResult) -> tuple[Shown, Shown]:
+    return Shown(cell.arm, tone="name"), Shown(str(cell.seed))
 
 
 def _stage_text(stage: StageResult) -> str:
@@ -155,52 +154,52 @@ def _stage_text(stage: StageResult) -> str:
 
 
 def cost_table(study: StudyResult) -> Table:
-    names = list(dict.fromkeys(stage.name for cell in study.cells for stage in cell.stages))
-    shared = _shared(study)
-    costs = [(cell, {stage.name: stage for stage in cell.stages if stage.complete}) for cell in study.cells]
-
-    def seconds(stages: Mapping[str, StageResult], name: str) -> Shown:
-        if name not in stages or "seconds" not in stages[name].record:
-            return Shown("–")
-        many = shared.get(stages[name].key, 1) > 1
-        return Shown(f"{stages[name].record['seconds']:,.1f}{' †' if many else ''}")
-
+    """Return seconds and memory, one row per cell."""
+    names = _stage_names(study)
+    users = _cells_by_stage_key(study)
+    rows, records = [], []
+    for cell in study.cells:
+        stages = {stage.name: stage for stage in cell.stages if stage.complete}
+        seconds, shown = [], []
+        for name in names:
+            stage = stages.get(name)
+            seconds.append(stage.record.get("seconds") if stage else None)
+            shared = " †" if stage and users.get(stage.key, 1) > 1 else ""
+            shown.append(Shown("–" if seconds[-1] is None else f"{seconds[-1]:,.1f}{shared}"))
+        rate, peak = _samples_per_second(cell, stages), _peak_mb(stages)
+        rows.append((*_cell_names(cell), *shown, Shown(_or_dash(rate, ".1f")), Shown(_or_dash(peak, ",.0f"))))
+        records.append((cell.arm, cell.seed, *seconds, rate, peak))
     return Table(
         name="cost",
         title="Cost",
-        note="Seconds per stage; † made once and shared by several cells. Peak memory is the highest of the cell's stages.",
+        note=(
+            "Seconds per stage; † made once and shared by several cells. Peak memory is the highest of the"
+            " cell's stages."
+        ),
         header=("arm", "seed", *[f"{name} s" for name in names], "samples/s", "peak MB"),
-        rows=tuple(
-            (
-                Shown(cell.arm, tone="name"),
-                Shown(str(cell.seed)),
-                *[seconds(stages, name) for name in names],
-                Shown(_or_dash(_samples_per_second(cell, stages), ".1f")),
-                Shown(_or_dash(_peak_mb(stages), ",.0f")),
-            )
-            for cell, stages in costs
-        ),
+        rows=tuple(rows),
         fields=("arm", "seed", *[f"{name}_s" for name in names], "samples_per_s", "peak_mb"),
-        records=tuple(
-            (
-                cell.arm,
-                cell.seed,
-                *[stages[name].record.get("seconds") if name in stages else None for name in names],
-                _samples_per_second(cell, stages),
-                _peak_mb(stages),
-            )
-            for cell, stages in costs
-        ),
+        records=tuple(records),
     )
 
 
 def total_seconds(study: StudyResult) -> float:
-    """Seconds of all stages, each counted once."""
-    stages = {stage.key: stage for cell in study.cells for stage in cell.stages if stage.complete}
-    return math.fsum(stage.record.get("seconds", 0) for stage in stages.values())
+    """Return the seconds of all stages, each counted once."""
+    seconds: dict[str, float] = {}
+    for cell in study.cells:
+        seconds |= {stage.key: stage.record.get("seconds", 0) for stage in cell.stages if stage.complete}
+    return math.fsum(seconds.values())
 
 
-def _shared(study: StudyResult) -> dict[str, int]:
+def _stage_names(study: StudyResult) -> list[str]:
+    names: dict[str, None] = {}
+    for cell in study.cells:
+        names |= dict.fromkeys(stage.name for stage in cell.stages)
+    return list(names)
+
+
+def _cells_by_stage_key(study: StudyResult) -> dict[str, int]:
+    """Return stage key -> the number of cells that have the stage."""
     users: dict[str, int] = {}
     for cell in study.cells:
         for key in {stage.key for stage in cell.stages}:
@@ -214,10 +213,8 @@ def _samples_per_second(cell: CellResult, stages: Mapping[str, StageResult]) -> 
 
 
 def _peak_mb(stages: Mapping[str, StageResult]) -> float | None:
-    return max(
-        (stage.record["peak_mb"] for stage in stages.values() if stage.record.get("peak_mb") is not None),
-        default=None,
-    )
+    peaks = [stage.record.get("peak_mb") for stage in stages.values()]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -1,4 +1,4 @@
-"""The gallery: the same prompts for all arms, side by side, with the plan drawn over each image."""
+"""The gallery: the same prompts for all arms, side by side, each image with the boxes of its chain."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from harness.analysis.analysis import Analysis
-from harness.analysis.results import SampleRow, ScoreRow
+from harness.analysis.study import Analysis
 from harness.chain import draw_overlay, parse
+from harness.samples import SampleRow, ScoreRow
 
 PER_CATEGORY = 2
-TILE = 192  # pixels; larger pictures are shown smaller, as JPEG
+TILE = 192  # pixels; larger images are shown smaller, as JPEG
 _SHEET_TILE = 148
 _GAP = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One arm's answer to a prompt: `picture` with the plan over it, None where there is none and `score` says why."""
+    """One arm's sample of a prompt. `image` shows its boxes; it is None where `score` gives the reason."""
 
     arm: str
-    picture: Image.Image | None
+    image: Image.Image | None
     score: str
     tone: str
     chain: str
@@ -32,22 +32,21 @@ class Tile:
 
     @property
     def source(self) -> str:
-        """The picture as a data URI."""
-        assert self.picture is not None
+        """The image as a data URI: PNG for few colors, else JPEG."""
+        assert self.image is not None
         stream = io.BytesIO()
-        drawn = self.picture.width <= 2 * TILE and self.picture.getcolors(4096) is not None
-        if drawn:
-            self.picture.quantize(128).save(stream, "PNG", optimize=True)
+        few_colors = self.image.width <= 2 * TILE and self.image.getcolors(4096) is not None
+        if few_colors:
+            self.image.quantize(128).save(stream, "PNG", optimize=True)
         else:
-            self.picture.save(stream, "JPEG", quality=82)
-        return (
-            f"data:image/{'png' if drawn else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
-        )
+            self.image.save(stream, "JPEG", quality=82)
+        kind = "png" if few_colors else "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """A prompt with the tiles of all arms, in the order of the plan."""
+    """A prompt with the tiles of all arms, in the order of the study plan."""
 
     prompt: str
     category: str
@@ -55,55 +54,57 @@ class Exhibit:
 
 
 def make_gallery(analysis: Analysis) -> list[Exhibit]:
-    """Two prompts per category, at a quarter and three quarters of its list: a choice made before any picture was seen.
+    """Return two prompts per category, at a quarter and three quarters of its list: a choice before any
+    image.
 
-    Shown is the first sample of every arm's first measured seed.
+    Every arm shows the first sample of its first measured seed.
     """
     answers = {arm: _answers(analysis, arm) for arm in analysis.arms}
-    samples = analysis.reference_samples()
-    texts = {row.prompt_id: row.prompt for row in samples}
+    prompts: dict[str, dict[str, str]] = {}  # category -> prompt id -> text
+    for row in analysis.reference_samples():
+        prompts.setdefault(analysis.study.category_of(row.category), {})[row.prompt_id] = row.prompt
     exhibits = []
     for category in dict.fromkeys(map(analysis.study.category_of, analysis.categories)):
-        of_category = (
-            row.prompt_id for row in samples if analysis.study.category_of(row.category) == category
-        )
-        for prompt_id in _chosen(list(dict.fromkeys(of_category))):
+        texts = prompts.get(category, {})
+        for prompt_id in _chosen(list(texts)):
             tiles = tuple(_tile(analysis, arm, answers[arm].get(prompt_id)) for arm in analysis.arms)
-            exhibits.append(
-                Exhibit(prompt=texts[prompt_id], category=analysis.heading(category), tiles=tiles)
-            )
+            heading = analysis.heading(category)
+            exhibits.append(Exhibit(prompt=texts[prompt_id], category=heading, tiles=tiles))
     return exhibits
 
 
 def _chosen(prompt_ids: Sequence[str]) -> list[str]:
-    places = [(2 * number + 1) * len(prompt_ids) // (2 * PER_CATEGORY) for number in range(PER_CATEGORY)]
-    return list(dict.fromkeys(prompt_ids[place] for place in places if place < len(prompt_ids)))
+    indices = [(2 * number + 1) * len(prompt_ids) // (2 * PER_CATEGORY) for number in range(PER_CATEGORY)]
+    return list(dict.fromkeys(prompt_ids[index] for index in indices if index < len(prompt_ids)))
 
 
 def _answers(analysis: Analysis, arm: str) -> dict[str, tuple[SampleRow, ScoreRow]]:
-    """Prompt id -> its first sample and score in the arm's first measured seed."""
-    cell = next(iter(analysis.measured_cells(arm)), None)
-    if cell is None or cell.samples is None or cell.scores is None:
+    """Return prompt id -> its first sample and score in the arm's first measured seed."""
+    cells = analysis.measured_cells(arm)
+    if not cells or cells[0].samples is None or cells[0].scores is None:
         return {}
-    scores = {row.index: row for row in cell.scores}
-    return {row.prompt_id: (row, scores[row.index]) for row in reversed(cell.samples) if row.index in scores}
+    scores = {row.index: row for row in cells[0].scores}
+    answers: dict[str, tuple[SampleRow, ScoreRow]] = {}
+    for row in cells[0].samples:
+        if row.index in scores:
+            answers.setdefault(row.prompt_id, (row, scores[row.index]))
+    return answers
 
 
 def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | None) -> Tile:
+    cells = analysis.measured_cells(arm)
     if answer is None:
-        state = "no sample" if analysis.measured_cells(arm) else analysis.state(arm)
-        return Tile(arm=arm, picture=None, score=state, tone="missing", chain="", faults=())
+        state = "no sample" if cells else analysis.state(arm)
+        return Tile(arm=arm, image=None, score=state, tone="missing", chain="", faults=())
     sample, score = answer
     text, tone = _score(score)
-    if tone != "missing" and any(score.category in cell.metrics for cell in analysis.measured_cells(arm)):
-        tone = "quiet"  # of a metric with a scale of its own nothing is good or bad
-    apart = score.category.removeprefix(
-        analysis.study.category_of(score.category)
-    )  # the metric, where that is not the others'
+    if tone != "missing" and any(score.category in cell.metrics for cell in cells):
+        tone = "quiet"  # a metric with a scale of its own has no good and bad
+    category = analysis.study.category_of(score.category)
     return Tile(
         arm=arm,
-        picture=_picture(sample),
-        score=text + apart,
+        image=_overlay(sample),
+        score=text + score.category.removeprefix(category),  # with the metric where the category was split
         tone=tone,
         chain=sample.chain,
         faults=sample.faults,
@@ -113,11 +114,13 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
 def _score(score: ScoreRow) -> tuple[str, str]:
     if score.value is None:
         return f"unscored: {score.unscored}", "missing"
-    return f"{score.value:.2f}", "good" if score.value >= 0.75 else "bad" if score.value < 0.25 else "quiet"
+    if score.value >= 0.75:
+        return f"{score.value:.2f}", "good"
+    return f"{score.value:.2f}", "bad" if score.value < 0.25 else "quiet"
 
 
-def _picture(sample: SampleRow) -> Image.Image | None:
-    """The image with its plan, no larger than two tiles; None where the file cannot be read."""
+def _overlay(sample: SampleRow) -> Image.Image | None:
+    """Return the image with its boxes, no larger than two tiles; None where the file cannot be read."""
     try:
         with Image.open(sample.image) as image:
             drawn = draw_overlay(image, parse(sample.chain), size=TILE)
@@ -132,7 +135,7 @@ _TONES = {"good": "#2f855a", "bad": "#c53030", "quiet": "#52606d", "missing": "#
 
 
 def gallery_sheet(exhibits: Sequence[Exhibit]) -> Image.Image | None:
-    """One picture of the gallery for places that show no page: the first prompt of every category, a column per arm."""
+    """Return the gallery as one image: the first prompt of every category, and a column per arm."""
     rows = list({exhibit.category: exhibit for exhibit in reversed(exhibits)}.values())[::-1]
     if not rows:
         return None
@@ -158,11 +161,11 @@ def gallery_sheet(exhibits: Sequence[Exhibit]) -> Image.Image | None:
 
 
 def _paste(sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
-    if tile.picture is None:
+    if tile.image is None:
         pen.rectangle((x, y, x + _SHEET_TILE, y + _SHEET_TILE), outline="#cbd2d9")
     else:
         sheet.paste(
-            ImageOps.pad(tile.picture, (_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS, color="white"),
+            ImageOps.pad(tile.image, (_SHEET_TILE, _SHEET_TILE), Image.Resampling.LANCZOS, color="white"),
             (x, y),
         )
     pen.text(

@@ -1,6 +1,7 @@
-"""`report.md` and `index.html`: the same contents, once for reading in a repository and once as a self-contained page.
+"""Writes `report.md`, for reading in a repository, and `index.html`, a self-contained page with the same
+contents.
 
-Everything that is put into a template is escaped unless it is `Markup` made here.
+Templates escape every value, except `Markup` that is made here.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.analysis import Analysis
-from harness.analysis.claims import VERDICTS, decision_level
+from harness.analysis.claims import NOT_MEASURED, VERDICTS, PartResult, Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
+from harness.analysis.study import Analysis
+from harness.report.cells import p_text, signed, span
+from harness.report.claim_tables import PART_HEADER, part_cells
 from harness.report.cost import total_seconds
 from harness.report.gallery import Exhibit
 from harness.report.legend import described_columns
 from harness.report.table import Table, markdown
-from harness.report.tables import PART_HEADER, p_text, part_cells, signed, span
 
-_DETAILS = (  # what follows the claims, in the order it is read
+_TABLES_BELOW_CLAIMS = (
     "scores", "differences_to_baseline", "differences_to_full", "published", "rank_correlation",
     "split_unseen", "split_phrasing", "training", "counts", "cells", "cost",
 )  # fmt: skip
@@ -33,7 +35,7 @@ _DETAILS = (  # what follows the claims, in the order it is read
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What both pages show."""
+    """The contents of both pages."""
 
     analysis: Analysis
     tables: Mapping[str, Table]
@@ -43,7 +45,7 @@ class Contents:
 
 
 def write_pages(folder: Path, contents: Contents) -> None:
-    """Writes both pages; the figures are read from `folder/figures`."""
+    """Write both pages. The figures are read from `folder/figures`."""
     values = _values(contents)
     page = _environment(html=True).get_template("index.html.j2")
     figures = {name: _svg_source(folder / "figures" / f"{name}.svg") for name in contents.captions}
@@ -67,7 +69,7 @@ def _environment(*, html: bool) -> Environment:
 
 
 def fence(text: str) -> Markup:
-    """A Markdown code block around any text."""
+    """Return a Markdown code block around any text."""
     ticks = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return Markup(f"{ticks}text\n{text.rstrip()}\n{ticks}")
 
@@ -82,11 +84,11 @@ def _values(contents: Contents) -> dict[str, Any]:
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
         "unmeasured": [cell for cell in study.cells if not cell.measured],
-        "main": replace(contents.tables["table"], legend=""),  # the columns say more
+        "main": replace(contents.tables["table"], legend=""),  # `columns` says more
         "columns": described_columns(analysis),
         "claims": [_claim(analysis, verdict) for verdict in analysis.verdicts],
         "part_header": PART_HEADER[1:],
-        "details": [contents.tables[name] for name in _DETAILS if name in contents.tables],
+        "details": [contents.tables[name] for name in _TABLES_BELOW_CLAIMS if name in contents.tables],
         "captions": contents.captions,
         "exhibits": contents.exhibits,
         "origin": contents.origin,
@@ -96,61 +98,69 @@ def _values(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _claim(analysis: Analysis, verdict: Any) -> dict[str, Any]:
-    decisive = verdict.decisive
-    found = decisive.comparison
-    line = f"{decisive.part.better} > {decisive.part.than} on {analysis.heading(decisive.part.category)}: "
-    line += (
-        f"{signed(found.effect)} ({span(found.interval, sign=True)}), p {p_text(decisive.p_holm)}"
-        if found
-        else str(decisive.reason)
-    )
-    if decisive.published is not None:
-        line += f"; the paper {decisive.published:+.4f}".replace("-", "−")
+def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
     return {
         "text": verdict.claim.text,
         "verdict": verdict.verdict,
         "note": verdict.note,
         "holds": verdict.count("holds"),
-        "total": len(verdict.parts),
-        "decisive": line,
-        "parts": [part_cells(analysis, part) for part in verdict.parts],
+        "total": len(verdict.results),
+        "decisive": _result_text(analysis, verdict.decisive),
+        "parts": [part_cells(analysis, result) for result in verdict.results],
     }
 
 
+def _result_text(analysis: Analysis, result: PartResult) -> str:
+    part, comparison = result.part, result.comparison
+    text = f"{part.better} > {part.than} in {analysis.heading(part.category)}: "
+    if comparison and result.p_holm is not None:
+        interval = span(comparison.interval, sign=True)
+        text += f"{signed(comparison.effect)} ({interval}), p {p_text(result.p_holm)}"
+    else:
+        text += str(result.reason)
+    if result.published is not None:
+        text += f"; the paper {signed(result.published, 4)}"
+    return text
+
+
 def answer(analysis: Analysis) -> str:
-    """The outcome in a sentence."""
+    """Return the outcome of the study in a sentence."""
     cells = analysis.study.cells
     measured = sum(cell.measured for cell in cells)
-    state = "" if measured == len(cells) else f" {len(cells) - measured} of {len(cells)} cells missing."
+    missing = "" if measured == len(cells) else f" {len(cells) - measured} of {len(cells)} cells missing."
     if not analysis.verdicts:
-        return f"The study makes no claims.{state}"
+        return f"The study makes no claims.{missing}"
     counts = Counter(verdict.verdict for verdict in analysis.verdicts)
-    said = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name] or name != "not measured")
-    one_run = len(analysis.study.seeds) == 1 and counts["not measured"] < len(analysis.verdicts)
+    shown = [name for name in VERDICTS if counts[name] or name != NOT_MEASURED]
+    outcomes = ", ".join(f"{counts[name]} {name}" for name in shown)
+    one_run = len(analysis.study.seeds) == 1 and counts[NOT_MEASURED] < len(analysis.verdicts)
     run = " One seed: the verdicts are about this run only." if one_run else ""
-    return f"Of {len(analysis.verdicts)} published claims: {said}.{run}{state}"
+    return f"Of {len(analysis.verdicts)} published claims: {outcomes}.{run}{missing}"
 
 
 def method(analysis: Analysis) -> list[str]:
-    """How the numbers are made, a sentence each."""
+    """Return how the numbers are computed, as a list of paragraphs."""
     level = decision_level(analysis.verdicts)
-    family = len({part.part for verdict in analysis.verdicts for part in verdict.parts if part.comparison})
-    lines = [
-        "A prompt's value is its mean over images and seeds; prompts are the units of every interval and test. "
-        "Unscored samples are excluded, pair by pair, and counted; they are never 0.",
-        f"Intervals: percentile bootstrap over prompts, {RESAMPLES:,} resamples, 95%. "
-        f"p: two-sided sign-flip permutation of the paired differences, {FLIPS:,} flips, exact with few nonzero differences.",
-        f"The {family} measured parts of all claims are one family (Holm). A claim is reproduced if every part is significant, "
-        "contradicted if any part is significantly reversed, else undecided.",
-        "Intervals hold for new prompts, not for new training seeds: one seed decides about this run only.",
+    measured = set()
+    for verdict in analysis.verdicts:
+        measured |= {result.part for result in verdict.results if result.comparison}
+    paragraphs = [
+        "The value of a prompt is its mean over images and seeds. Prompts are the units of every interval and"
+        " test. Unscored samples are excluded, pair by pair, and counted; they are never 0.",
+        f"Intervals: percentile bootstrap over prompts, {RESAMPLES:,} resamples, 95%. p: two-sided sign-flip"
+        f" permutation of the paired differences, {FLIPS:,} flips, exact with few nonzero differences.",
+        f"The {len(measured)} measured parts of all claims are one family (Holm). A claim is reproduced if"
+        " every part is significant, contradicted if any part is significantly reversed, else undecided.",
+        "Intervals hold for new prompts, not for new training seeds: with one seed, a verdict is about this"
+        " run only.",
     ]
     if level is not None:
-        lines.append(
-            f"Prompts to decide: how many prompts would show an undecided part's effect with power 0.8 at the two-sided level {level:.2g} "
-            "(what Holm asks of the next part), if effect and spread are as seen here."
+        paragraphs.append(
+            "Prompts to decide: the number of prompts that would show the effect of an undecided part with"
+            f" power 0.8 at the two-sided level {level:.2g} (the level that Holm sets for the next part), if"
+            " effect and spread stay as they are here."
         )
-    return lines
+    return paragraphs
 
 
 def _svg_source(file: Path) -> str:

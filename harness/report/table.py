@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,10 @@ Value = str | int | float | None
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell as it is shown: `strong` marks the best of a column, `tone` is good, bad, quiet, missing, name or none.
+    """A cell as it is shown.
 
-    `heat` in 0..1 shades it within its column on the page.
+    `strong` marks the best of a column. `tone` is good, bad, quiet, missing, name or empty. `heat` in 0..1
+    shades the cell within its column on the page.
     """
 
     text: str
@@ -29,9 +30,11 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """`rows` under `header` for people; `records` under `fields` for programs (CSV; None is an empty field).
+    """`rows` under `header` for people; `records` under `fields` for programs (CSV; None is an empty
+    field).
 
-    `legend` says what the scores of its columns are, where there is something to say; unlike `note` it goes wherever the table goes.
+    `legend` describes the metrics of the columns, where they are stated. Unlike `note` it is part of the
+    written forms.
     """
 
     name: str
@@ -44,7 +47,7 @@ class Table:
     legend: str = ""
 
     def write(self, folder: Path) -> None:
-        """Writes name.csv, name.md and name.tex; equal tables give equal bytes."""
+        """Write name.csv, name.md and name.tex. Equal tables give equal bytes."""
         for suffix, text in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.latex())):
             (folder / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
@@ -52,18 +55,13 @@ class Table:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.fields)
-        writer.writerows([_plain(value) for value in record] for record in self.records)
+        for record in self.records:
+            writer.writerow(map(_plain, record))
         return text.getvalue()
 
     def markdown(self) -> str:
-        lines = [
-            _pipes([markdown(name) for name in self.header]),
-            _pipes(["---", *["---:"] * (len(self.header) - 1)]),
-        ]
-        lines += [
-            _pipes([f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text) for cell in row])
-            for row in self.rows
-        ]
+        lines = [_pipes(map(markdown, self.header)), _pipes(["---", *["---:"] * (len(self.header) - 1)])]
+        lines += [_pipes(map(_markdown_cell, row)) for row in self.rows]
         return "\n".join(lines) + "\n" + (f"\n{markdown(self.legend)}\n" if self.legend else "")
 
     def latex(self) -> str:
@@ -71,36 +69,33 @@ class Table:
             rf"% {_one_line(self.title)} (needs \usepackage{{booktabs}})",
             rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}",
             r"\toprule",
-            _ampersands([latex(name) for name in self.header]),
+            _ampersands(map(latex, self.header)),
             r"\midrule",
-            *[
-                _ampersands(
-                    [rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text) for cell in row]
-                )
-                for row in self.rows
-            ],
+            *[_ampersands(map(_latex_cell, row)) for row in self.rows],
             r"\bottomrule",
             r"\end{tabular}",
-            *([rf"\par{{\footnotesize {latex(self.legend)}}}"] if self.legend else []),
         ]
+        if self.legend:
+            lines.append(rf"\par{{\footnotesize {latex(self.legend)}}}")
         return "\n".join(lines) + "\n"
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "−": r"$-$", "–": "--", "†": r"\dag{}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#&|~$])")
 
 
 def latex(text: object) -> str:
-    """Any text as LaTeX that prints it, on one line."""
+    """Return any text as LaTeX that prints it, on one line."""
     return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
 
 
 def markdown(text: object) -> str:
-    """Any text as GitHub Markdown that shows it, on one line; `Markup` is passed as it is."""
+    """Return any text as GitHub Markdown that shows it, on one line. `Markup` stays as it is."""
     return str(text) if isinstance(text, Markup) else _MARKDOWN.sub(r"\\\1", _one_line(text))
 
 
@@ -114,9 +109,17 @@ def _plain(value: Value) -> str:
     return format(value, ".6g") if isinstance(value, float) else str(value)
 
 
-def _pipes(cells: Sequence[str]) -> str:
+def _markdown_cell(cell: Shown) -> str:
+    return f"**{markdown(cell.text)}**" if cell.strong else markdown(cell.text)
+
+
+def _latex_cell(cell: Shown) -> str:
+    return rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
+
+
+def _pipes(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _ampersands(cells: Sequence[str]) -> str:
+def _ampersands(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"

@@ -13,7 +13,6 @@ that resumes from it ends with the same weights, bit for bit. One atomic move re
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 from torch import Tensor
 
+from harness.files import writing
 from harness.trainers import shards
 
 Item = TypeVar("Item")
@@ -296,9 +296,5 @@ def _buckets(parameters: Sequence[Tensor]) -> Iterable[list[Tensor]]:
 
 
 def _write(state: dict[str, Any], file: Path) -> None:
-    partial = file.with_suffix(".tmp")
-    with partial.open("wb") as stream:
+    with writing(file, durable=True) as new, new.open("wb") as stream:
         torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)

@@ -1,1 +1,5 @@
-"""Pictures made elsewhere: `folder` finds them, `names` and `looks` check them, `shares` gives each prompt its own, `gather` lists them."""
+"""Images made elsewhere.
+
+`folder` finds them, `name_checks` and `image_checks` check them, `assignment` assigns them to prompts, and
+`listing` writes them as samples.
+"""

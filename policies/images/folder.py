@@ -1,16 +1,16 @@
-"""Which file is which picture of which prompt, in a folder that another program has filled.
+"""Finds the images of prompts in a folder that another program has filled. It reports nothing: the checks
+do.
 
-Either the files are named as T2I-CompBench's generator names them, `samples/PROMPT_000012.png`: all categories in one
-`samples/`, or each in a `CATEGORY/samples/`. The number counts on over prompts and pictures, so a prompt's pictures are
-told apart by its order. Chains, where the model writes any, are `chains/PROMPT_000012.txt` beside it.
+A folder has one of three layouts:
 
-Or every prompt has a folder of its own, as GenEval's generator makes them: `00012/metadata.jsonl` holds the prompt,
-`00012/samples/00000.png` and so on are its pictures in the order of their numbers. As in GenEval, other names are no pictures.
-
-Or the folder is one of ours, with a `samples.jsonl` (a `samples` stage, or what `harness.generate` writes), whose rows may
-hold any prompt and chain.
-
-Nothing is judged here, so that all that is wrong can be told at once.
+- T2I-CompBench's: `samples/PROMPT_000012.png`, with all categories in one `samples/`, or each in its own
+  `CATEGORY/samples/`. The number counts over prompts and images, so the images of a prompt are in its
+  order. If the model writes chains, they are in `chains/PROMPT_000012.txt` beside `samples/`.
+- GenEval's, with one folder per prompt: `00012/metadata.jsonl` holds the prompt, and
+`00012/samples/00000.png` and so
+  on are its images in the order of their numbers. Other names are not images.
+- Ours: a `samples.jsonl` (of a `samples` stage, or of `harness.generate`), whose rows may hold any prompt
+and chain.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-INDEX, SAMPLES, CHAINS, METADATA = "samples.jsonl", "samples", "chains", "metadata.jsonl"
+from harness.files import read_user_rows
+from harness.samples import INDEX, SampleRow
+
+SAMPLES, CHAINS, METADATA = "samples", "chains", "metadata.jsonl"
 NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)", re.DOTALL)
 NUMBERED = re.compile(r"[0-9]+\.png")
-READ = {".png", ".jpg", ".jpeg", ".webp"}
-UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".ppm", ".svg", ".tif", ".tiff"}
+SUPPORTED = {".png", ".jpg", ".jpeg", ".webp"}
+UNSUPPORTED = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".ppm", ".svg", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
-    """A picture of a prompt, and its chain: the text, or the file it is in; empty where there is none.
+class ImageFile:
+    """An image of a prompt, and its chain: the text, or the file that holds it; empty without a chain.
 
-    `number` is that of the file's name, or its place in `samples.jsonl`; `seed` is None where it is not known.
+    `number` comes from the name of the file, or is the row's position in `samples.jsonl`. `seed` is None
+    where it is not known.
     """
 
-    image: Path
+    path: Path
     text: str
     number: int
     chain: str | Path
@@ -45,33 +48,33 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
-    """Pictures that were numbered together: text of a prompt -> its pictures in order.
+class ImageGroup:
+    """Images that were numbered together: text of a prompt -> its images in order.
 
-    `parts` are the files and folders that were read. `common` is False for a category's own folder, `named` is True where prompt
-    and number stand in the files' names. `nameless` are pictures whose names hold neither, `unread` those of
-    another format, `beside` all other files.
+    `sources` are the files and folders that were read. `common` is False for the folder of a single
+    category. `named` is True where the names of files hold prompt and number. `nameless` are images whose
+    names hold neither, `unsupported` images of another format, `others` all other files.
     """
 
-    parts: tuple[Path, ...]
-    pictures: Mapping[str, Sequence[Picture]]
+    sources: tuple[Path, ...]
+    images: Mapping[str, Sequence[ImageFile]]
     common: bool = True
     named: bool = True
     nameless: tuple[Path, ...] = field(default=())
-    unread: tuple[Path, ...] = field(default=())
-    beside: tuple[Path, ...] = field(default=())
+    unsupported: tuple[Path, ...] = field(default=())
+    others: tuple[Path, ...] = field(default=())
 
 
-def same(text: str) -> str:
-    """The text in the form in which texts are compared: some file systems take accents apart from their letters."""
+def normalized(text: str) -> str:
+    """Return the text in the form for comparisons: some file systems separate accents from their letters."""
     return unicodedata.normalize("NFC", text)
 
 
-def shelves(folder: Path, categories: Sequence[str]) -> dict[str, Shelf]:
-    """Category -> the shelf its pictures are on.
+def read_groups(folder: Path, categories: Sequence[str]) -> dict[str, ImageGroup]:
+    """Return category -> the group of its images.
 
     Raises:
-        ValueError: it is no folder of pictures, or holds none of a category.
+        ValueError: the folder has none of the layouts, or no images of a category.
     """
     if (folder / INDEX).is_file():
         return dict.fromkeys(categories, _indexed(folder))
@@ -79,122 +82,118 @@ def shelves(folder: Path, categories: Sequence[str]) -> dict[str, Shelf]:
         raise ValueError(
             f"there is no such folder: give one that holds {SAMPLES}/PROMPT_000000.png and so on"
         )
-    numbered = sorted(
-        place for place in folder.iterdir() if re.fullmatch("[0-9]+", place.name) and place.is_dir()
+    numbered = [path for path in folder.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
+    if any((path / METADATA).is_file() for path in numbered):
+        return dict.fromkeys(categories, _numbered(sorted(numbered)))
+    folders = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
+    absent = [name for name, path in folders.items() if not (path / SAMPLES).is_dir()]
+    if absent:
+        others = [name for name in categories if name not in absent]
+        raise ValueError(_no_images(folder, absent) + score_others(others))
+    groups = {path: _named(path, common=path == folder) for path in dict.fromkeys(folders.values())}
+    return {name: groups[path] for name, path in folders.items()}
+
+
+def _no_images(folder: Path, categories: Sequence[str]) -> str:
+    above = f". Give the folder above {SAMPLES}/" if folder.name == SAMPLES else ""
+    return (
+        f"there are no {' and no '.join(categories)} images, neither {categories[0]}/{SAMPLES}/ nor"
+        f" {SAMPLES}/ with PROMPT_000000.png and so on, nor 00000/{METADATA}, nor {INDEX}{above}"
     )
-    if any((place / METADATA).is_file() for place in numbered):
-        return dict.fromkeys(categories, _numbered(numbered))
-    places = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
-    if absent := [name for name, place in places.items() if not (place / SAMPLES).is_dir()]:
-        raise ValueError(
-            _absent(folder, absent) + leave_out([name for name in categories if name not in absent])
-        )
-    read = {place: _named(place, common=place == folder) for place in dict.fromkeys(places.values())}
-    return {name: read[place] for name, place in places.items()}
 
 
-def _absent(folder: Path, categories: Sequence[str]) -> str:
-    above = f". The folder to give is the one above {SAMPLES}/" if folder.name == SAMPLES else ""
-    places = f"neither {categories[0]}/{SAMPLES}/ nor {SAMPLES}/ with PROMPT_000000.png and so on, nor 00000/{METADATA}, nor {INDEX}"
-    return f"there are no {' and no '.join(categories)} pictures, {places}{above}"
+def score_others(categories: Sequence[str]) -> str:
+    """Return how to score the other categories alone; empty where there are none."""
+    if not categories:
+        return ""
+    return f". To score the others alone: benchmarks.categories=[{','.join(categories)}]"
 
 
-def leave_out(others: Sequence[str]) -> str:
-    """The way to score the other categories alone; empty where there are none."""
-    return f". The others are scored alone with benchmarks.categories=[{','.join(others)}]" if others else ""
-
-
-def _named(place: Path, *, common: bool) -> Shelf:
-    """The shelf of files that carry prompt and number in their names."""
-    chains = place / CHAINS if (place / CHAINS).is_dir() else None
-    pictures: dict[str, list[Picture]] = {}
-    nameless, unread, beside = [], [], []
-    for path in sorted((place / SAMPLES).iterdir()):
+def _named(folder: Path, *, common: bool) -> ImageGroup:
+    """Return the group of a folder whose file names hold prompt and number."""
+    chains = folder / CHAINS if (folder / CHAINS).is_dir() else None
+    images: list[ImageFile] = []
+    nameless, unsupported, others = [], [], []
+    for path in sorted((folder / SAMPLES).iterdir()):
         kind, name = path.suffix.lower(), NAME.fullmatch(path.stem)
-        if path.name.startswith(".") or kind not in READ | UNREAD:
-            beside.append(path)
-        elif kind in UNREAD:
-            unread.append(path)
+        if path.name.startswith(".") or kind not in SUPPORTED | UNSUPPORTED:
+            others.append(path)
+        elif kind in UNSUPPORTED:
+            unsupported.append(path)
         elif not name:
             nameless.append(path)
         else:
+            text, number = normalized(name["prompt"]), int(name["number"])
             chain = chains / f"{path.stem}.txt" if chains else ""
-            picture = Picture(image=path, text=same(name["prompt"]), number=int(name["number"]), chain=chain)
-            pictures.setdefault(picture.text, []).append(picture)
-    return Shelf(
-        parts=(place / SAMPLES, *([chains] if chains else [])),
+            images.append(ImageFile(path=path, text=text, number=number, chain=chain))
+    return ImageGroup(
+        sources=(folder / SAMPLES, *([chains] if chains else [])),
         common=common,
-        pictures={text: sorted(own, key=lambda picture: picture.number) for text, own in pictures.items()},
+        images=_by_prompt(sorted(images, key=lambda image: image.number), images),
         nameless=tuple(nameless),
-        unread=tuple(unread),
-        beside=tuple(beside),
+        unsupported=tuple(unsupported),
+        others=tuple(others),
     )
 
 
-def _numbered(places: Sequence[Path]) -> Shelf:
-    """The shelf of folders that hold one prompt each, and its pictures under their numbers alone."""
-    pictures: dict[str, list[Picture]] = {}
-    beside = []
-    for place in places:
-        text = _prompt_in(place / METADATA)
-        for path in (place / SAMPLES).glob("*"):
+def _numbered(folders: Sequence[Path]) -> ImageGroup:
+    """Return the group of folders that hold one prompt each, with images named by their numbers."""
+    images: list[ImageFile] = []
+    others, sources = [], []
+    for folder in folders:
+        text = _prompt_in(folder / METADATA)
+        sources += [path for path in (folder / METADATA, folder / SAMPLES) if path.exists()]
+        for path in (folder / SAMPLES).glob("*"):
             if NUMBERED.fullmatch(path.name):
-                pictures.setdefault(text, []).append(
-                    Picture(image=path, text=text, number=int(path.stem), chain="")
-                )
+                images.append(ImageFile(path=path, text=text, number=int(path.stem), chain=""))
             else:
-                beside.append(path)
-    return Shelf(
-        parts=tuple(
-            part for place in places for part in (place / METADATA, place / SAMPLES) if part.exists()
-        ),
-        pictures={
-            text: sorted(own, key=lambda picture: (picture.number, picture.image))
-            for text, own in pictures.items()
-        },
+                others.append(path)
+    return ImageGroup(
+        sources=tuple(sources),
+        images=_by_prompt(sorted(images, key=lambda image: (image.number, image.path)), images),
         named=False,
-        beside=tuple(sorted(beside)),
+        others=tuple(sorted(others)),
     )
+
+
+def _by_prompt(ordered: Sequence[ImageFile], found: Sequence[ImageFile]) -> dict[str, list[ImageFile]]:
+    """Return text -> its images in their order, with the texts in the order in which they were found."""
+    images: dict[str, list[ImageFile]] = {image.text: [] for image in found}
+    for image in ordered:
+        images[image.text].append(image)
+    return images
 
 
 def _prompt_in(metadata: Path) -> str:
     try:
-        return same(str(json.loads(metadata.read_text(encoding="utf-8"))["prompt"]))
+        return normalized(str(json.loads(metadata.read_text(encoding="utf-8"))["prompt"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{metadata} must hold the line of the prompt file that the pictures beside it are of, {{"prompt": ...}}: {error!r}'
+            f"{metadata} must hold the line of the prompt file for the images beside it,"
+            f' {{"prompt": ...}}: {error!r}'
         ) from None
 
 
-def _indexed(folder: Path) -> Shelf:
-    """The shelf that `samples.jsonl` describes; rows that name the prompt's id and the picture's number may stand in any order."""
-    pictures: dict[str, list[tuple[tuple[str, int], Picture]]] = {}
-    for place, line in enumerate((folder / INDEX).read_text(encoding="utf-8").split("\n")):
-        if not line:
-            continue
-        try:
-            order, picture = _row(folder, place, json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"line {place + 1} of {folder / INDEX} is no row with prompt, image and chain: {error}"
-            ) from None
-        pictures.setdefault(picture.text, []).append((order, picture))
-    ordered = {
-        text: [picture for _, picture in sorted(own, key=lambda one: one[0])]
-        for text, own in pictures.items()
-    }
-    images = [picture.image for own in ordered.values() for picture in own]
-    places = sorted(
-        {image if image.parent == folder else image.parent for image in images}
-    )  # the folder holds more than pictures
-    return Shelf(
-        parts=(folder / INDEX, *(place for place in places if place.exists())), pictures=ordered, named=False
+def _indexed(folder: Path) -> ImageGroup:
+    """Return the group that `samples.jsonl` lists. Rows with `prompt_id` and `number` may be in any order."""
+    found, rows = [], []
+    kind = "a row with prompt, image and chain"
+    for line, row in read_user_rows(folder / INDEX, SampleRow.from_user_json, kind=kind):
+        path = folder / row.image
+        image = ImageFile(
+            path=path, text=normalized(row.prompt), number=line - 1, chain=row.chain, seed=row.seed
+        )
+        found.append(image)
+        rows.append((row.prompt_id, row.number, image))
+    rows.sort(key=lambda row: row[:2])
+    return ImageGroup(
+        sources=(folder / INDEX, *_image_sources(folder, found)),
+        images=_by_prompt([image for *_, image in rows], found),
+        named=False,
     )
 
 
-def _row(folder: Path, place: int, row: Mapping[str, Any]) -> tuple[tuple[str, int], Picture]:
-    text, image, chain = (str(row[name]) for name in ("prompt", "image", "chain"))
-    order = (str(row.get("prompt_id", "")), int(row.get("number", 0)))
-    return order, Picture(
-        image=folder / image, text=same(text), number=place, chain=chain, seed=row.get("seed")
-    )
+def _image_sources(folder: Path, images: Sequence[ImageFile]) -> Iterator[Path]:
+    """Yield the folders of the images, but files in `folder` itself: it holds more than images."""
+    paths = [image.path if image.path.parent == folder else image.path.parent for image in images]
+    yield from (path for path in sorted(set(paths)) if path.exists())

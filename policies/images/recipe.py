@@ -7,21 +7,23 @@ from pathlib import Path
 
 from harness.protocols import Config
 from harness.types import Stage
-from policies.images.gather import find, take
+from policies.images.listing import choose, find
 
 
 class Pictures:
-    """A folder of pictures made elsewhere, with or without chains (`policies.images.folder` says how it looks).
+    """A folder of images made elsewhere, with or without chains. `policies.images.folder` describes its
+    layouts.
 
     Args:
-        folder: the folder; None is refused with what to give.
-        allow_partial: take the prompts that are complete and say so, where a set with errors would be refused.
-        mixed_sizes: pictures of one set may differ in size.
-        guidance: how strongly the prompt guided the model that made them; None: not known.
-        rewriting: by what prompts were rewritten before ("none", "gpt-4o"); None: not known.
+        folder: the folder. Required.
+        allow_partial: score the complete prompts of a set with errors, and note it, instead of rejecting
+            the set.
+        mixed_sizes: the images of one set may differ in size.
+        guidance: the guidance scale of the model that made them; None: not known.
+        rewriting: the rewriter of the prompts ("none", "gpt-4o"); None: not known.
 
     Raises:
-        ValueError: a setting is none of these.
+        ValueError: a setting has a value that is not allowed.
     """
 
     trainable = False
@@ -37,7 +39,7 @@ class Pictures:
     ) -> None:
         if not folder:
             raise ValueError(
-                "policies=images needs policies.folder=FOLDER, which holds samples/PROMPT_000000.png and so on"
+                "policies=images needs policies.folder=FOLDER, with samples/PROMPT_000000.png and so on"
             )
         for name, value in (("allow_partial", allow_partial), ("mixed_sizes", mixed_sizes)):
             if not isinstance(value, bool):
@@ -61,10 +63,10 @@ class Pictures:
         }
 
     def samples(self, config: Config) -> Stage:
-        """The stage `samples`, which looks into every picture and lists those that are to be scored.
+        """Return the stage `samples`, which checks every image and lists the images to score.
 
         Raises:
-            ValueError: names and numbers tell already that the set is not fit to be scored; lists what is wrong.
+            ValueError: names and numbers show already that the set cannot be scored; lists the errors.
         """
         evaluation = config["evaluation"]
         settings = {
@@ -73,9 +75,14 @@ class Pictures:
             "split": evaluation["split"],
             "images_per_prompt": evaluation["images_per_prompt"],
         }
-        there = find(settings)
-        take(settings, there, there.findings)
-        parts = dict.fromkeys(str(part) for shelf in there.found.values() for part in shelf.parts)
+        image_set = find(settings)
+        choose(settings, image_set, image_set.findings)
+        sources: dict[str, None] = {}
+        for group in image_set.groups.values():
+            sources |= dict.fromkeys(map(str, group.sources))
         return Stage(
-            name="samples", program="policies.images.gather.gather", settings=settings, external=tuple(parts)
+            name="samples",
+            program="policies.images.listing.list_images",
+            settings=settings,
+            external=tuple(sources),
         )

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from harness.analysis import claims
-from harness.analysis.claims import Claim, Part, Verdict
+from harness.analysis.claims import Claim, ClaimPart, Verdict
 from harness.analysis.statistics import Comparison, Interval
 
 STUDY = {
@@ -36,11 +36,11 @@ def comparison(effect: float, p: float) -> Comparison:
 SURE_GAIN, SURE_LOSS, UNSURE = comparison(0.3, 0.0001), comparison(-0.3, 0.0001), comparison(0.05, 0.4)
 
 
-def judge(*outcomes: Comparison | str, seeds: int = 3) -> Verdict:
+def decide(*outcomes: Comparison | str, seeds: int = 3) -> Verdict:
     """The verdict on one claim with these outcomes as its parts."""
-    parts = tuple(Part("full", f"arm{number}", "color") for number in range(len(outcomes)))
+    parts = tuple(ClaimPart("full", f"arm{number}", "color") for number in range(len(outcomes)))
     measured = dict(zip(parts, outcomes, strict=True))
-    return claims.judge(
+    return claims.decide(
         [Claim(id="c", text="c", parts=parts)], measured.__getitem__, published={}, seeds=seeds
     )[0]
 
@@ -50,16 +50,16 @@ def changed(**entries: object) -> dict[str, object]:
 
 
 def test_all_parts_significant_is_reproduced():
-    verdict = judge(SURE_GAIN, SURE_GAIN)
+    verdict = decide(SURE_GAIN, SURE_GAIN)
     assert (verdict.verdict, verdict.note) == ("reproduced", "")
 
 
 def test_one_part_significantly_reversed_is_contradicted():
-    assert judge(SURE_GAIN, SURE_LOSS, UNSURE).verdict == "contradicted"
+    assert decide(SURE_GAIN, SURE_LOSS, UNSURE).verdict == "contradicted"
 
 
 def test_an_insignificant_part_is_undecided_and_says_what_would_decide_it():
-    verdict = judge(SURE_GAIN, UNSURE)
+    verdict = decide(SURE_GAIN, UNSURE)
     assert verdict.verdict == "undecided"
     assert verdict.decisive.comparison == UNSURE
     assert (
@@ -69,35 +69,35 @@ def test_an_insignificant_part_is_undecided_and_says_what_would_decide_it():
 
 
 def test_an_insignificant_reversal_does_not_contradict():
-    assert judge(SURE_GAIN, comparison(-0.05, 0.3)).verdict == "undecided"
+    assert decide(SURE_GAIN, comparison(-0.05, 0.3)).verdict == "undecided"
 
 
 def test_one_seed_says_this_run_only():
-    assert judge(SURE_GAIN, seeds=1).note == "this run only"
-    assert judge(SURE_LOSS, seeds=1).note == "this run only"
+    assert decide(SURE_GAIN, seeds=1).note == "this run only"
+    assert decide(SURE_LOSS, seeds=1).note == "this run only"
 
 
 def test_a_missing_part_is_not_measured_and_keeps_a_claim_from_being_reproduced():
-    verdict = judge(SURE_GAIN, "arm1 failed")
+    verdict = decide(SURE_GAIN, "arm1 failed")
     assert verdict.verdict == "undecided"
     assert verdict.note == "1 of 2 parts not measured"
-    assert [part.outcome for part in verdict.parts] == ["holds", "not measured"]
-    assert verdict.parts[1].reason == "arm1 failed"
+    assert [part.outcome for part in verdict.results] == ["holds", "not measured"]
+    assert verdict.results[1].reason == "arm1 failed"
 
 
 def test_a_missing_part_does_not_hide_a_contradiction():
-    assert judge(SURE_LOSS, "arm1 lost").verdict == "contradicted"
+    assert decide(SURE_LOSS, "arm1 lost").verdict == "contradicted"
 
 
 def test_a_claim_without_any_measured_part_is_not_measured():
-    assert judge("arm0 failed", "arm1 lost").verdict == "not measured"
+    assert decide("arm0 failed", "arm1 lost").verdict == "not measured"
 
 
 def test_holm_runs_over_the_parts_of_all_claims_and_counts_equal_parts_once():
-    shared, own = Part("full", "w_PI", "color"), Part("full", "w_RI", "color")
+    shared, own = ClaimPart("full", "w_PI", "color"), ClaimPart("full", "w_RI", "color")
     both = [Claim(id="a", text="a", parts=(shared,)), Claim(id="b", text="b", parts=(shared, own))]
-    verdicts = claims.judge(both, lambda part: comparison(0.2, 0.02), published={}, seeds=3)
-    assert [part.p_holm for verdict in verdicts for part in verdict.parts] == pytest.approx(
+    verdicts = claims.decide(both, lambda part: comparison(0.2, 0.02), published={}, seeds=3)
+    assert [part.p_holm for verdict in verdicts for part in verdict.results] == pytest.approx(
         [0.04, 0.04, 0.04]
     )
     assert [verdict.verdict for verdict in verdicts] == ["reproduced", "reproduced"]
@@ -106,17 +106,17 @@ def test_holm_runs_over_the_parts_of_all_claims_and_counts_equal_parts_once():
 def test_published_differences_stand_beside_ours():
     read = claims.read(STUDY, ["color", "shape"])
     published = {"full": {"color": 0.3, "shape": 0.1}, "baseline": {"color": 0.1}}
-    parts = claims.judge(read, lambda part: UNSURE, published=published, seeds=1)[0].parts
+    parts = claims.decide(read, lambda part: UNSURE, published=published, seeds=1)[0].results
     assert [part.published for part in parts] == [pytest.approx(0.2), None, None, None]
 
 
 def test_read_expands_arms_and_categories():
     parts = claims.read(STUDY, ["color", "shape"])[0].parts
     assert parts == (
-        Part("full", "baseline", "color"),
-        Part("full", "baseline", "shape"),
-        Part("full", "w_PI", "color"),
-        Part("full", "w_PI", "shape"),
+        ClaimPart("full", "baseline", "color"),
+        ClaimPart("full", "baseline", "shape"),
+        ClaimPart("full", "w_PI", "color"),
+        ClaimPart("full", "w_PI", "shape"),
     )
 
 

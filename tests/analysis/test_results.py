@@ -43,6 +43,7 @@ def write_study(outputs: Path, status: dict[str, object] | None, *, complete: bo
         "index": 0,
         "prompt_id": "p\u2028",
         "category": "color",
+        "number": 0,
         "seed": 1,
         "value": None,
         "unscored": "no answer",
@@ -164,7 +165,7 @@ def write_arms(
         for stage in stages:
             write_json(outputs / stage["folder"] / "stage.json", {"seconds": 3})
         common = [
-            {"index": index, "prompt_id": f"{category}-0", "category": category, "seed": 1}
+            {"index": index, "prompt_id": f"{category}-0", "category": category, "number": 0, "seed": 1}
             for index, category in enumerate(("color", "shape"))
         ]
         drawn = [

@@ -54,8 +54,8 @@ def test_every_prompt_is_drawn_as_often_as_asked_with_its_own_seeds(whole: Path)
         for prompt in range(4)
         for image in range(2)
     ]
-    assert [(row["prompt_id"], row["seed"]) for row in rows] == wanted
-    assert [row["index"] for row in rows] == list(range(8))
+    assert [(row.prompt_id, row.seed) for row in rows] == wanted
+    assert [row.index for row in rows] == list(range(8))
     assert set(files(whole)) == {"samples.jsonl", *(f"images/{index:05d}.png" for index in range(8))}
 
 
@@ -76,7 +76,7 @@ def test_an_interruption_between_batches_changes_nothing(
 def test_an_interruption_within_a_batch_changes_nothing(
     whole: Path, janus_folder: Path, tmp_path: Path, rows: int, cut: int
 ) -> None:
-    """So many whole rows and so many bytes of the next one were written, and pictures beyond them, one of them in part."""
+    """Complete rows, some bytes of the next row, and more images, the last of them in part, were written."""
     lines = (whole / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "images").mkdir()
     (tmp_path / "samples.jsonl").write_bytes(b"".join(lines[:rows]) + lines[rows][:cut])
@@ -94,7 +94,7 @@ def test_the_batch_size_decides_nothing(whole: Path, janus_folder: Path, tmp_pat
 
 def test_upstreams_single_stream_is_seeded_once_a_batch(janus_folder: Path, tmp_path: Path) -> None:
     draw(tmp_path, janus_folder, settings(rollout={"random": "upstream"}))
-    seeds = [row["seed"] for row in SampleFolder(tmp_path).rows()]
+    seeds = [row.seed for row in SampleFolder(tmp_path).rows()]
     assert [len(set(seeds[start : start + 3])) for start in (0, 3, 6)] == [1, 1, 1]
     assert len(set(seeds)) == 3
 
@@ -111,6 +111,6 @@ def test_the_benchmarks_protocol_decides_the_seeds(janus_folder: Path, tmp_path:
         janus_folder,
         {**given, "benchmark": {**given["benchmark"], "_target_": "mini_reds.Protocoled"}},
     )
-    assert [(row["prompt_id"], row["number"], row["seed"]) for row in SampleFolder(tmp_path).rows()] == [
+    assert [(row.prompt_id, row.number, row.seed) for row in SampleFolder(tmp_path).rows()] == [
         (f"val-{prompt}", number, 42 + number) for prompt in range(2) for number in range(3)
     ]

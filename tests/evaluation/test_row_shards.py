@@ -1,4 +1,4 @@
-"""Rows that several processes write: shared out by blocks, nothing twice, and what a kill leaves is gone on from."""
+"""Rows that several processes write: blocks are shared, nothing is done twice, and a kill loses no row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness.evaluation import row_shards
-from harness.evaluation.row_shards import BLOCK, Parts
+from harness.evaluation.row_shards import BLOCK, RowShards
 
 
 def at(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
-    monkeypatch.setattr(row_shards, "place", lambda: (rank, processes))
-    monkeypatch.setattr(row_shards, "meet", lambda: None)
+    monkeypatch.setattr(row_shards, "rank_and_size", lambda: (rank, processes))
+    monkeypatch.setattr(row_shards, "barrier", lambda: None)
 
 
 def written(indices: list[int]) -> list[dict[str, int]]:
@@ -28,7 +28,7 @@ def test_the_blocks_of_all_processes_are_all_items_once(
     shares = []
     for rank in range(processes):
         at(monkeypatch, rank, processes)
-        own = Parts(tmp_path / "parts")
+        own = RowShards(tmp_path / "parts")
         own.open()
         blocks = list(own.to_do(count))
         assert all(block[0] // BLOCK % processes == rank and len(block) <= BLOCK for block in blocks)
@@ -41,11 +41,11 @@ def test_what_any_file_holds_is_not_done_again_by_another_number_of_processes(
 ) -> None:
     for rank in range(3):
         at(monkeypatch, rank, 3)
-        own = Parts(tmp_path / "parts")
+        own = RowShards(tmp_path / "parts")
         own.open()
         own.append(written(list(range(rank * BLOCK, rank * BLOCK + 10))))
     at(monkeypatch, 0, 1)
-    alone = Parts(tmp_path / "parts")
+    alone = RowShards(tmp_path / "parts")
     alone.open()
     assert [block[0] for block in alone.to_do(3 * BLOCK)] == [10, BLOCK + 10, 2 * BLOCK + 10]
     assert alone.count() == 30
@@ -71,12 +71,12 @@ def test_a_broken_file_is_cut_to_its_whole_rows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage, kept: int
 ) -> None:
     at(monkeypatch, 0, 1)
-    first = Parts(tmp_path / "parts")
+    first = RowShards(tmp_path / "parts")
     first.open()
     first.append(written([0, 1, 2, 3, 4]))
     (file,) = (tmp_path / "parts").iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    again = Parts(tmp_path / "parts")
+    again = RowShards(tmp_path / "parts")
     again.open()
     assert again.rows() == written(list(range(kept)))
     (block,) = again.to_do(5) if kept < 5 else [[]]
@@ -85,5 +85,5 @@ def test_a_broken_file_is_cut_to_its_whole_rows(
 
 
 def test_a_process_that_is_alone_has_no_group() -> None:
-    assert row_shards.place() == (0, 1)
-    row_shards.meet()
+    assert row_shards.rank_and_size() == (0, 1)
+    row_shards.barrier()

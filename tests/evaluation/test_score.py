@@ -45,8 +45,10 @@ def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Pa
             "unscored",
             "evidence",
         ]
-        assert all(row[name] == one[name] for name in ("index", "prompt_id", "category", "number", "seed"))
-        if one["prompt"] == "x":
+        assert all(
+            row[name] == getattr(one, name) for name in ("index", "prompt_id", "category", "number", "seed")
+        )
+        if one.prompt == "x":
             assert (row["value"], row["unscored"], row["evidence"]) == (None, "x", {})
         else:
             assert 0 <= row["value"] <= 1 and row["unscored"] is None and row["evidence"] == {"n": 1}
@@ -109,7 +111,7 @@ def test_rows_of_other_images_are_refused(tmp_path: Path) -> None:
         judge(tmp_path / "work", samples)
 
 
-def test_a_picture_that_went_away_or_broke_is_unscored_with_the_reason(tmp_path: Path) -> None:
+def test_an_image_that_went_away_or_broke_is_unscored_with_the_reason(tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples", each=2)
     (samples / "images" / "00001.png").unlink()
     (samples / "images" / "00004.png").write_bytes((samples / "images" / "00004.png").read_bytes()[:30])

@@ -12,7 +12,7 @@ from mini_world import FakeWorkspace
 from harness.composition.components import make
 from harness.samples import SampleFolder
 from harness.types import Sample, Stage
-from policies.images.gather import gather
+from policies.images.listing import list_images
 
 COLOR = [f"val color number {number}" for number in range(3)]
 SHAPE = [f"val shape number {number}" for number in range(3)]
@@ -49,7 +49,7 @@ def planned(cell: dict[str, Any]) -> Stage:
 def made(place: Path, cell: dict[str, Any]) -> Path:
     """The folder of the stage."""
     work = FakeWorkspace(place)
-    gather(work, dict(planned(cell).settings), {})
+    list_images(work, dict(planned(cell).settings), {})
     return work.folder
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.samples import SampleRow
+
 CATEGORIES = ("color", "2D-spatial")
 CHAIN = (
     "A <|obj_start|>red circle<|obj_end|> <|box_start|>(100,100),(400,400)<|box_end|> here.<begin_of_image>"
@@ -52,9 +54,15 @@ class FakeStudy:
     def write(self) -> Path:
         cells = [self._cell(arm, seed) for arm in self.arms for seed in self.seeds]
         study = {
-            "name": self.name, "question": self.question, "source": "a paper", "baseline": "baseline", "full": "full",
-            "categories": list(self.categories), "published": dict(self.published), "claims": dict(self.claims),
-        }  # fmt: skip
+            "name": self.name,
+            "question": self.question,
+            "source": "a paper",
+            "baseline": "baseline",
+            "full": "full",
+            "categories": list(self.categories),
+            "published": dict(self.published),
+            "claims": dict(self.claims),
+        }
         plan = {
             "study": study,
             "command": "python -m harness.sweep ablations=fake -m",
@@ -133,12 +141,17 @@ class FakeStudy:
                 "unseen": index % 4 == 0,
                 "phrasing": ("direct", "inverse")[index % 2] if category == "2D-spatial" else None,
             }
-            rows.append(
-                {
-                    "index": index, "prompt_id": prompt_id, "prompt": f"{self.text} {prompt_id}", "category": category, "facts": facts,
-                    "seed": seed, "chain": CHAIN, "faults": [], "truncated": False, "image": f"images/{index:05d}.png",
-                }
-            )  # fmt: skip
+            row = SampleRow(
+                index=index,
+                prompt_id=prompt_id,
+                prompt=f"{self.text} {prompt_id}",
+                category=category,
+                facts=facts,
+                seed=seed,
+                chain=CHAIN,
+                image=f"images/{index:05d}.png",
+            )
+            rows.append(row.to_json())
         return rows
 
     def _scores(self, arm: str, seed: int) -> list[dict[str, Any]]:
@@ -153,6 +166,7 @@ class FakeStudy:
                     "index": index,
                     "prompt_id": prompt_id,
                     "category": category,
+                    "number": 0,
                     "seed": seed,
                     "value": value,
                     "unscored": reason,

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.analysis.analysis import Analysis
-from harness.analysis.claims import Part
+from harness.analysis.claims import ClaimPart
 from harness.analysis.results import read_study
 from harness.analysis.statistics import Comparison
+from harness.analysis.study import Analysis
 from harness.report.cost import cost_table, final_value, run_tables
 from harness.report.gallery import make_gallery
+from harness.report.published_tables import rank_correlation
 from harness.report.table import Table
-from harness.report.tables import rank_correlation, score_tables
+from harness.report.tables import score_tables
 
 CLAIM = {"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}}
 
@@ -48,7 +49,7 @@ def test_a_reversed_effect_contradicts(fake_study):
 def test_no_effect_is_undecided(fake_study):
     analysis = analysed(fake_study(claims=CLAIM, arms={"baseline": 0.5, "full": 0.5}))
     assert analysis.verdicts[0].verdict == "undecided"
-    assert all(part.prompts_needed for part in analysis.verdicts[0].parts)
+    assert all(part.prompts_needed for part in analysis.verdicts[0].results)
 
 
 def test_an_arm_with_a_missing_seed_is_shown_but_not_compared(fake_study):
@@ -62,7 +63,7 @@ def test_an_arm_with_a_missing_seed_is_shown_but_not_compared(fake_study):
 
 def test_seed_effects_are_kept_apart(fake_study):
     analysis = analysed(fake_study(claims=CLAIM))
-    effects = analysis.seed_effects(Part("full", "baseline", "color"))
+    effects = analysis.seed_effects(ClaimPart("full", "baseline", "color"))
     assert len(effects) == 2
     found = analysis.compare("full", "baseline", "color")
     assert isinstance(found, Comparison)
@@ -142,9 +143,9 @@ def test_final_values_are_means_over_the_last_tenth():
     assert final_value([], "reward") is None
 
 
-def test_large_pictures_become_small_files(fake_study):
+def test_large_images_become_small_files(fake_study):
     exhibits = make_gallery(analysed(fake_study(seeds=(0,), prompts=2, image_size=768)))
-    pictures = [tile.picture for exhibit in exhibits for tile in exhibit.tiles]
+    pictures = [tile.image for exhibit in exhibits for tile in exhibit.tiles]
     assert pictures and all(picture is not None and picture.width <= 288 for picture in pictures)
 
 

@@ -1,4 +1,4 @@
-"""What a report says of its columns: their metrics and labels, those that became several, and those that are blind."""
+"""The description of a report's columns: metrics and labels, split categories, and blind metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.analysis import mirror
-from harness.analysis.analysis import Analysis
 from harness.analysis.results import read_study
+from harness.analysis.study import Analysis
 from harness.report.build import write_report
 from harness.report.gallery import make_gallery
 from harness.report.legend import described_columns, legend
@@ -118,7 +118,7 @@ def test_unequal_metrics_are_neither_compared_nor_shown_as_one(fake_study):
     analysis = analysed(fake_study(prompts=12, metrics=split_by_arm, claims=claims, published=PUBLISHED))
     assert analysis.categories == (MODEL, RULES, "2D-spatial")
     assert [verdict.verdict for verdict in analysis.verdicts] == ["undecided", "not measured"]
-    parts = {part.part.category: part for verdict in analysis.verdicts for part in verdict.parts}
+    parts = {part.part.category: part for verdict in analysis.verdicts for part in verdict.results}
     assert set(parts) == {"color", "2D-spatial"}
     assert (parts["color"].outcome, parts["color"].reason) == (
         "not measured",
@@ -138,7 +138,8 @@ def test_unequal_metrics_are_neither_compared_nor_shown_as_one(fake_study):
     model, rules, _, why = described_columns(analysis)
     assert model.text == "BLIP-VQA (mode=official, np=en_core_web_sm 3.5.0); scores of baseline, w_PI"
     assert rules.text == "BLIP-VQA (mode=official, np=rules); scores of full"
-    assert (why.heading, why.text.split(":")[0]) == ("color", "2 columns. Its scores are of unequal metrics")
+    assert why.heading == "color"
+    assert why.text.startswith("2 columns. Its scores are of unequal metrics. They are not compared")
 
 
 def test_an_arm_whose_seeds_differ_is_in_both_columns_and_compared_in_none(fake_study):
@@ -161,7 +162,7 @@ def test_an_arm_whose_seeds_differ_is_in_both_columns_and_compared_in_none(fake_
 def test_the_gallery_shows_one_prompt_for_all_arms_and_says_whose_score_is_another(fake_study):
     exhibits = make_gallery(analysed(fake_study(prompts=4, seeds=(0,), metrics=split_by_arm)))
     assert [exhibit.category for exhibit in exhibits] == ["color", "color", "2D-spatial", "2D-spatial"]
-    assert all(tile.picture for exhibit in exhibits for tile in exhibit.tiles)
+    assert all(tile.image for exhibit in exhibits for tile in exhibit.tiles)
     scores = [tile.score for tile in exhibits[0].tiles]
     assert [score.partition(" ")[2] for score in scores] == ["[np=en_core_web_sm 3.5.0]"] * 2 + ["[np=rules]"]
 
@@ -192,7 +193,7 @@ def test_every_written_table_of_scores_says_what_its_columns_are(apart):
         assert r"\par{\footnotesize color" in (apart / "tables" / f"{name}.tex").read_text(encoding="utf-8")
     for name in ("report.md", "index.html"):
         page = (apart / name).read_text(encoding="utf-8")
-        assert "What the columns are" in page and page.count("UniDet 2D (mode=official)") > 4, name
+        assert "The metrics of the columns" in page and page.count("UniDet 2D (mode=official)") > 4, name
 
 
 def test_the_metrics_are_a_table_for_programs(apart):

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.t2i_compbench.language.spacy_model import MODEL, SpacyModel, installed_meta
 from benchmarks.t2i_compbench.language.tokens import Token
+from harness.files import write_text
 
 AGAIN = "Export again with `python -m harness.fetch noun_phrases` on a machine that has spaCy's model"
 
@@ -37,10 +38,7 @@ def write_export(texts: Iterable[str], file: Path) -> None:
         "spacy": importlib.metadata.version("spacy"),
         "prompts": prompts,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(content, ensure_ascii=False, indent=1))
 
 
 class Export:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.files import write_text
 from harness.types import Answer, Question
 
 if TYPE_CHECKING:
@@ -41,11 +40,7 @@ class AnswerCache:
         return answer
 
     def put(self, key: str, answer: Answer) -> None:
-        file = self._file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.part")
-        part.write_text(json.dumps(asdict(answer)), encoding="utf-8")
-        part.replace(file)
+        write_text(self._file(key), json.dumps(asdict(answer)))
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

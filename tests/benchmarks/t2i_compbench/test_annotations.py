@@ -56,7 +56,7 @@ def test_the_published_file_is_read_whole(data_dir):
     ("line", "reason"),
     [
         ("{", "line 2 of"),
-        ("[1]", "is no record"),
+        ("[1]", "is not an annotation: it is no JSON object"),
         (COLOR, "was annotated before"),
         ('{"task_type": "color", "nouns": []}', "prompt=None must be a text"),
         ('{"prompt": "a cat", "nouns": []}', "task_type=None must be a text"),

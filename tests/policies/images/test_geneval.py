@@ -1,4 +1,4 @@
-"""Pictures as GenEval's generator leaves them: a folder for every prompt, whose metadata says which it is; the linter holds."""
+"""Images as GenEval's generator leaves them: one folder per prompt, with the prompt in its metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mini_geneval_scored import EACH, PROMPTS, write_pictures
 from mini_pictures import config, made, planned, protocol
 from PIL import Image
 
-from harness.samples import SampleFolder
+from harness.samples import SampleFolder, SampleRow
 from harness.stages.keys import key
 
 TEXTS: dict[str, list[str]] = {}
@@ -31,7 +31,7 @@ def cell(folder: Path, **settings: Any) -> dict[str, Any]:
     return config(folder, TEXTS, images=EACH, **settings)
 
 
-def rows(work: Path, cell: dict[str, Any]) -> list[dict[str, Any]]:
+def rows(work: Path, cell: dict[str, Any]) -> list[SampleRow]:
     return SampleFolder(made(work, cell)).rows()
 
 
@@ -41,16 +41,15 @@ def refusal(cell: dict[str, Any], work: Path | None = None) -> str:
     return str(caught.value)
 
 
-def test_every_prompt_gets_the_pictures_of_its_folder_in_order(folder: Path, tmp_path: Path) -> None:
+def test_every_prompt_gets_the_images_of_its_folder_in_order(folder: Path, tmp_path: Path) -> None:
     found = rows(tmp_path / "work", cell(folder))
-    assert [row["prompt"] for row in found] == [
+    assert [row.prompt for row in found] == [
         text for texts in TEXTS.values() for text in texts for _ in range(EACH)
     ]
-    assert [row["number"] for row in found] == list(range(EACH)) * len(PROMPTS)
+    assert [row.number for row in found] == list(range(EACH)) * len(PROMPTS)
     metadata = {one["prompt"]: place for place, one in enumerate(PROMPTS)}
-    assert [row["image"] for row in found] == [
-        str(folder / f"{metadata[row['prompt']]:05d}" / "samples" / f"{row['number']:05d}.png")
-        for row in found
+    assert [row.image for row in found] == [
+        str(folder / f"{metadata[row.prompt]:05d}" / "samples" / f"{row.number:05d}.png") for row in found
     ]
     assert protocol(tmp_path / "work") == {"labels": {}, "notes": UNRECORDED}, (
         "the grid beside samples/ is nobody's picture"
@@ -60,17 +59,17 @@ def test_every_prompt_gets_the_pictures_of_its_folder_in_order(folder: Path, tmp
 def test_the_metadata_decides_and_not_the_folders_number(folder: Path, tmp_path: Path) -> None:
     (folder / "00000").rename(folder / "17")
     found = rows(tmp_path / "work", cell(folder))
-    assert [row["image"] for row in found[:EACH]] == [
+    assert [row.image for row in found[:EACH]] == [
         str(folder / "17" / "samples" / f"{number:05d}.png") for number in range(EACH)
     ]
 
 
-def test_pictures_stand_in_the_order_of_their_numbers(folder: Path, tmp_path: Path) -> None:
+def test_images_stand_in_the_order_of_their_numbers(folder: Path, tmp_path: Path) -> None:
     own = folder / "00000" / "samples"
     for number, name in enumerate(("9", "10", "011", "100")):
         (own / f"{number:05d}.png").rename(own / f"{name}.png")
     found = rows(tmp_path / "work", cell(folder))
-    assert [Path(row["image"]).name for row in found[:EACH]] == ["9.png", "10.png", "011.png", "100.png"]
+    assert [Path(row.image).name for row in found[:EACH]] == ["9.png", "10.png", "011.png", "100.png"]
 
 
 def test_other_names_are_left_out_and_noted(folder: Path, tmp_path: Path) -> None:
@@ -89,12 +88,12 @@ def test_too_few_too_many_and_strangers_are_found_when_planning(folder: Path) ->
     (folder / "00002" / "metadata.jsonl").write_text(json.dumps({"prompt": "a photo of two dog"}))
     told = refusal(cell(folder)).splitlines()
     assert told == [
-        f"policies.folder={folder}: the set is not fit to be scored",
+        f"policies.folder={folder}: the image set cannot be scored",
         "prompts that lack pictures: 3",
         "  single_object/0000 'a photo of a bench': 3 of 4",
         "  counting/0000 'a photo of two dogs': 0 of 4",
         "  color_attr/0000 'a photo of a red bench and a blue dog': 0 of 4",
-        "  -> make those pictures, or score the complete prompts alone with policies.allow_partial=true",
+        "  -> generate these images, or score only the complete prompts with policies.allow_partial=true",
         "prompts with too many pictures: 1",
         "  two_object/0000 'a photo of a bench and a dog': 5 of 4",
         told[8],
@@ -111,7 +110,7 @@ def test_a_folder_copied_to_another_number_is_found(folder: Path) -> None:
     assert "0 of 'a photo of a red dog': 00003/samples/00000.png and 00553/samples/00000.png" in told
 
 
-def test_copies_placeholders_and_damaged_pictures_are_found(folder: Path, tmp_path: Path) -> None:
+def test_copies_placeholders_and_damaged_images_are_found(folder: Path, tmp_path: Path) -> None:
     own = folder / "00004" / "samples"
     shutil.copy(own / "00000.png", own / "00001.png")
     (own / "00002.png").write_bytes((own / "00002.png").read_bytes()[:60])

@@ -1,4 +1,4 @@
-"""The protocol linter: one test for each kind of finding, what is left out of a partial set, and that nothing incomplete is accepted."""
+"""The checks of an image set: each kind of finding, partial sets, and that no incomplete set is accepted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNRECORDED = ["guidance not recorded", "prompt rewriting not recorded"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures of each of three color prompts."""
+    """Two images of each of three color prompts."""
     write_pictures(tmp_path / "made", COLOR, each=2)
     return tmp_path / "made"
 
@@ -50,9 +50,9 @@ def refusal(cell: dict[str, Any], work: Path | None = None) -> list[str]:
             made(work, cell)
         assert not (work / "samples.jsonl").exists()
     first, *rest = str(caught.value).splitlines()
-    assert first == f"policies.folder={cell['policies']['folder']}: the set is not fit to be scored"
+    assert first == f"policies.folder={cell['policies']['folder']}: the image set cannot be scored"
     if work is not None:
-        assert rest.pop() == f"the whole list: {work / 'lint.txt'}"
+        assert rest.pop() == f"full list: {work / 'lint.txt'}"
         assert (work / "lint.txt").read_text(encoding="utf-8").splitlines()[: len(rest)] == rest
     return rest
 
@@ -75,7 +75,7 @@ def png(width: int, height: int) -> bytes:
 # What names and numbers tell.
 
 
-def test_prompts_that_lack_pictures_and_what_they_may_have_been_called(tmp_path: Path) -> None:
+def test_prompts_that_lack_images_and_what_they_may_have_been_called(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, SHAPE[0], "val shape number 1,"], each=2)
     file(tmp_path / "made", 1, 1).unlink()
     assert refusal(config(tmp_path / "made")) == [
@@ -83,10 +83,10 @@ def test_prompts_that_lack_pictures_and_what_they_may_have_been_called(tmp_path:
         "  color/0001 'val color number 1': 1 of 2",
         "  shape/0001 'val shape number 1': 0 of 2",
         "  shape/0002 'val shape number 2': 0 of 2",
-        "  -> make those pictures, or score the complete prompts alone with policies.allow_partial=true",
+        "  -> generate these images, or score only the complete prompts with policies.allow_partial=true",
         "prompts that do not belong: 1",
         "  'val shape number 1,' (2 pictures), close to 'val shape number 1'",
-        "  -> name the pictures by the prompts as the prompt file spells them, or take them out",
+        "  -> name the images by the prompts as the prompt file spells them, or remove them",
     ]
 
 
@@ -105,14 +105,14 @@ def test_the_first_ten_of_many_are_named_and_what_cannot_be_a_file_name(tmp_path
     ]
 
 
-def test_too_many_pictures_as_of_a_folder_copied_twice(folder: Path) -> None:
+def test_too_many_images_as_of_a_folder_copied_twice(folder: Path) -> None:
     write_pictures(folder, COLOR, each=2, first=6)
     lines = refusal(cell(folder))
     assert lines[:2] == ["prompts with too many pictures: 3", "  color/0000 'val color number 0': 4 of 2"]
     assert "was a folder copied twice?" in lines[-1]
 
 
-def test_pictures_without_prompt_and_number(folder: Path) -> None:
+def test_images_without_prompt_and_number(folder: Path) -> None:
     for name in ("grid.png", "00001.jpg", "a dog_12b.PNG"):
         shutil.copy(file(folder, 0, 0), folder / "samples" / name)
     lines = refusal(cell(folder))
@@ -120,7 +120,7 @@ def test_pictures_without_prompt_and_number(folder: Path) -> None:
     assert lines[1:4] == ["  samples/00001.jpg", "  samples/a dog_12b.PNG", "  samples/grid.png"]
 
 
-def test_two_pictures_of_one_number(folder: Path) -> None:
+def test_two_images_of_one_number(folder: Path) -> None:
     file(folder, 0, 1).rename(folder / "samples" / f"{COLOR[0]}_0.PNG")
     lines = refusal(cell(folder))
     assert lines[:2] == [
@@ -166,7 +166,7 @@ def test_categories_that_are_not_asked_for_may_lie_in_a_common_folder(tmp_path: 
         assert [sample.prompt.category for sample in samples(tmp_path / "work", asked)] == ["color"] * 6
 
 
-def test_pictures_of_a_format_that_is_not_read(folder: Path) -> None:
+def test_images_of_a_format_that_is_not_read(folder: Path) -> None:
     file(folder, 2, 0).rename(file(folder, 2, 0).with_suffix(".gif"))
     lines = refusal(cell(folder))
     assert lines[3:5] == ["pictures of another format: 1", f"  samples/{COLOR[2]}_000004.gif"]
@@ -201,7 +201,7 @@ def test_files_that_an_index_names_and_that_are_not_there(tmp_path: Path) -> Non
     "damage", [lambda data: data[: len(data) - 30], lambda data: b"<html>not found</html>", lambda data: b""]
 )
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_unreadable_pictures(
+def test_unreadable_images(
     folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes], suffix: str
 ) -> None:
     for prompt in range(3):
@@ -214,7 +214,7 @@ def test_unreadable_pictures(
     broken.write_bytes(damage(broken.read_bytes()))
     lines = refusal(cell(folder), tmp_path / "work")
     assert lines[0] == "unreadable pictures: 1" and lines[1].startswith(f"  samples/{broken.name}: ")
-    assert lines[2:] == ["  -> make them anew"]
+    assert lines[2:] == ["  -> generate them again"]
 
 
 def test_unreadable_chains(folder: Path, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_unreadable_chains(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 64), (64, 15)])
-def test_tiny_pictures(folder: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_tiny_images(folder: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(file(folder, 0, 0))
     lines = refusal(cell(folder), tmp_path / "work")
     assert lines[:2] == [
@@ -240,9 +240,7 @@ def test_tiny_pictures(folder: Path, tmp_path: Path, size: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize("size", [(8193, 32), (32, 8193), (10_000, 10_000), (20_000, 20_000)])
-def test_large_pictures_are_known_by_their_header(
-    folder: Path, tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_large_images_are_known_by_their_header(folder: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     """The latter two are what PIL calls decompression bombs."""
     file(folder, 2, 1).write_bytes(png(*size))
     lines = refusal(cell(folder), tmp_path / "work")
@@ -252,7 +250,7 @@ def test_large_pictures_are_known_by_their_header(
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_animated_pictures(folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_animated_images(folder: Path, tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (32, 32), (number, 9, 9)) for number in (0, 90, 180)]
     file(folder, 0, 1).unlink()
     frames[0].save(file(folder, 0, 1).with_suffix(suffix), save_all=True, append_images=frames[1:])
@@ -263,7 +261,7 @@ def test_animated_pictures(folder: Path, tmp_path: Path, suffix: str) -> None:
     ]
 
 
-def test_pictures_of_another_size_than_most(folder: Path, tmp_path: Path) -> None:
+def test_images_of_another_size_than_most(folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (64, 32)).save(file(folder, 0, 1))
     lines = refusal(cell(folder), tmp_path / "work")
     assert lines[:2] == [
@@ -291,7 +289,7 @@ def test_sizes_are_those_of_a_set_and_sets_may_differ(tmp_path: Path) -> None:
     }
 
 
-def test_equal_pictures_of_one_prompt_and_of_two(folder: Path, tmp_path: Path) -> None:
+def test_equal_images_of_one_prompt_and_of_two(folder: Path, tmp_path: Path) -> None:
     shutil.copy(file(folder, 0, 0), file(folder, 0, 1))
     shutil.copy(file(folder, 1, 0), file(folder, 2, 1))
     lines = refusal(cell(folder), tmp_path / "work")
@@ -302,7 +300,7 @@ def test_equal_pictures_of_one_prompt_and_of_two(folder: Path, tmp_path: Path) -
     ]
 
 
-def test_many_equal_pictures_are_one_line(folder: Path, tmp_path: Path) -> None:
+def test_many_equal_images_are_one_line(folder: Path, tmp_path: Path) -> None:
     for path in (folder / "samples").iterdir():
         Image.new("RGB", (32, 32)).save(path)
     assert refusal(cell(folder), tmp_path / "work")[1].endswith(" = 3 more")
@@ -338,7 +336,8 @@ def test_numbers_that_do_not_follow_the_prompt_file(tmp_path: Path) -> None:
     assert drawn[0].image.getpixel((0, 0))[0] == 2  # type: ignore[index]
     (note,) = protocol(tmp_path / "work")["notes"][2:]
     assert note.startswith(
-        "categories whose numbers do not follow the prompt file: 1, namely color: the picture at place 0 is of 'val color number 1'"
+        "categories whose numbers do not follow the prompt file: 1, namely color: the picture at place 0 is"
+        " of 'val color number 1'"
     )
 
 
@@ -354,7 +353,7 @@ def test_numbers_that_begin_anew_with_every_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "suffix"), [("P", ".png"), ("RGBA", ".png"), ("L", ".png"), ("CMYK", ".jpg"), ("I;16", ".png")]
 )
-def test_pictures_of_other_modes_are_given_as_they_are(
+def test_images_of_other_modes_are_given_as_they_are(
     folder: Path, tmp_path: Path, mode: str, suffix: str
 ) -> None:
     with Image.open(file(folder, 1, 1)) as image:
@@ -369,7 +368,7 @@ def test_pictures_of_other_modes_are_given_as_they_are(
     assert ("above 255 becomes white" in note) == (mode == "I;16")
 
 
-def test_other_files_beside_the_pictures(folder: Path, tmp_path: Path) -> None:
+def test_other_files_beside_the_images(folder: Path, tmp_path: Path) -> None:
     for name in ("Thumbs.db", f"._{COLOR[0]}_000000.png", f"{COLOR[0]}_000000.txt"):
         (folder / "samples" / name).write_text("no picture")
     assert len(samples(tmp_path / "work", cell(folder))) == 6
@@ -405,7 +404,7 @@ def test_a_whole_set_is_not_called_partial(folder: Path, tmp_path: Path) -> None
     assert protocol(tmp_path / "work") == {"labels": {}, "notes": UNRECORDED}
 
 
-def test_surplus_pictures_are_left_out_and_take_the_place_of_spoilt_ones(tmp_path: Path) -> None:
+def test_surplus_images_are_left_out_and_take_the_place_of_spoilt_ones(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", COLOR, each=3)
     (tmp_path / "made" / "samples" / f"{COLOR[0]}_000001.png").write_bytes(b"")
     drawn = samples(tmp_path / "work", cell(tmp_path / "made", allow_partial=True))
@@ -414,7 +413,7 @@ def test_surplus_pictures_are_left_out_and_take_the_place_of_spoilt_ones(tmp_pat
     assert protocol(tmp_path / "work")["labels"] == {"color": ["partial: 3 of 3 prompts"]}
 
 
-def test_a_prompt_without_any_picture_makes_a_set_partial(folder: Path, tmp_path: Path) -> None:
+def test_a_prompt_without_any_image_makes_a_set_partial(folder: Path, tmp_path: Path) -> None:
     for picture in (0, 1):
         file(folder, 2, picture).unlink()
     assert len(samples(tmp_path / "work", cell(folder, allow_partial=True))) == 4
@@ -430,7 +429,7 @@ def test_strangers_are_left_out_of_a_set_that_is_whole(folder: Path, tmp_path: P
     ]
 
 
-def test_of_equal_pictures_of_one_prompt_the_first_is_kept_and_of_two_none(tmp_path: Path) -> None:
+def test_of_equal_images_of_one_prompt_the_first_is_kept_and_of_two_none(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", COLOR, each=3)
     own = tmp_path / "made" / "samples"
     shutil.copy(own / f"{COLOR[0]}_000000.png", own / f"{COLOR[0]}_000001.png")
@@ -439,7 +438,7 @@ def test_of_equal_pictures_of_one_prompt_the_first_is_kept_and_of_two_none(tmp_p
     assert [sample.image.getpixel((0, 0))[0] for sample in drawn] == [0, 2, 3, 5, 7, 8]  # type: ignore[index]
 
 
-def test_two_pictures_of_one_number_are_both_left_out(tmp_path: Path) -> None:
+def test_two_images_of_one_number_are_both_left_out(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", COLOR, each=3)
     own = tmp_path / "made" / "samples"
     Image.new("RGB", (32, 32), (99, 0, 0)).save(own / f"{COLOR[0]}_1.png")
@@ -460,13 +459,13 @@ def test_a_category_of_which_nothing_is_complete_is_refused(tmp_path: Path) -> N
     with pytest.raises(ValueError) as caught:
         planned(config(tmp_path / "made", allow_partial=True))
     assert str(caught.value).splitlines()[:2] == [
-        f"policies.folder={tmp_path / 'made'}: 0 of 3 shape prompts are complete, which leaves nothing to score. "
-        "The others are scored alone with benchmarks.categories=[color]",
+        f"policies.folder={tmp_path / 'made'}: 0 of 3 shape prompts are complete, which leaves nothing to"
+        " score. To score the others alone: benchmarks.categories=[color]",
         "prompts that lack pictures: 3",
     ]
 
 
-def test_pictures_of_which_none_can_be_read_are_refused_though_some_may_be_missing(
+def test_images_of_which_none_can_be_read_are_refused_though_some_may_be_missing(
     folder: Path, tmp_path: Path
 ) -> None:
     for path in (folder / "samples").iterdir():
@@ -500,7 +499,7 @@ PLACES = [(prompt, picture) for prompt in range(3) for picture in range(2)]
     partial=st.booleans(),
 )
 @of_hypothesis(max_examples=60, deadline=None)
-def test_a_set_that_lacks_a_picture_is_never_taken_for_a_whole_one(
+def test_a_set_that_lacks_an_image_is_never_taken_for_a_whole_one(
     damaged: dict[tuple[int, int], str], partial: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -514,7 +513,7 @@ def test_a_set_that_lacks_a_picture_is_never_taken_for_a_whole_one(
             assert damaged
             return
         whole = [(f"color/{prompt:04d}", picture) for prompt, picture in PLACES]
-        kept = [(row["prompt_id"], row["number"]) for row in rows]
+        kept = [(row.prompt_id, row.number) for row in rows]
         harmed = {
             f"color/{prompt:04d}"
             for (prompt, _), damage in damaged.items()
@@ -525,5 +524,5 @@ def test_a_set_that_lacks_a_picture_is_never_taken_for_a_whole_one(
         assert bool(harmed) <= bool(protocol(root / "work")["labels"].get("color"))
         assert partial or set(damaged.values()) <= {"number"}
         for row in rows:
-            with Image.open(row["image"]) as image:
-                assert image.size == (32, 32) and row["prompt"] in row["image"]
+            with Image.open(row.image) as image:
+                assert image.size == (32, 32) and row.prompt in row.image

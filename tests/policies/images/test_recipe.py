@@ -1,4 +1,4 @@
-"""Pictures made elsewhere as samples: the right picture for every prompt and number, listed where it lies."""
+"""Images made elsewhere as samples: the right image for every prompt and number, listed where it lies."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from mini_pictures import COLOR, SHAPE, config, made, planned, protocol, samples
 from mini_world import GRPO, ROLLOUT, FakeWorkspace, Interrupted
 from PIL import Image
 
+from harness.files import read_rows
 from harness.samples import SampleFolder
 from harness.stages.keys import key
 from harness.study.cell import plan_stages
 from harness.types import Chain, Prompt, Sample, Tokens
-from policies.images.gather import gather
+from policies.images.listing import KEYS, list_images
 
 
 def reds(drawn: list[Sample]) -> list[tuple[str, int]]:
-    """Prompt and the number that the picture carries."""
+    """Prompt and the number that the image carries."""
     return [(sample.prompt.text, sample.image.getpixel((0, 0))[0]) for sample in drawn]  # type: ignore[index]
 
 
@@ -34,14 +35,14 @@ def expected(*lists: list[str], each: int, first: int = 0, take: int = 2) -> lis
     ]
 
 
-def test_pictures_of_all_categories_in_one_folder(tmp_path: Path) -> None:
+def test_images_of_all_categories_in_one_folder(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     drawn = samples(tmp_path / "work", config(tmp_path / "made"))
     assert reds(drawn) == expected(COLOR, SHAPE, each=2)
     assert {sample.chain for sample in drawn} == {Chain(text="", objects=(), bare_text="")}
 
 
-def test_pictures_of_each_category_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_images_of_each_category_in_a_folder_of_its_own(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made" / "color", COLOR, each=3)
     write_pictures(tmp_path / "made" / "shape", SHAPE, each=3, first=100)
     drawn = samples(tmp_path / "work", config(tmp_path / "made", images=3))
@@ -51,7 +52,7 @@ def test_pictures_of_each_category_in_a_folder_of_its_own(tmp_path: Path) -> Non
 def test_a_row_is_what_the_harness_writes_and_names_the_original(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", COLOR, each=2)
     folder = made(tmp_path / "work", config(tmp_path / "made", {"color": COLOR}))
-    rows = SampleFolder(folder).rows()
+    rows = read_rows(folder / "samples.jsonl")
     assert rows[3] == {
         "index": 3,
         "prompt_id": "color/0001",
@@ -65,10 +66,11 @@ def test_a_row_is_what_the_harness_writes_and_names_the_original(tmp_path: Path)
         "truncated": False,
         "image": str(tmp_path / "made" / "samples" / f"{COLOR[1]}_000003.png"),
     }
+    assert list(rows[3]) == list(KEYS)
     assert [(row["index"], row["number"]) for row in rows] == [(index, index % 2) for index in range(6)]
     ours = SampleFolder(tmp_path / "ours")
     ours.append(0, [_sample(COLOR[0], 0)])
-    assert set(ours.rows()[0]) == set(rows[0])
+    assert set(read_rows(ours.index)[0]) == set(rows[0])
     assert sorted(path.name for path in folder.iterdir()) == ["lint.txt", "protocol.json", "samples.jsonl"]
     assert (folder / "lint.txt").read_text() == "nothing was found\n"
 
@@ -77,7 +79,7 @@ def test_a_relative_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     monkeypatch.chdir(tmp_path)
     rows = SampleFolder(made(tmp_path / "work", config("made"))).rows()
-    assert all(Path(row["image"]).is_absolute() and Path(row["image"]).is_file() for row in rows)
+    assert all(Path(row.image).is_absolute() and Path(row.image).is_file() for row in rows)
 
 
 def test_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
@@ -90,10 +92,10 @@ def test_a_killed_check_begins_again(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     settings = dict(planned(config(tmp_path / "made")).settings)
     with pytest.raises(Interrupted):
-        gather(FakeWorkspace(tmp_path / "work", stop_at=5), settings, {})
+        list_images(FakeWorkspace(tmp_path / "work", stop_at=5), settings, {})
     assert not (tmp_path / "work" / "samples.jsonl").exists()
     work = FakeWorkspace(tmp_path / "work")
-    gather(work, settings, {})
+    list_images(work, settings, {})
     assert reds(list(SampleFolder(work.folder).read())) == expected(COLOR, SHAPE, each=2)
     assert [(line["step"], line["total"]) for line in work.lines] == [(step, 12) for step in range(1, 13)]
 
@@ -108,7 +110,7 @@ def test_numbers_are_sorted_as_numbers_and_may_start_anywhere(tmp_path: Path) ->
     assert (tmp_path / "work" / "lint.txt").read_text() == "nothing was found\n"
 
 
-def test_prompts_of_the_same_text_take_their_own_pictures(tmp_path: Path) -> None:
+def test_prompts_of_the_same_text_take_their_own_images(tmp_path: Path) -> None:
     """As five prompts of color_val.txt stood twice before September 2025."""
     given = {"color": ["a dog", "a cat", "a dog"]}
     write_pictures(tmp_path / "made", given["color"], each=2)
@@ -120,7 +122,7 @@ def test_prompts_of_the_same_text_take_their_own_pictures(tmp_path: Path) -> Non
         planned(config(tmp_path / "made", given))
 
 
-def test_prompts_of_the_same_text_may_have_equal_pictures(tmp_path: Path) -> None:
+def test_prompts_of_the_same_text_may_have_equal_images(tmp_path: Path) -> None:
     """The official seeds are the same ten for every prompt."""
     given = {"color": ["a dog", "a dog"], "shape": ["a dog"]}
     for name, prompts in (("color", 2), ("shape", 1)):
@@ -155,7 +157,7 @@ def test_accents_may_be_taken_apart_from_their_letters_as_some_file_systems_do(t
     assert sample.prompt.text == "a caf\u00e9"
 
 
-def test_chains_beside_the_pictures_are_read(tmp_path: Path) -> None:
+def test_chains_beside_the_images_are_read(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     (tmp_path / "made" / "chains").mkdir()
     chain = "A <|obj_start|>cup<|obj_end|> <|box_start|>(1,2),(3,4)<|box_end|>."
@@ -187,7 +189,7 @@ def test_a_samples_folder_of_ours_is_taken_with_its_chains_and_seeds(tmp_path: P
     assert [sample.seed for sample in drawn] == [0, 2, 1, 3]
 
 
-def test_a_stage_of_these_pictures_is_such_a_folder_whatever_the_order_of_its_rows(tmp_path: Path) -> None:
+def test_a_stage_of_these_images_is_such_a_folder_whatever_the_order_of_its_rows(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", ["a dog", "a cat", "a dog"], each=2)
     cell = config(tmp_path / "made", {"color": ["a dog", "a cat", "a dog"]})
     first = made(tmp_path / "first", cell)
@@ -196,7 +198,7 @@ def test_a_stage_of_these_pictures_is_such_a_folder_whatever_the_order_of_its_ro
     second = SampleFolder(
         made(tmp_path / "second", {**cell, "policies": {**cell["policies"], "folder": str(first)}})
     )
-    assert second.rows() == [json.loads(row) for row in rows]
+    assert read_rows(second.index) == [json.loads(row) for row in rows]
 
 
 def test_rows_without_prompt_id_and_number_are_taken_in_their_order(tmp_path: Path) -> None:
@@ -231,21 +233,24 @@ def _sample(text: str, number: int) -> Sample:
         (None, r"policies=images needs policies\.folder=FOLDER"),
         (
             "nowhere",
-            r"policies\.folder=.*nowhere: there is no such folder: give one that holds samples/PROMPT_000000\.png",
+            r"policies\.folder=.*nowhere: there is no such folder: give one that holds"
+            r" samples/PROMPT_000000\.png",
         ),
         (
             "empty",
-            r"policies\.folder=.*empty: there are no color and no shape pictures, neither color/samples/ nor samples/",
+            r"policies\.folder=.*empty: there are no color and no shape images, neither color/samples/ nor"
+            r" samples/",
         ),
         (
             "half",
-            r"policies\.folder=.*half: there are no shape pictures, neither shape/samples/ nor samples/.*benchmarks\.categories=\[color\]",
+            r"policies\.folder=.*half: there are no shape images, neither shape/samples/ nor samples/"
+            r".*benchmarks\.categories=\[color\]",
         ),
-        ("half/color/samples", r"there are no color and .* The folder to give is the one above samples/"),
-        ("bad", r"line 2 of .*samples\.jsonl is no row with prompt, image and chain: 'chain'"),
+        ("half/color/samples", r"there are no color and .* Give the folder above samples/"),
+        ("bad", r"line 2 of .*samples\.jsonl is not a row with prompt, image and chain: it has no 'chain'"),
     ],
 )
-def test_a_folder_that_holds_no_pictures(tmp_path: Path, folder: str | None, message: str) -> None:
+def test_a_folder_that_holds_no_images(tmp_path: Path, folder: str | None, message: str) -> None:
     (tmp_path / "empty").mkdir()
     write_pictures(tmp_path / "half" / "color", COLOR, each=2)
     (tmp_path / "bad").mkdir()
@@ -308,7 +313,7 @@ def test_contents_count_and_what_lies_beside_them_does_not(tmp_path: Path) -> No
 
 
 def test_a_moved_folder_is_another_one_since_its_files_are_named_in_full(tmp_path: Path) -> None:
-    """Also where the pictures lie in the folder itself, whose content is then no stand-in for its name."""
+    """Also where the images lie in the folder itself, whose content is then no stand-in for its name."""
     place = tmp_path / "made"
     place.mkdir()
     rows = []
@@ -338,7 +343,7 @@ def test_a_cell_scores_them_as_they_are(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     stages = plan_stages(cell_of(tmp_path / "made", {"_target_": "harness.trainers.recipes.Frozen"}))
     assert [(stage.name, stage.program) for stage in stages] == [
-        ("samples", "policies.images.gather.gather"),
+        ("samples", "policies.images.listing.list_images"),
         ("scores", "harness.evaluation.score.score"),
     ]
 

@@ -1,0 +1,30 @@
+"""The folder of a report, checked before the training of a study and before the report is written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+
+def check_report_folder(reports_dir: Path, study: str) -> Path:
+    """Return the folder of the study's report, once it is known that it can be written.
+
+    Raises:
+        ValueError: the folder cannot be written, or holds something other than a report.
+    """
+    folder = reports_dir / study
+    try:
+        if folder.exists() and not (folder / "report.md").is_file() and any(folder.iterdir()):
+            raise ValueError(
+                f"{folder} is not a report and is left alone: choose another reports_dir or move it away"
+            )
+        reports_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=reports_dir):
+            return folder
+    except OSError as error:
+        raise ValueError(not_written(folder, error)) from error
+
+
+def not_written(folder: Path, error: OSError) -> str:
+    """Return the message for a report that cannot be written."""
+    return f"cannot write the report {folder} ({error}); free space there or choose another reports_dir"

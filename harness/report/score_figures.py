@@ -1,0 +1,171 @@
+"""The figures about scores: scores, claims, and the comparison with the published numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib import pyplot
+from matplotlib.lines import Line2D
+
+from harness.analysis.claims import PartResult, Verdict
+from harness.analysis.statistics import Comparison
+from harness.analysis.study import Analysis
+from harness.report.figure_style import (
+    BAD,
+    FAINT,
+    GOOD,
+    INK,
+    PLAIN,
+    QUIET,
+    arm_color,
+    arm_rows,
+    category_title,
+    horizontal_rows,
+    interval_line,
+    missing_mark,
+    panels,
+    paper_handle,
+    paper_mark,
+)
+from harness.report.published_tables import rank_correlation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_OUTCOME_COLORS = {"holds": GOOD, "reversed": BAD, "undecided": QUIET}
+
+ForestRow = tuple[str, str, str]  # claim, better, than; ("claim", "", "") is the heading of a claim
+
+
+def scores(analysis: Analysis) -> Figure | None:
+    """Score per category with intervals, one panel per category."""
+    if not analysis.categories:
+        return None
+    figure, axes = panels(len(analysis.categories), 3, 3.5, 0.6 + 0.24 * len(analysis.arms), sharey=True)
+    for axis, category in zip(axes, analysis.categories, strict=True):
+        _score_panel(axis, analysis, category)
+    return figure
+
+
+def _score_panel(axis: Axes, analysis: Analysis, category: str) -> None:
+    bounds = [0.0]
+    for row, arm in enumerate(analysis.arms):
+        estimate = analysis.estimate(arm, category)
+        if estimate.mean is None:
+            missing_mark(axis, row, analysis.absence(arm, category))
+            continue
+        color = arm_color(analysis, arm)
+        interval_line(axis, estimate.interval, row, color, width=2.4, alpha=0.55)
+        axis.plot(estimate.mean, row, "o", color=color, markersize=5.5)
+        values = (estimate.interval.low, estimate.mean, estimate.interval.high)
+        bounds += [value for value in values if value is not None]
+    if analysis.baseline in analysis.arms:
+        reference = analysis.estimate(analysis.baseline, category).mean
+        if reference is not None:
+            axis.axvline(reference, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
+    axis.set_title(category_title(analysis, category))
+    low, high = min(bounds), max(0.05, *bounds)
+    axis.set_xlim(low - 0.03 * (high - low), high + 0.05 * (high - low))
+    arm_rows(axis, analysis, analysis.arms)
+
+
+def published(analysis: Analysis) -> Figure | None:
+    """Our and the paper's change against the baseline, one panel per category."""
+    baseline = analysis.baseline
+    arms = [arm for arm in analysis.arms if arm in analysis.published and arm != baseline]
+    paper = analysis.published.get(baseline or "", {})
+    categories = [category for category in analysis.categories if category in paper]
+    if not arms or not categories or baseline is None or baseline not in analysis.arms:
+        return None
+    figure, axes = panels(len(categories), 3, 3.5, 0.7 + 0.26 * len(arms), sharey=True)
+    for axis, category in zip(axes, categories, strict=True):
+        axis.axvline(0, color=INK, linewidth=0.8)
+        for row, arm in enumerate(arms):
+            if category in analysis.published[arm]:
+                change = analysis.published[arm][category] - paper[category]
+                paper_mark(axis, change, row + 0.16, 4.2)
+            comparison = analysis.compare(arm, baseline, category)
+            if isinstance(comparison, Comparison):
+                _effect_mark(axis, comparison, row - 0.12, arm_color(analysis, arm))
+            else:
+                missing_mark(axis, row - 0.12, comparison)
+        rho, _ = rank_correlation(analysis, category)
+        title = category_title(analysis, category)
+        axis.set_title(title if rho is None else f"{title}    rank correlation {rho:+.2f}")
+        arm_rows(axis, analysis, arms)
+    handles = [
+        Line2D([], [], color=PLAIN, marker="o", markersize=5, linewidth=2, label="ours, 95% interval"),
+        paper_handle("the paper's", 4.2),
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
+    figure.supxlabel(f"score minus {baseline}", fontsize=9, color=QUIET)
+    return figure
+
+
+def _effect_mark(axis: Axes, comparison: Comparison, row: float, color: str) -> None:
+    interval_line(axis, comparison.interval, row, color, width=2.2, alpha=0.6)
+    axis.plot(comparison.effect, row, "o", color=color, markersize=4.8)
+
+
+def claims(analysis: Analysis) -> Figure | None:
+    """Forest plot: a row per pair of arms, grouped by claim; a column per category."""
+    if not analysis.verdicts or not analysis.categories:
+        return None
+    rows = _forest_rows(analysis.verdicts)
+    results = {}
+    for verdict in analysis.verdicts:
+        for result in verdict.results:
+            part = result.part
+            results[verdict.claim.id, part.better, part.than, part.category] = result
+    figure, grid = pyplot.subplots(
+        1,
+        len(analysis.categories),
+        figsize=(3.6 + 1.75 * len(analysis.categories), 0.9 + 0.215 * len(rows)),
+        sharey=True,
+        squeeze=False,
+    )
+    axes = list(grid[0])
+    for axis, column in zip(axes, analysis.categories, strict=True):
+        category = analysis.study.category_of(column)
+        axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
+        for number, (claim, better, than) in enumerate(rows):
+            if not better:
+                axis.axhline(number + 0.45, color=FAINT, linewidth=0.9)
+            shown = results.get((claim, better, than, category))
+            if shown is not None:
+                _forest_mark(axis, shown, number)
+        axis.set_title(category_title(analysis, column))
+        horizontal_rows(axis, len(rows))
+    labels = [f"{better} > {than}" if better else claim for claim, better, than in rows]
+    axes[0].set_yticks(range(len(rows)), labels)
+    for label, (_, better, _) in zip(axes[0].get_yticklabels(), rows, strict=True):
+        label.set_fontweight("normal" if better else "bold")
+    handles = []
+    for outcome, color in _OUTCOME_COLORS.items():
+        handles.append(Line2D([], [], color=color, marker="o", markersize=5, linewidth=2, label=outcome))
+    handles.append(paper_handle("the paper's difference", 4))
+    handles.append(Line2D([], [], color=BAD, marker="x", markersize=4, linestyle="", label="not measured"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=5, frameon=False)
+    return figure
+
+
+def _forest_mark(axis: Axes, result: PartResult, row: int) -> None:
+    if result.comparison is None:
+        axis.plot(0, row, "x", color=BAD, markersize=4)
+        return
+    if result.published is not None:
+        paper_mark(axis, result.published, row, 3.6, zorder=2)
+    _effect_mark(axis, result.comparison, row, _OUTCOME_COLORS[result.outcome])
+
+
+def _forest_rows(verdicts: Sequence[Verdict]) -> list[ForestRow]:
+    """Return the heading of every claim, followed by its pairs of arms."""
+    rows: list[ForestRow] = []
+    for verdict in verdicts:
+        claim = verdict.claim.id
+        rows.append((claim, "", ""))
+        pairs = dict.fromkeys((result.part.better, result.part.than) for result in verdict.results)
+        rows += [(claim, better, than) for better, than in pairs]
+    return rows
