@@ -20,9 +20,10 @@ from hydra.utils import get_object
 from harness import command
 from harness.command import Choice
 from harness.composition import groups
-from harness.composition.arguments import UsageError, known
+from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
+from harness.names import unknown
 from harness.protocols import Race, Sampling
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
@@ -89,7 +90,7 @@ def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     )
     for name in words[:count]:
         if name not in BENCHES:
-            raise UsageError(known("bench", name, BENCHES))
+            raise UsageError(unknown("bench", name, BENCHES))
     return list(dict.fromkeys(words[:count])) or list(BENCHES), list(words[count:])
 
 

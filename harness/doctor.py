@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from harness import command
 from harness.command import Choice
 from harness.composition.components import make
 from harness.launch.local import available_cores
+from harness.names import HUB_ID
 from harness.stages import provenance, sources
 from harness.stages.locks import is_held, owner_of
 from harness.study import memory
@@ -37,7 +37,6 @@ Shows what a run would be before it starts: settings, stages, memory, what is mi
 
 KEY=VALUE  as in a sweep; of an ablation the arm it calls full, unless arm=NAME names another
 """
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_SETTINGS = ("checkpoint", "model")  # of a component, that may be a hub id
 
 

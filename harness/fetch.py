@@ -15,8 +15,9 @@ from hydra.utils import get_method
 
 from harness import command
 from harness.composition import groups
-from harness.composition.arguments import UsageError, known
+from harness.composition.arguments import UsageError
 from harness.files import cache
+from harness.names import unknown
 from harness.stages.store import StorageError
 
 USAGE = """\
@@ -62,7 +63,7 @@ def fetch(words: list[str]) -> None:
             f"{' '.join(words)!r} cannot be read: write NAME, or NAME to=PLACE. NAME is one of {', '.join(there)}"
         )
     if names[0] not in there:
-        raise UsageError(known("thing to fetch", names[0], there))
+        raise UsageError(unknown("thing to fetch", names[0], there))
     place = Path(taken["to"]).expanduser() if taken else cache(names[0])
     try:
         get_method(there[names[0]].program)(place)

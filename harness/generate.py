@@ -16,7 +16,7 @@ from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.protocols import Sampling
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch

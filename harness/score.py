@@ -23,7 +23,7 @@ from harness.composition.components import make
 from harness.evaluation.score import describe
 from harness.files import read_rows
 from harness.generate import writing
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.report.summary import ABOUT, Summary, remarks, summarise, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, read_picture

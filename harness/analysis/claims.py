@@ -6,12 +6,12 @@ A claim in an ablation file is `{text, better, than, categories}`: every arm of 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis.statistics import ALPHA, Comparison, holm, prompts_needed
+from harness.names import nearest
 
 REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "reproduced", "contradicted", "undecided", "not measured"
 VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
@@ -132,10 +132,10 @@ def _known(noun: str, names: Iterable[str], known: Sequence[str], *, where: str)
         raise ValueError(f"{where} is empty: name at least one {noun} of {', '.join(known)}")
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            nearest = f" (nearest: {near[0]})" if near else ""
+            near = nearest(str(name), known, cutoff=0.6)
+            hint = f" (nearest: {near})" if near else ""
             raise ValueError(
-                f"{where} names the {noun} {name!r}, which this study does not have; known: {', '.join(known)}{nearest}"
+                f"{where} names the {noun} {name!r}, which this study does not have; known: {', '.join(known)}{hint}"
             )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from submitit import LocalExecutor
 
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.stages import provenance
 from harness.study.tasks import Task

@@ -11,7 +11,7 @@ from typing import Any
 
 from submitit import AutoExecutor
 
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.stages import locks
 from harness.stages.status import OVER, is_silent, read_status

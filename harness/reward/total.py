@@ -5,12 +5,13 @@ Offered: numbers, names, + - * / with constant divisors, parentheses, and min, m
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
+
+from harness.names import nearest
 
 QUOTING = """On a command line quote the whole setting: 'rewards.total="pi*ri"'"""
 
@@ -89,8 +90,8 @@ class Total:
         """Raises ValueError for the first name that is not `known`, with the known ones and the nearest of them."""
         known = sorted(known)
         for name in sorted(self.names - set(known)):
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)  # the names are short
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            near = nearest(name, known, cutoff=0.5)  # the names are short
+            hint = f" Did you mean {near!r}?" if near else ""
             raise ValueError(
                 f"rewards.total {self.text!r} names {name!r}, which is no component. Known components: {', '.join(known) or 'none'}.{hint} "
                 "Change the total, or add the component under rewards.components."
