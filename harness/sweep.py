@@ -42,14 +42,15 @@ def sweep(words: list[str]) -> int:
     with command.composed(words) as root:
         cells = expand(root.config, root.overrides)
         study = plan(root.config, root.loader, cells, words)
-        return run(study, root.config)
+    return run(study, root.config)
 
 
 def show(words: list[str]) -> None:
     """Lets Hydra print what was asked for: `--help`, `--cfg job`, `--info`, ..."""
-    os.environ.setdefault(
-        "HYDRA_FULL_ERROR", "1"
-    )  # errors reach `command.exit_code`, not Hydra's own printer
+    # errors reach `command.exit_code`, not Hydra's own printer
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # else Hydra, imported from a module of this package, lists its folders as groups, too
+    os.environ["HYDRA_MAIN_MODULE"] = "__main__"
     sys.argv[1:] = prepare(words)
     _print_only()
 

@@ -64,7 +64,7 @@ def test_an_arm_of_ones_own_and_one_of_the_study(toy):
     ("words", "parts"),
     [
         (["seed=0,1"], ["seed=0,1 gives several values", "give one value"]),
-        (["arms=[half,full]"], ["these are 2 cells", "arms=NAME"]),
+        (["arms=[half,full]"], ["these words describe 2 cells", "arms=NAME"]),
         (["arms=ful"], ["unknown arm 'ful'", "Did you mean 'full'?"]),
         (["policies.start=7"], ["policies.start=7: give a brightness from 0 to 1"]),
         (["resources.threads=0"], ["resources.threads=0: give a whole number from 1"]),
@@ -91,7 +91,7 @@ def test_a_policy_of_pictures_draws_none(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "album", sys.modules[__name__])
     chosen = toy("policies._target_=album.Album", "~policies.start", "trainers=frozen")
     assert chosen.samples.program == "json.dumps"
-    with pytest.raises(UsageError, match="policies=images holds pictures and draws none") as error:
+    with pytest.raises(UsageError, match="policies=images reads images and draws none") as error:
         chosen.trained  # noqa: B018
     assert "harness.score samples=FOLDER" in str(error.value)
 
@@ -170,3 +170,29 @@ def test_a_failing_stage_of_the_users_making_is_told_without_a_traceback(toy, ca
 
     assert command.run(program, [], "") == 1
     assert capsys.readouterr().err == "error: the benchmark gave no training prompts\n"
+
+
+def test_progress_is_printed_every_five_seconds_and_never_twice_the_same(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = command.Lines()
+    stage = Stage(name="sft", program="json.dumps", settings={})
+    lines.begin(stage)
+    for step in (*range(1, 13), 12, 12):
+        lines.progress(step, 12, {"reward": None})
+        now += 2.0
+    shown = [line.split()[2:] for line in capsys.readouterr().err.splitlines()]
+    assert [words[0] for words in shown] == ["1/12", "4/12", "7/12", "10/12", "12/12", "12/12", "12/12"]
+    assert shown[1] == ["4/12", "ETA", "16s", "elapsed", "6s"]
+    assert len(set(map(tuple, shown))) == len(shown)
+
+
+def test_waiting_for_another_process_is_printed_in_the_same_way(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = command.Lines()
+    for _ in range(25):
+        lines.wait(Stage(name="sft", program="json.dumps", settings={}), None)
+        now += 0.5
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 3 and shown[0].split() == ["sft", "waiting", "waits", "for", "another", "process"]
