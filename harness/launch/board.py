@@ -56,7 +56,7 @@ class Board:
 
 @dataclass
 class _Printed:
-    """The last line of a name; `since` is when it entered its state and stage, `at` when the line was printed."""
+    """The last line of a name: when its state and stage began, when the line was printed, and its text."""
 
     state: tuple[str, str | None]
     since: float
@@ -65,7 +65,7 @@ class _Printed:
 
 
 class StatusLines:
-    """Prints a line at every change of state or stage and, while something runs or waits, at least every `every_s`.
+    """Prints a line for a name when its state or stage changes, and every `every_s` while it runs or waits.
 
     A line says how long the stage has been running, so it differs from the line before it.
     """

@@ -22,7 +22,8 @@ def job_environment(threads: int) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
     A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
-    working directory hides nothing). Libraries use `threads` threads. No variable of an enclosing Slurm job is left.
+    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job are
+    removed.
     """
     before = dict(os.environ)
     try:
