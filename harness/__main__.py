@@ -47,7 +47,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "python -m harness COMMAND --help shows how to use a command. python -m harness.COMMAND is the same.",
+            "python -m harness COMMAND --help shows how to use a command.",
         ]
     )
 

@@ -137,7 +137,7 @@ def rollout(chosen: Choice) -> list[Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class Lap:
-    """One system's run in a race: seconds by phase and MB at its peak; `first_s` is the first system's time."""
+    """One system's run in a race: seconds by phase, MB at its peak, and the time of the first system."""
 
     race: Race
     system: str

@@ -1,4 +1,4 @@
-"""What the commands share: the configuration of a command line, one cell of it, its stages, and exit codes."""
+"""What the commands share: the configuration of a command line, a cell, its stages, and exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ LINE_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
-    """The root configuration of a command line, without what it sweeps over; the overrides; Hydra's loader."""
+    """The root configuration of a command line, its overrides, and Hydra's loader.
+
+    Values that the command line sweeps over are in `overrides` only.
+    """
 
     config: DictConfig
     overrides: list[str]
@@ -176,7 +179,7 @@ def choose(words: Sequence[str]) -> Choice:
 
 
 def settings(words: Sequence[str]) -> dict[str, Any]:
-    """The resolved settings of that cell and its resources, also where the cell could not run on this machine.
+    """The resolved settings and resources of that cell, also where it cannot run on this machine.
 
     Raises:
         UsageError: as `choose`.
@@ -191,7 +194,7 @@ def composed(words: Sequence[str]) -> Iterator[Root]:
 
     Raises:
         UsageError: a word cannot be read.
-        HydraException: the configuration cannot be composed; `harness.composition.arguments.explain` says why.
+        HydraException: the configuration cannot be composed (`arguments.explain` says why).
     """
     overrides, folder = without_flags(prepare(words))
     parsed = OverridesParser.create().parse_overrides(overrides)

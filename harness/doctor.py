@@ -1,4 +1,4 @@
-"""`python -m harness.doctor`: the settings of a cell, its stages and memory, and what this machine lacks for it.
+"""`python -m harness.doctor`: the settings, stages and memory of a cell, and what this machine lacks.
 
 Makes, loads and fetches nothing. Of torch it reads the version only.
 """
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def doctor(words: list[str]) -> None:
-    """Prints all sections. Settings and machine are printed also where the cell cannot run on this machine."""
+    """Prints all sections; settings and machine also where the cell cannot run on this machine."""
     console = Console(soft_wrap=True)
     settings = command.settings(words)
     console.print("[bold]Settings[/bold]")
@@ -134,7 +134,8 @@ def missing(stages: Sequence[Stage]) -> list[str]:
 def _lacks(value: Any) -> Iterator[str]:
     """What is missing for all components in a value.
 
-    A component with a method `missing` answers for the components in its settings, of which it may need only some.
+    A component with a method `missing` answers for the components in its settings, of which it may need
+    only some.
     """
     if isinstance(value, Mapping):
         target = value.get("_target_")

@@ -32,9 +32,10 @@ Draws a prompt and writes each image, its chain, and the boxes of the chain draw
 
 prompt=TEXT    any text, used as it is
 n=1            number of samples; the same command draws the same samples again
-out=generated  folder of images/, chains/, plans/ and samples.jsonl; new samples are added to earlier ones
-KEY=VALUE      as in a sweep: policies=, rewards=, seed=0, ... A policy that is not trained yet is trained first.
-               trainers=sft draws with the model before GRPO, ablations=NAME arms=ARM with the model of that arm
+out=generated  folder of images/, chains/, plans/ and samples.jsonl; new samples are added to it
+KEY=VALUE      as in a sweep: policies=, rewards=, seed=0, ...
+               trainers=sft draws with the model before GRPO, ablations=NAME arms=ARM with that arm's.
+               A policy that is not trained yet is trained first.
 """
 
 

@@ -1,4 +1,4 @@
-"""`python -m harness.score benchmarks=NAME samples=FOLDER`: scores images of a benchmark's prompts, made elsewhere."""
+"""`python -m harness.score benchmarks=NAME samples=FOLDER`: scores images that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """The scores: rows of `scores.jsonl` with prompt and image path, the content of `metric.json`, and their origin.
+    """Scores: the rows of `scores.jsonl` with prompt and image path, `metric.json`, and the origin.
 
     `official` is the folder of files in the benchmark's own formats; it need not exist.
     """
@@ -225,7 +225,7 @@ def imported(request: Request, scratch: Path) -> Scored:
 
 
 def write(scored: Scored, summaries: Sequence[Summary], request: Request) -> None:
-    """Writes all results to a folder beside `request.out`, which then takes its name: no reader sees a part."""
+    """Writes all results to a folder beside `request.out`, then renames it: no reader sees a part."""
     new = request.out.with_name(f".{request.out.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # left by a killed process
     new.mkdir()
@@ -287,7 +287,7 @@ def show(summaries: Sequence[Summary], request: Request) -> None:
     else:
         widths = [max(map(len, column)) for column in zip(shown.header, *cells, strict=True)]
         for row in [list(shown.header), *cells]:
-            print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+            print("  ".join(map(str.ljust, row, widths)).rstrip())
     for line in [ABOUT, *remarks(summaries)]:
         print(line)
     for path in sorted(request.out.iterdir()):

@@ -75,7 +75,7 @@ def show(folder: Path) -> None:
 
 
 def statuses_of(folder: Path) -> dict[str, Status]:
-    """The shared stages of a study that are not done, then its cells. Those whose process has gone are lost."""
+    """The shared stages of a study that are not done, then its cells; lost where the process is gone."""
     statuses = {}
     for path in sorted((folder / "shared").glob("*")):
         status = _status(path)

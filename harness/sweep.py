@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 all cells done, 1 some failed or were lost, 2 a mistake in the command or its files, 130 interrupted.
+        0 all cells done, 1 a cell failed or was lost, 2 a mistake in the command or its files, 130 Ctrl-C.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     return command.exit_code(show if asks_hydra(words) else sweep, words)

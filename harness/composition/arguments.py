@@ -1,8 +1,8 @@
 """The command line as people type it, made into overrides; and Hydra's errors made into advice.
 
-`arm.NAME=OVERRIDE` adds an arm, `arm=NAME` is `arms=NAME`, `-m` is allowed and changes nothing, `--config-dir` may
-hold Python modules beside its YAML. A value that Hydra's grammar refuses, such as `rewards.total=pi*(sem+spa)/2`,
-is read as text.
+`arm.NAME=OVERRIDE` adds an arm, `arm=NAME` is `arms=NAME`, `-m` is allowed and changes nothing,
+`--config-dir` may hold Python modules beside its YAML. A value that Hydra's grammar refuses, such as
+`rewards.total=pi*(sem+spa)/2`, is read as text.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
 
 
 def _broken_reference(error: InterpolationKeyError) -> str:
-    """The message for an interpolation without a target, with the groups whose options do not fit together."""
+    """The message for a reference without a target: names the groups whose options do not fit together."""
     target = str(error).partition("'")[2].partition("'")[0]
     words = dict.fromkeys([*target.split("."), *str(error.full_key).split(".")])
     concerned = ", ".join(f"{word}=" for word in words if word in groups.options())
@@ -204,6 +204,7 @@ def _use_config_dir(flags: Sequence[str]) -> None:
                 ours = options.get(path.stem, path)
                 if path.resolve() != ours.resolve():
                     raise UsageError(
-                        f"{path} would be hidden by {ours}, which is {group}={path.stem} already: rename yours"
+                        f"{path} would be hidden by {ours}, which is {group}={path.stem} already: "
+                        "rename yours"
                     )
         sys.path.append(str(folder.resolve()))

@@ -1,8 +1,9 @@
 """Where Hydra finds our YAML: group = folder.
 
-`policies rewards benchmarks ablations` are folders beside this package, the other groups are under `harness/conf/`.
-Folders of the same names in packages declared as entry points in `got_r1.plugins` are added to them. A config source
-limited to these folders keeps `--help` complete and fast: a plain search path entry would list all of site-packages.
+`policies rewards benchmarks ablations` are folders beside this package, the other groups are under
+`harness/conf/`. Folders of the same names in packages declared as entry points in `got_r1.plugins` are
+added to them. A config source limited to these folders keeps `--help` complete and fast: a plain search
+path entry would list all of site-packages.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def options() -> dict[str, dict[str, Path]]:
         location = sources.locate(package)
         if location is None:
             raise ValueError(
-                f"the plugin {plugin!r} declares the package {package!r} in {sources.PLUGINS}, which cannot be "
-                "found. Install it, or uninstall the plugin"
+                f"the plugin {plugin!r} declares the package {package!r} in {sources.PLUGINS}, "
+                "which cannot be found. Install it, or uninstall the plugin"
             )
         root = location.parent if location.is_file() else location
         for group, group_folders in folders.items():

@@ -22,8 +22,8 @@ class Handle(Protocol):
 class Cluster(Protocol):
     """Where jobs run.
 
-    `poll_s` is the time between two looks at the jobs. `gpu_gb` is the memory of its smallest GPU and `host_gb`
-    the memory of a job; each is None where it is not known.
+    `poll_s` is the time between two looks at the jobs. `gpu_gb` is the memory of its smallest GPU and
+    `host_gb` the memory of a job; each is None where it is not known.
     """
 
     poll_s: float

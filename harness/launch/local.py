@@ -24,7 +24,7 @@ class Local:
     """Runs every job as a process of its own.
 
     Args:
-        threads: cores of each process of a cell's job. Constant, whatever the load, so numbers do not depend on it.
+        threads: cores of each process of a cell's job; constant, so that no number depends on the load.
         shared_threads: the same for the job of a stage that several cells read.
         processes: processes of a job that train together, each with its own threads and GPU.
         cores: cores to use at most; None for all that this process may use.
@@ -48,8 +48,8 @@ class Local:
         self.gpu_gb, self.host_gb = provenance.gpu_memory_gb(), provenance.memory_gb()
         if self._gpus and processes > len(self._gpus):
             raise ValueError(
-                f"resources.processes={processes}: each needs a GPU of its own, and there are {len(self._gpus)}. "
-                "Give fewer processes"
+                f"resources.processes={processes}: each needs a GPU of its own, "
+                f"and there are {len(self._gpus)}. Give fewer processes"
             )
         self._running: list[LocalHandle] = []
 

@@ -79,7 +79,7 @@ def _cluster(config: DictConfig) -> Cluster:
 
 
 def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None:
-    """Refuses a study with a stage that does not fit its GPU; warns on CPUs, where estimates are less certain."""
+    """Refuses a study with a stage that does not fit its GPU. On CPUs, estimates are rough: it warns."""
     checked: set[str] = set()
     for cell in study.cells:
         for stage_key, stage in missing(cell.stages[-1], study.store).items():

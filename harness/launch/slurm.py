@@ -1,4 +1,4 @@
-"""`cluster=slurm`: every job goes through `sbatch`; its state comes from `status.json` and `squeue`, never `sacct`."""
+"""`cluster=slurm`: jobs through `sbatch`; their state from `status.json` and `squeue`, never `sacct`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Slurm:
         threads: cores of each process of a cell's job.
         shared_threads: the same for the job of a stage that several cells read.
         memory_gb: memory of every job.
-        timeout_min: time limit of every job. A job that reaches it, or is preempted, is queued again and resumes
-            from its checkpoints.
+        timeout_min: time limit of every job. A job that reaches it, or is preempted, is queued again and
+            resumes from its checkpoints.
         gpus: GPUs of each process.
         processes: processes of a job that train together, on one node.
         requeues: how often a job is queued again at most.
@@ -59,7 +59,8 @@ class Slurm:
         self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
         self.host_gb = memory_gb
         # one task per node: it is rank 0, which starts the other ranks
-        parameters = {"mem_gb": memory_gb, "timeout_min": timeout_min, "nodes": 1, "tasks_per_node": 1}
+        parameters: dict[str, Any] = {"mem_gb": memory_gb, "timeout_min": timeout_min}
+        parameters |= {"nodes": 1, "tasks_per_node": 1}
         parameters["gpus_per_node"] = gpus * processes or None
         for name, value in (options or {}).items():
             parameters[f"slurm_{name}"] = value

@@ -2,20 +2,20 @@
 
 The formulas (in bytes) count what the code allocates for the longest samples that the settings allow:
 
-    weights            parameters x weight_bytes; once more for the frozen start where all weights are trained
+    weights            parameters x weight_bytes; once more for the frozen start where all are trained
     gradients          trained parameters x their bytes; adapters and their optimizer are float32
     optimizer          twice the gradients (AdamW)
-    casts              products in a smaller format than the weights keep copies of them until the backward pass
-    activations        for each token and layer: 16 H (residual and norms, float32), the inputs of its linear layers,
-                       q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP, and without a fused kernel
-                       T x heads attention weights; with recompute only the layer's input. One layer more for what
-                       the backward pass holds at once.
+    casts              products in a smaller format than the weights: their copies until the backward pass
+    activations        for each token and layer: 16 H (residual and norms, float32), the inputs of its
+                       linear layers, q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP, and without
+                       a fused kernel T x heads attention weights; with recompute only the layer's input.
+                       One layer more for what the backward pass holds at once.
     logits             `ModelSizes.logits` of them at a time, 16 bytes each with their gradient
     keys and values    samples x (chain + image tokens, twice with guidance) x 2 x layers x K
     image decoding     `decode_bytes` for each image of a batch
 
-H is the hidden width, I the width of the MLP, Q and K the widths of all query and key-value heads, T the tokens of
-a row. Not counted: fragmentation, and judges and other experts that run in the same process.
+H is the hidden width, I the width of the MLP, Q and K the widths of all query and key-value heads, T the
+tokens of a row. Not counted: fragmentation, and judges and other experts that run in the same process.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def gigabytes(count: float) -> str:
 class Training:
     """One forward and backward pass of a stage.
 
-    `rows` are the rows of the pass, guided ones counted twice; `adapters` the parameters of the adapters, None where
-    the weights themselves are trained; `shards` the processes among which FSDP shards the layers.
+    `rows` are the rows of the pass, guided ones counted twice; `adapters` the parameters of the adapters,
+    None where the weights themselves are trained; `shards` the processes among which FSDP shards the
+    layers.
     """
 
     rows: int
@@ -293,7 +294,7 @@ def _activations(sizes: ModelSizes, training: Training, product_bytes: int, gpu:
 
 
 def _logits(sizes: ModelSizes, training: Training) -> float:
-    """Logits that fit into one piece are kept until the backward pass; others are computed again in pieces."""
+    """Logits that fit into one piece are kept until the backward pass; others are recomputed in pieces."""
     text = training.rows * training.chain * sizes.vocabulary
     image = training.rows * sizes.image_tokens * sizes.codes
     kept = sum(count for count in (text, image) if count <= sizes.logits)

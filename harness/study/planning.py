@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ CONTENT = {"policies", "benchmarks", "rewards", "trainers"}
 class CellPlan:
     """One cell to plan: an arm with a seed.
 
-    `common` are the overrides of the command line in Hydra's grammar, `overrides` those of the arm as written.
+    `common` are the overrides of the command line in Hydra's grammar, `overrides` those of the arm as
+    written.
     """
 
     arm: str
@@ -83,7 +85,7 @@ def expand(config: DictConfig, overrides: Sequence[str]) -> list[CellPlan]:
         overrides: of the command line, in Hydra's grammar.
 
     Raises:
-        UsageError: an unknown arm, a sweep over anything but `seed` and `arms`, or an arm that is not allowed.
+        UsageError: an arm is unknown or not allowed, or another setting than `seed` and `arms` is swept.
     """
     common: list[str] = []
     seeds, chosen = _listed(config.study.seeds or config.seed), _listed(config.arms)
@@ -152,15 +154,15 @@ def plan(
     name = str(config.study.name)
     if not STUDY_NAME.fullmatch(name):
         raise UsageError(
-            f"study.name={name!r}: a name starts with a letter or digit, followed by letters, digits, _ . and -"
+            f"study.name={name!r}: a name starts with a letter or digit, "
+            "followed by letters, digits, _ . and -"
         )
     planned = tuple(_plan_cell(cell, settings_of(config, loader, cell)) for cell in cells)
     outputs = Path(folder_setting(config, "outputs_dir"))
     processes = config.resources.processes
-    stages = [stage for cell in planned for stage in cell.stages]
     facts = _facts(config, planned)
     try:
-        ranks.check(processes, stages)
+        ranks.check(processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Study(

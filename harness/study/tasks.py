@@ -51,7 +51,7 @@ def tasks_of(study: Study) -> list[Task]:
 
 
 def _shared(missing_of_cells: Iterable[Mapping[str, Stage]]) -> dict[str, Stage]:
-    """Key -> stage for the stages that several cells miss, without those that only lead to another of them."""
+    """Key -> stage for stages that several cells miss, without those that only lead to another one."""
     cells: dict[str, set[int]] = defaultdict(set)
     stages: dict[str, Stage] = {}
     for number, stage_by_key in enumerate(missing_of_cells):
