@@ -45,7 +45,12 @@ def test_a_total_and_a_seed_choose_another_checkpoint():
 
 
 def test_planning_needs_no_torch():
-    code = "import sys; from harness import bench, command, generate; command.choose([]); print('torch' in sys.modules)"
+    code = """
+import sys
+from harness import bench, command, generate
+command.choose([])
+print("torch" in sys.modules)
+"""
     root = Path(__file__).resolve().parents[1]
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
@@ -147,7 +152,7 @@ def test_it_says_what_is_made_first_and_how_long_a_like_one_took(toy, capsys):
     assert "climb        about 0s, as a similar one took" in said and "warm " not in said
 
 
-def test_the_likest_stage_tells_the_time(toy, capsys):
+def test_the_most_similar_stage_tells_the_time(toy, capsys):
     slow, quick = toy("trainers.steps=8", "seed=1"), toy("arms=half")
     for chosen, seconds in ((slow, 7200.0), (quick, 61.0)):
         record = command.obtain(chosen.trained, chosen.store) / "stage.json"
@@ -164,7 +169,7 @@ def test_outputs_that_cannot_be_written(toy, tmp_path):
         command.obtain(chosen.trained, chosen.store)
 
 
-def test_a_failing_stage_of_the_users_making_is_told_without_a_traceback(toy, capsys):
+def test_a_failing_stage_that_the_user_wrote_is_reported_without_a_traceback(toy, capsys):
     def program(words):
         raise ValueError("the benchmark gave no training prompts")
 

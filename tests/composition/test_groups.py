@@ -1,4 +1,4 @@
-"""The classes that a group's YAML names, those of other packages too; what the groups hold is tested through Hydra."""
+"""The classes that a group's YAML files name. `test_hydra` tests what the groups contain."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from harness.types import Stage
 
 
 class Running:
-    """A job of given size that ends when told."""
+    """A job of a given size that ends when `over` is set."""
 
     def __init__(self, threads: int, *gpus: int) -> None:
         self.threads, self.gpus, self.over = threads, gpus, False

@@ -1,4 +1,4 @@
-"""The memory estimate: sizes against real models and published totals, bytes against what a process really takes."""
+"""The memory estimate: sizes against models and published totals, bytes against a measured process."""
 
 from __future__ import annotations
 
