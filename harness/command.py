@@ -249,10 +249,10 @@ def obtain(stage: Stage, store: StageStore) -> Path:
             store.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(storage_advice(store.root, error)) from error
-    return store.make(stage, Lines())
+    return store.make(stage, LineReporter())
 
 
-class Lines:
+class LineReporter:
     """A `harness.stages.store.Reporter` that prints lines on stderr."""
 
     def __init__(self) -> None:

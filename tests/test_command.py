@@ -180,7 +180,7 @@ def test_a_failing_stage_that_the_user_wrote_is_reported_without_a_traceback(toy
 def test_progress_is_printed_every_five_seconds_and_never_twice_the_same(capsys, monkeypatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    lines = command.Lines()
+    lines = command.LineReporter()
     stage = Stage(name="sft", program="json.dumps", settings={})
     lines.begin(stage)
     for step in (*range(1, 13), 12, 12):
@@ -195,7 +195,7 @@ def test_progress_is_printed_every_five_seconds_and_never_twice_the_same(capsys,
 def test_waiting_for_another_process_is_printed_in_the_same_way(capsys, monkeypatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    lines = command.Lines()
+    lines = command.LineReporter()
     for _ in range(25):
         lines.wait(Stage(name="sft", program="json.dumps", settings={}), None)
         now += 0.5

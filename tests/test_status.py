@@ -21,7 +21,7 @@ STAGE = Stage(name="grpo", program="json.dumps", settings={})
 
 @pytest.fixture
 def outputs(tmp_path):
-    """A study `toy`: a cell that is done, one that failed, one whose process is gone, a running shared stage."""
+    """A study `toy`: a done, a failed and a silent cell, and a running shared stage."""
     study = tmp_path / "studies" / "toy"
     here = {"host": locks.me().host, "pid": os.getpid()}
     statuses = {

@@ -128,13 +128,14 @@ def arms_of(config: DictConfig) -> dict[str, list[str]]:
             f"arm {twice[0]!r} is an arm of {config.study.name} already: give yours another name"
         )
     arms = {str(name): overrides for name, overrides in {**written, **added}.items()}
+    arms = arms or {str(config.study.name): []}
     for name, overrides in arms.items():
         check_arm_name(name)
         if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
             raise UsageError(
                 f"arm {name} is {overrides!r}: write it as a list of overrides, [KEY=VALUE, ...]"
             )
-    return arms or {str(config.study.name): []}
+    return arms
 
 
 def plan(

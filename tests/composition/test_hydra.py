@@ -15,7 +15,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.composition import groups
 from harness.composition.arguments import UsageError, asks_hydra, prepare, quote, readable
-from harness.names import unknown
 from harness.study import planning
 from harness.sweep import main
 
@@ -273,11 +272,6 @@ def test_a_total_needs_no_quotes_but_the_shells(total):
 @pytest.mark.parametrize("text", ['a"b', "a\\", 'a\\"b', "a\\b", "it's", "", "${x}"])
 def test_quoting_is_undone_by_hydra(text):
     assert OverridesParser.create().parse_override(f"key={quote(text)}").value() == text
-
-
-def test_the_nearest_name_is_offered_only_if_near():
-    assert "Did you mean" not in unknown("arm", "zzz", ["full"])
-    assert unknown("arm", "x", []).startswith("unknown arm 'x'. Known: none.")
 
 
 def test_a_declared_plugin_package_joins_the_groups(tmp_path):
