@@ -1,1 +1,1 @@
-"""The machine: studies, cells, stages, trainers, experts and reports. It names no plugin."""
+"""The harness: commands, studies, stages, trainers, evaluation and reports. It names no plugin."""

@@ -1,6 +1,6 @@
 """`python -m harness.bench`: how fast this machine draws, trains and scores.
 
-Every figure is a median over a few repeats after one that is not counted.
+Every figure is the median of a few repeats, after one that is not counted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from hydra.utils import get_object
 from harness import command
 from harness.command import Choice
 from harness.composition import groups
-from harness.composition.arguments import UsageError, known
+from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
+from harness.names import unknown
 from harness.protocols import Race, Sampling
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
@@ -32,17 +34,17 @@ from harness.types import Prompt, Sample, Stage
 
 REPEATS = 5
 USAGE = """\
-Prints how fast this machine draws, trains and scores.
+Measures how fast this machine draws, trains and scores.
 
   python -m harness.bench [rollout] [grpo] [score]
 
-rollout    tokens a second of whole rollouts, and of chains and images apart; then the policy's
-           rollouts of a larger random model beside other systems that can make them (minutes)
-grpo       training steps a minute: rollouts, rewards and update
-score      images a second through the benchmark's scorers and through the reward; then what the
-           benchmarks that are installed race against other ways to the same scores (minutes)
+rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
+           a larger random model, compared with other systems that can make them (minutes)
+grpo       training steps per minute: rollouts, rewards and update
+score      images per second of the benchmark's scorers and of the reward; then the scorers of all
+           installed benchmarks, compared with other ways to the same scores (minutes)
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
-           The SFT checkpoint is made first if it is not there.
+           The SFT checkpoint is made first where it is missing.
 """
 
 
@@ -58,12 +60,11 @@ class Figure:
     per_s: float = 1.0
 
     def __str__(self) -> str:
-        middle = statistics.median(self.seconds)
-        rate = _rate(self.amount * self.per_s, middle)
-        spread = f"{middle:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {len(self.seconds)} repeats)"
-        return (
-            f"{self.name:<16} {rate:>8,.{0 if rate >= 100 else 2}f} {self.unit:<9}  {spread}; {self.setting}"
-        )
+        median, repeats = statistics.median(self.seconds), len(self.seconds)
+        rate = _rate(self.amount * self.per_s, median)
+        digits = 0 if rate >= 100 else 2
+        spread = f"{median:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {repeats} repeats)"
+        return f"{self.name:<16} {rate:>8,.{digits}f} {self.unit:<9}  {spread}; {self.setting}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def bench(words: list[str]) -> None:
-    """Measures what is asked for, or everything, and prints the figures."""
+    """Measures the benches that are named, or all, and prints the figures."""
     names, rest = read_words(words)
     chosen = command.choose(rest)
     with job_environment(chosen.threads):
@@ -83,30 +84,31 @@ def bench(words: list[str]) -> None:
 
 
 def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The benches that are named first (all if none is), and the other words."""
-    count = next(
-        (at for at, word in enumerate(words) if "=" in word or word.startswith(("-", "~"))), len(words)
-    )
-    for name in words[:count]:
+    """The benches that the first words name (all if none does), and the other words."""
+    names = list(takewhile(_is_name, words))
+    for name in names:
         if name not in BENCHES:
-            raise UsageError(known("bench", name, BENCHES))
-    return list(dict.fromkeys(words[:count])) or list(BENCHES), list(words[count:])
+            raise UsageError(unknown("bench", name, BENCHES))
+    return list(dict.fromkeys(names)) or list(BENCHES), list(words[len(names) :])
+
+
+def _is_name(word: str) -> bool:
+    return "=" not in word and not word.startswith(("-", "~"))
 
 
 def rollout(chosen: Choice) -> list[Figure]:
-    """Whole rollouts, then the same with chains cut to one token: what remains is the image phase."""
+    """Rollouts, then rollouts with chains cut to one token, whose time is that of the image phase."""
     policy, prompts, seeds, sampling = _ready(chosen)
     samples: list[Sample] = []
 
-    def whole() -> None:
+    def full_rollout() -> None:
         samples[:] = policy.rollout(prompts, seeds, sampling)
 
-    seconds = _timed(whole)
+    seconds = _timed(full_rollout)
     image_seconds = _timed(lambda: policy.rollout(prompts, seeds, replace(sampling, max_chain_tokens=1)))
-    image_middle = statistics.median(image_seconds)
-    chain, image = (
-        sum(len(getattr(sample.tokens, part)) for sample in samples) for part in ("chain", "image")
-    )
+    image_median = statistics.median(image_seconds)
+    chain = sum(len(sample.tokens.chain) for sample in samples)
+    image = sum(len(sample.tokens.image) for sample in samples)
     batch = f"batch {len(prompts)}"
     return [
         Figure(
@@ -120,7 +122,7 @@ def rollout(chosen: Choice) -> list[Figure]:
             name="rollout, chains",
             amount=chain,
             unit="tokens/s",
-            seconds=[max(one - image_middle, 0.0) for one in seconds],
+            seconds=[max(total_s - image_median, 0.0) for total_s in seconds],
             setting=f"{batch}, whole rollouts less the image phase",
         ),
         Figure(
@@ -135,7 +137,7 @@ def rollout(chosen: Choice) -> list[Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class Lap:
-    """What one system took for the work of a race: seconds by phase, MB at its peak; `first_s` is the first system's whole time."""
+    """One system's run in a race: seconds by phase, MB at its peak, and the time of the first system."""
 
     race: Race
     system: str
@@ -164,7 +166,7 @@ class Lap:
         )
 
     def _rates(self) -> str:
-        """What each phase made a second."""
+        """The rate of each phase whose work is counted."""
         unit, counts = self.race.count_unit, self.race.counts
         rates = {
             phase: f"{_rate(counts[phase], seconds):,.0f} {unit}/s"
@@ -175,7 +177,7 @@ class Lap:
 
 
 def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
-    """Every system of every race once, one after the other; each work is named, with the machine, before its races."""
+    """Runs every system of every race once. Yields a line that names the work before its first race."""
     work = ""
     for race in races:
         if race.work != work:
@@ -205,7 +207,7 @@ def score_races(chosen: Choice) -> Iterator[Race]:
 
 
 class _Peak:
-    """The highest memory since it was made: of the GPU where there is one, else of the process."""
+    """The highest memory since its construction: of the GPU where there is one, else of the process."""
 
     def __init__(self) -> None:
         import torch
@@ -220,7 +222,7 @@ class _Peak:
 
 
 def grpo(chosen: Choice) -> list[Figure]:
-    """Steps of the trainer's last stage, run as it is in a folder that is thrown away, and stopped after a few."""
+    """A few steps of the trainer's last stage, as they are, in a temporary folder."""
     stage = chosen.trained
     inputs = {name: command.obtain(source, chosen.store) for name, source in stage.inputs.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -232,11 +234,8 @@ def grpo(chosen: Choice) -> list[Figure]:
             f"the stage {stage.name} has too few steps to be timed: raise {stage.name}.steps to at least 2"
         )
     numbers = stage.settings.get(stage.name, {})
-    batch = ", ".join(
-        f"{name} {numbers[name]}"
-        for name in ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch")
-        if name in numbers
-    )
+    names = ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch")
+    batch = ", ".join(f"{name} {numbers[name]}" for name in names if name in numbers)
     return [
         Figure(
             name=stage.name,
@@ -279,7 +278,7 @@ RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races
 
 
 class _Enough(Exception):
-    """Steps enough were timed."""
+    """Enough steps were timed."""
 
 
 class _Stopwatch:
@@ -302,12 +301,12 @@ class _Stopwatch:
 
 
 def _ready(chosen: Choice) -> tuple[Any, list[Prompt], list[int], Sampling]:
-    """The SFT model, or what the trainer has instead, with one batch of the benchmark's prompts."""
+    """The SFT model, or the trained one where there is none, and one batch of prompts, seeds and sampling."""
     settings = chosen.samples.settings
     evaluation = settings["evaluation"]
     checkpoint = command.obtain(_sft(chosen), chosen.store) / "checkpoint"
-    size, every = evaluation["batch_size"], make(settings["benchmark"]).prompts(evaluation["split"])
-    prompts = every[:: max(1, len(every) // size)][:size]  # of all categories
+    size, all_prompts = evaluation["batch_size"], make(settings["benchmark"]).prompts(evaluation["split"])
+    prompts = all_prompts[:: max(1, len(all_prompts) // size)][:size]  # of all categories
     if not prompts:
         raise UsageError(
             f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split"

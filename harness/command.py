@@ -1,10 +1,12 @@
-"""What `generate`, `bench` and `doctor` share: from the words of a command to one cell, its checkpoint, and errors people can act on."""
+"""What the commands share: the configuration of a command line, a cell, its stages, and exit codes."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -21,17 +24,29 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.composition import groups
 from harness.composition.arguments import UsageError, explain, prepare, quote
-from harness.launch.board import duration, line
+from harness.launch.board import StatusLines, duration
 from harness.stages import locks
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
 from harness.study.cell import missing
-from harness.study.planning import expand, plan, settings_of
+from harness.study.planning import CellPlan, expand, plan, settings_of
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
 CONFIG_DIR = ("-cd", "--config-dir")
 LINE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """The root configuration of a command line, its overrides, and Hydra's loader.
+
+    Values that the command line sweeps over are in `overrides` only.
+    """
+
+    config: DictConfig
+    overrides: list[str]
+    loader: ConfigLoader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,48 +74,81 @@ class Choice:
         """The stage whose checkpoint is evaluated.
 
         Raises:
-            UsageError: there is none, as the pictures exist already.
+            UsageError: there is none, because the images exist already.
         """
         if "policy" not in self.samples.inputs:
             raise UsageError(
-                "policies=images holds pictures and draws none: name a policy that draws, such as policies=tiny_janus. Pictures are"
-                " scored with python -m harness.score samples=FOLDER"
+                "policies=images reads images and draws none. Name a policy that draws, such as "
+                "policies=tiny_janus. To score images, use python -m harness.score samples=FOLDER"
             )
         return self.samples.inputs["policy"]
 
 
-def run(program: Callable[[list[str]], None], words: Sequence[str], usage: str) -> int:
-    """Runs a command and tells its errors.
+def run(program: Callable[[list[str]], int | None], words: Sequence[str], usage: str) -> int:
+    """Runs a command, or prints its usage and the groups where the words ask for help.
 
     Returns:
-        0 done, 1 something could not be made or written, 2 a mistake in the command, 130 interrupted.
+        The exit code, as `exit_code`.
     """
     if set(HELP) & set(words):
-        print(
-            usage
-            + "\nGroups (GROUP=NAME)\n"
-            + "\n".join(f"  {group}: {', '.join(names)}" for group, names in groups.options().items())
-        )
+        lines = [f"  {group}: {', '.join(names)}" for group, names in groups.options().items()]
+        print("\n".join([usage, "Groups (GROUP=NAME)", *lines]))
         return 0
-    os.environ.setdefault(
-        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
-    )  # transformers draws one for every checkpoint it reads
+    return exit_code(program, words)
+
+
+def exit_code(program: Callable[[list[str]], int | None], words: Sequence[str]) -> int:
+    """Runs a program and prints its errors as one message.
+
+    Returns:
+        What the program returns, or 0; 1 where something could not be made or written, 2 for a mistake in the
+        command, 130 after Ctrl-C.
+    """
+    # transformers draws a progress bar for every checkpoint it reads
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        program(list(words))
+        with interruptible():
+            return program(list(words)) or 0
     except KeyboardInterrupt:
-        print("\nstopped; finished stages and checkpoints are kept", file=sys.stderr)
+        print("\nstopped. Finished stages and checkpoints are kept", file=sys.stderr)
         return 130
-    except (UsageError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {error if isinstance(error, UsageError) else explain(error)}", file=sys.stderr)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except (StorageError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Makes SIGINT (Ctrl-C) and SIGTERM raise KeyboardInterrupt while the block runs.
+
+    A shell script starts `command &` with SIGINT ignored. Python then installs no handler of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def take(words: Sequence[str], names: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """The raw texts of the words `NAME=TEXT` for the given names, and all other words."""
+    """The raw texts of the words `NAME=TEXT` for the given names, and all other words.
+
+    Raises:
+        UsageError: a name is given twice.
+    """
     taken: dict[str, str] = {}
     rest = []
     for word in words:
@@ -115,52 +163,68 @@ def take(words: Sequence[str], names: Collection[str]) -> tuple[dict[str, str], 
 
 
 def choose(words: Sequence[str]) -> Choice:
-    """The one cell that the overrides of a command line mean; of an ablation the arm it calls full, unless `arms=` names another.
+    """The one cell that the words of a command line describe.
+
+    With an ablation it is the arm that the ablation names as full, unless `arms=` names another.
 
     Raises:
-        UsageError: the words cannot be read, or mean no cell or several.
+        UsageError: the words cannot be read, or describe no cell or several.
     """
-    with _cell(words) as (config, line):
-        study = plan(config, GlobalHydra.instance().config_loader(), [line])
-    threads = config.resources.threads
+    with _one_cell(words) as (root, cell):
+        study = plan(root.config, root.loader, [cell])
+    threads = root.config.resources.threads
     if not isinstance(threads, int) or threads < 1:
         raise UsageError(f"resources.threads={threads}: give a whole number from 1")
-    return Choice(cell=study.cells[0], store=study.store, resources=_resources(config))
+    return Choice(cell=study.cells[0], store=study.store, resources=_resources(root.config))
 
 
 def settings(words: Sequence[str]) -> dict[str, Any]:
-    """The resolved settings of that cell and its resources, whether or not it could run here.
+    """The resolved settings and resources of that cell, also where it cannot run on this machine.
 
     Raises:
         UsageError: as `choose`.
     """
-    with _cell(words) as (config, line):
-        return {
-            **settings_of(config, GlobalHydra.instance().config_loader(), line),
-            "resources": _resources(config),
-        }
+    with _one_cell(words) as (root, cell):
+        return {**settings_of(root.config, root.loader, cell), "resources": _resources(root.config)}
 
 
 @contextmanager
-def _cell(words: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
-    """The root configuration and the overrides of the one cell, with Hydra in place while the block runs."""
-    arguments, folder = without_flags(prepare(words))
-    for override in OverridesParser.create().parse_overrides(arguments):
-        if override.is_sweep_override():
-            raise UsageError(
-                f"{override.input_line} gives several values, and this command uses one policy: give one value"
-            )
+def composed(words: Sequence[str]) -> Iterator[Root]:
+    """Composes the root configuration of a command line; Hydra stays initialized while the block runs.
+
+    Raises:
+        UsageError: a word cannot be read.
+        HydraException: the configuration cannot be composed (`arguments.explain` says why).
+    """
+    overrides, folder = without_flags(prepare(words))
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    plain = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     search = [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
-        config = compose("config", [*search, *arguments], return_hydra_config=True)
-        if config.arms is None and config.study.full is not None:
-            arguments.append(f"arms={config.study.full}")
-        lines = expand(config, arguments)
-        if len(lines) != 1:
+        config = compose("config", [*search, *plain], return_hydra_config=True)
+        yield Root(config=config, overrides=overrides, loader=GlobalHydra.instance().config_loader())
+
+
+@contextmanager
+def _one_cell(words: Sequence[str]) -> Iterator[tuple[Root, CellPlan]]:
+    """The root configuration and its only cell, with Hydra initialized while the block runs."""
+    with composed(words) as root:
+        for override in OverridesParser.create().parse_overrides(root.overrides):
+            if override.is_sweep_override():
+                raise UsageError(
+                    f"{override.input_line} gives several values, and this command uses one policy: "
+                    "give one value"
+                )
+        overrides = list(root.overrides)
+        if root.config.arms is None and root.config.study.full is not None:
+            overrides.append(f"arms={root.config.study.full}")
+        cells = expand(root.config, overrides)
+        if len(cells) != 1:
             raise UsageError(
-                f"these are {len(lines)} cells, and this command uses one policy: choose it with arms=NAME and seed=NUMBER"
+                f"these words describe {len(cells)} cells, and this command uses one policy: "
+                "choose it with arms=NAME and seed=NUMBER"
             )
-        yield config, lines[0]
+        yield root, cells[0]
 
 
 def _resources(config: DictConfig) -> dict[str, Any]:
@@ -168,7 +232,9 @@ def _resources(config: DictConfig) -> dict[str, Any]:
 
 
 def obtain(stage: Stage, store: StageStore) -> Path:
-    """The folder of a stage; says on stderr what has to be made first, how long it may take, and how it goes.
+    """The folder of a stage, made first where it is missing.
+
+    Prints on stderr which stages must be made, how long each may take, and their progress.
 
     Raises:
         StorageError: nothing can be written there.
@@ -177,61 +243,63 @@ def obtain(stage: Stage, store: StageStore) -> Path:
     needed = list(missing(stage, store).values())
     if needed:
         print(f"to be made first, once, under {store.root}:", file=sys.stderr)
-        for one in needed:
-            print(f"  {one.name:<12} {_expected(one, store)}", file=sys.stderr)
+        for source in needed:
+            print(f"  {source.name:<12} {_expected(source, store)}", file=sys.stderr)
         try:
             store.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(storage_advice(store.root, error)) from error
-    return store.make(stage, Lines())
+    return store.make(stage, LineReporter())
 
 
-class Lines:
-    """A `harness.stages.store.Reporter` that writes lines to stderr."""
+class LineReporter:
+    """A `harness.stages.store.Reporter` that prints lines on stderr."""
 
     def __init__(self) -> None:
-        self._waits: Stage | None = None
+        self._lines = StatusLines(LINE_EVERY_S, _print_on_stderr)
 
     def begin(self, stage: Stage) -> None:
-        self._name, self._first, self._began, self._said = stage.name, 0, 0.0, float("-inf")
+        self._stage = stage
+        self._first_step: int | None = None
+        self._began_s = 0.0
 
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
-        if self._waits is not stage:
-            self._waits = stage
-            print(
-                f"{stage.name} is being made by {owner or 'another process'}: waiting for it", file=sys.stderr
-            )
+        self._lines.show(stage.name, Status(state="waiting", waits_for=str(owner or "another process")))
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
         now = time.monotonic()
-        self._first = self._first or step
-        if self._first == step:  # the first step tells where this attempt goes on, its duration is unknown
-            self._began = now
-        elif now - self._said >= LINE_EVERY_S or step == total:
-            self._said = now
-            eta_s = (now - self._began) / (step - self._first) * (total - step)
-            status = Status(
-                state="running", step=step, total=total, reward=metrics.get("reward"), eta_s=eta_s
-            )
-            print(line(self._name, status), file=sys.stderr, flush=True)
+        if self._first_step is None:  # where this attempt resumes: its own duration is unknown
+            self._first_step, self._began_s = step, now
+        made = step - self._first_step
+        eta_s = (now - self._began_s) / made * (total - step) if made else None
+        status = Status(state="running", step=step, total=total, reward=metrics.get("reward"), eta_s=eta_s)
+        self._lines.show(self._stage.name, status, last=step == total)
+
+
+def _print_on_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _expected(stage: Stage, store: StageStore) -> str:
-    """How long the most similar stage of that name took that is there."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8")) for path in store.root.glob(f"{stage.name}-*/stage.json")
-    ]
-    if not found:
+    """How long the stage took, of those of its name under this root, whose settings are most like its own."""
+    records = []
+    for path in store.root.glob(f"{stage.name}-*/stage.json"):
+        records.append(json.loads(path.read_text(encoding="utf-8")))
+    if not records:
         return "none was made here yet: minutes with preset=miniature, far more with a large model"
-    alike = max(
-        found,
-        key=lambda facts: sum(facts["settings"].get(name) == value for name, value in stage.settings.items()),
-    )
-    return f"about {duration(alike['seconds'])}, as a similar one took"
+
+    def equal_settings(record: Mapping[str, Any]) -> int:
+        return sum(record["settings"].get(name) == value for name, value in stage.settings.items())
+
+    return f"about {duration(max(records, key=equal_settings)['seconds'])}, as a similar one took"
 
 
 def without_flags(words: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Overrides, and the folder that --config-dir names."""
+    """The overrides among the words, and the folder that --config-dir names.
+
+    Raises:
+        UsageError: an unknown flag, a folder that does not exist, or a word that is no override.
+    """
     arguments: list[str] = []
     folder = None
     rest = iter(words)
@@ -241,14 +309,16 @@ def without_flags(words: Sequence[str]) -> tuple[list[str], Path | None]:
             folder = Path(value if equals else next(rest, ""))
             if not folder.is_dir():
                 raise UsageError(
-                    f"--config-dir {folder}: there is no such folder. Give one that holds rewards/NAME.yaml or the like"
+                    f"--config-dir {folder}: there is no such folder. "
+                    "Give one that holds rewards/NAME.yaml or the like"
                 )
-        elif word.startswith("-") and flag != "--multirun":
+        elif word.startswith("-"):
             raise UsageError(f"unknown flag {word!r}. Known: --config-dir FOLDER, --help")
-        elif not word.startswith("-"):
-            if not equals and not word.startswith("~"):
-                raise UsageError(
-                    f'{word!r} is not KEY=VALUE: a text of several words needs quotes around the whole, "KEY=SEVERAL WORDS"'
-                )
+        elif not equals and not word.startswith("~"):
+            raise UsageError(
+                f"{word!r} is not KEY=VALUE. A text of several words needs quotes around the whole, "
+                '"KEY=SEVERAL WORDS"'
+            )
+        else:
             arguments.append(word)
     return arguments, folder

@@ -1,6 +1,6 @@
-"""`python -m harness.doctor`: what a cell is, what of it is there, what memory it needs and what is missing on this machine.
+"""`python -m harness.doctor`: the settings, stages and memory of a cell, and what this machine lacks.
 
-Nothing is made, loaded or fetched; torch is asked for its version only.
+Makes, loads and fetches nothing. Of torch it reads the version only.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from harness import command
 from harness.command import Choice
 from harness.composition.components import make
 from harness.launch.local import available_cores
+from harness.names import HUB_ID
 from harness.stages import provenance, sources
 from harness.stages.locks import is_held, owner_of
 from harness.study import memory
@@ -31,14 +31,13 @@ from harness.study.memory import StageMemory, gigabytes
 from harness.types import Stage
 
 USAGE = """\
-Shows what a run would be before it starts: settings, stages, memory, what is missing, versions.
+Shows a run before it starts: settings, this machine, stages, memory, and what is missing.
 
   python -m harness.doctor ablations=reward_components preset=paper_1b arm=full
 
-KEY=VALUE  as in a sweep; of an ablation the arm it calls full, unless arm=NAME names another
+KEY=VALUE  as in a sweep; with an ablation it shows the arm that the ablation names as full, or arm=NAME
 """
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HUB_SETTINGS = ("checkpoint", "model")  # of a component, that may be a hub id
+HUB_SETTINGS = ("checkpoint", "model")  # settings of a component that may hold a hub id
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,32 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def doctor(words: list[str]) -> None:
-    """Prints everything, part by part; settings and machine also where the cell could not run here."""
+    """Prints all sections; settings and machine also where the cell cannot run on this machine."""
     console = Console(soft_wrap=True)
     settings = command.settings(words)
     console.print("[bold]Settings[/bold]")
-    console.print(
-        Syntax(
-            yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True),
-            "yaml",
-            background_color="default",
-        )
-    )
+    text = yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True)
+    console.print(Syntax(text, "yaml", background_color="default"))
     console.print("[bold]This machine[/bold]")
     for line in machine(settings["resources"]):
         console.print(f"  {escape(line)}")
     chosen = command.choose(words)
     console.print(stages(chosen))
     gpu_gb = chosen.resources["gpu_memory_gb"] or provenance.gpu_memory_gb()
-    estimates = [found for stage in chosen.cell.stages if (found := _estimate(chosen, stage, gpu_gb))]
-    console.print(parts(estimates, gpu_gb))
+    estimates = _estimates(chosen, gpu_gb)
+    console.print(memory_table(estimates, gpu_gb))
     console.print("[bold]Missing[/bold]")
     for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb)] or ["nothing"]:
         console.print(f"  {escape(line)}")
 
 
 def stages(chosen: Choice) -> Table:
-    """Every stage of the cell, in order, and how it stands."""
+    """Every stage of the cell, in order, with its state and folder."""
     shown = Table(title="Stages", title_justify="left")
     for head in ("stage", "state", "folder"):
         shown.add_column(head)
@@ -91,15 +85,19 @@ def _state(chosen: Choice, stage: Stage, folder: Path) -> str:
     return "begun" if folder.with_name(folder.name + ".part").is_dir() else "to be made"
 
 
-def _estimate(chosen: Choice, stage: Stage, gpu_gb: float | None) -> StageMemory | None:
-    processes = chosen.resources["processes"]
-    return memory.estimate(
-        stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu_gb is not None
-    )
+def _estimates(chosen: Choice, gpu_gb: float | None) -> list[StageMemory]:
+    """The memory of every stage whose sizes are known."""
+    estimates = []
+    processes, gpu = chosen.resources["processes"], gpu_gb is not None
+    for stage in chosen.cell.stages:
+        estimate = memory.estimate(stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu)
+        if estimate:
+            estimates.append(estimate)
+    return estimates
 
 
-def parts(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
-    """What each process of every stage needs, part by part; phases come one after the other."""
+def memory_table(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
+    """The items that each process of every stage holds, always or in one of its phases."""
     where = (
         f"a GPU has {gpu_gb:.0f} GB"
         if gpu_gb is not None
@@ -108,36 +106,37 @@ def parts(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
     shown = Table(title=f"Memory of each process, estimated; {where}", title_justify="left")
     for head in ("stage", "when", "part", "needs"):
         shown.add_column(head, justify="right" if head == "needs" else "left")
-    for one in estimates:
-        for when, group in (("always", one.resident), *one.phases.items()):
-            for part in group:
-                shown.add_row(one.stage, when, part.name, gigabytes(part.bytes))
-        shown.add_row(
-            one.stage,
-            f"[bold]at most[/bold], in {one.worst}",
-            "",
-            f"[bold]{gigabytes(one.peak)}[/bold]",
-            end_section=True,
-        )
+    for estimate in estimates:
+        for when, items in (("always", estimate.resident), *estimate.phases.items()):
+            for item in items:
+                shown.add_row(estimate.stage, when, item.name, gigabytes(item.bytes))
+        when, peak = f"[bold]at most[/bold], in {estimate.worst}", f"[bold]{gigabytes(estimate.peak)}[/bold]"
+        shown.add_row(estimate.stage, when, "", peak, end_section=True)
     return shown
 
 
 def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator[str]:
-    """A stage whose memory is not there: of the GPU, or of this machine."""
-    room, place = (
-        (gpu_gb, "a GPU") if gpu_gb is not None else (provenance.memory_gb(), "this machine's memory")
-    )
-    if room is not None:
-        yield from (reason for one in estimates if (reason := memory.misfit(one, room, place)))
+    """The stages that do not fit: the GPU if there is one, else this machine."""
+    room_gb, place = gpu_gb, "a GPU"
+    if room_gb is None:
+        room_gb, place = provenance.memory_gb(), "this machine's memory"
+    for estimate in estimates:
+        reason = memory.misfit(estimate, room_gb, place) if room_gb is not None else None
+        if reason:
+            yield reason
 
 
 def missing(stages: Sequence[Stage]) -> list[str]:
-    """What the components of the stages need and this machine has not: packages, models, servers, whatever they name themselves."""
+    """What this machine lacks for the components of the stages: packages, models, servers, files."""
     return list(dict.fromkeys(_lacks([dict(stage.settings) for stage in stages])))
 
 
 def _lacks(value: Any) -> Iterator[str]:
-    """Of the components within; one that can say what is missing speaks for its parts too, of which it may need only some."""
+    """What is missing for all components in a value.
+
+    A component with a method `missing` answers for the components in its settings, of which it may need
+    only some.
+    """
     if isinstance(value, Mapping):
         target = value.get("_target_")
         absent = sorted(_absent_packages(target)) if isinstance(target, str) else []
@@ -163,7 +162,7 @@ def _absent_packages(target: str) -> set[str]:
 
 
 def _to_be_fetched(value: Any) -> bool:
-    """Whether it is the id of a model on the hub that is not in huggingface_hub's cache."""
+    """Whether the value is the id of a model on the hub that is not in huggingface_hub's cache."""
     if not isinstance(value, str) or not HUB_ID.fullmatch(value) or Path(value).expanduser().is_dir():
         return False
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
@@ -172,11 +171,14 @@ def _to_be_fetched(value: Any) -> bool:
 
 
 def _not_cached(name: str, value: str) -> str:
-    return f"{name}={value} is not in the hub's cache: it is fetched when first needed, which takes a connection, or give a folder"
+    return (
+        f"{name}={value} is not in the hub's cache. It is fetched at first use, which requires a connection. "
+        "Or give a folder"
+    )
 
 
 def machine(resources: Mapping[str, Any]) -> list[str]:
-    """Versions, devices, threads."""
+    """Lines on hardware, devices, threads and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     commit, dirty = provenance.commit()
     gpu_gb = provenance.gpu_memory_gb()
@@ -185,7 +187,8 @@ def machine(resources: Mapping[str, Any]) -> list[str]:
     return [
         provenance.hardware() + (f", smallest GPU {gpu_gb:.0f} GB" if gpu_gb else ""),
         *devices,
-        f"{available_cores()} cores; a job takes {processes} x {threads} threads (resources.processes x resources.threads)",
+        f"{available_cores()} cores; a job uses {processes} x {threads} threads "
+        "(resources.processes x resources.threads)",
         versions,
         f"harness {commit or 'not from a checkout'}{' with edits' if dirty else ''}",
     ]

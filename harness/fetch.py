@@ -15,8 +15,9 @@ from hydra.utils import get_method
 
 from harness import command
 from harness.composition import groups
-from harness.composition.arguments import UsageError, known
+from harness.composition.arguments import UsageError
 from harness.files import cache
+from harness.names import unknown
 from harness.stages.store import StorageError
 
 USAGE = """\
@@ -63,7 +64,7 @@ def fetch(words: list[str]) -> None:
         )
     name = names[0]
     if name not in offer_by_name:
-        raise UsageError(known("thing to fetch", name, offer_by_name))
+        raise UsageError(unknown("thing to fetch", name, offer_by_name))
     target = Path(settings["to"]).expanduser() if settings else cache(name)
     try:
         get_method(offer_by_name[name].program)(target)

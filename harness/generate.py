@@ -1,6 +1,6 @@
-"""`python -m harness.generate "prompt=a red circle on the left of a blue square"`: plans and draws one prompt.
+"""`python -m harness.generate "prompt=a red circle on the left of a blue square"`: draws one prompt.
 
-It uses the policy that a cell of a study would be evaluated with, and makes that first where it is missing.
+Uses the policy that a cell of a study is evaluated with, and trains it first where it is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.protocols import Sampling
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
@@ -24,21 +24,25 @@ from harness.stages import locks
 from harness.stages.store import StorageError
 from harness.types import Prompt, Sample, Stage
 
+EXAMPLE = '"prompt=a red circle on the left of a blue square"'
 USAGE = """\
-Plans and draws a prompt: the image, the chain, and the plan drawn over the image.
+Draws a prompt and writes each image, its chain, and the boxes of the chain drawn over the image.
 
   python -m harness.generate "prompt=a red circle on the left of a blue square"
 
-prompt=TEXT   any text, taken as it is
-n=1           how many samples; the same command draws the same ones again
-out=generated the folder for images/, chains/, plans/ and samples.jsonl; later samples are added to earlier ones
-KEY=VALUE     as in a sweep: policies=, rewards=, seed=0, ... A policy that was not trained yet is trained first.
-              trainers=sft draws with the model before GRPO; ablations=NAME arms=ARM with that arm's
+prompt=TEXT    any text, used as it is
+n=1            number of samples; the same command draws the same samples again
+out=generated  folder of images/, chains/, plans/ and samples.jsonl; new samples are added to it
+KEY=VALUE      as in a sweep: policies=, rewards=, seed=0, ...
+               trainers=sft draws with the model before GRPO, ablations=NAME arms=ARM with that arm's.
+               A policy that is not trained yet is trained first.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
+    """The prompt, the number of samples, and the folder to write to."""
+
     prompt: Prompt
     count: int
     out: Path
@@ -49,7 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def generate(words: list[str]) -> None:
-    """Reads the words, obtains the checkpoint, draws, writes, and prints what was drawn and where it lies."""
+    """Obtains the checkpoint, draws the samples, writes them, and prints each chain and its files.
+
+    Raises:
+        UsageError: the words cannot be read; nothing was made.
+        StorageError: a folder cannot be written.
+    """
     taken, rest = command.take(words, ("prompt", "n", "out"))
     request = read_request(taken)
     chosen = command.choose(rest)
@@ -65,7 +74,7 @@ def generate(words: list[str]) -> None:
 
 
 def read_request(taken: dict[str, str]) -> Request:
-    """What is to be drawn.
+    """The request that the words `prompt=`, `n=` and `out=` make.
 
     Raises:
         UsageError: no prompt, an empty or unreadable one, or a count below 1.
@@ -73,12 +82,11 @@ def read_request(taken: dict[str, str]) -> Request:
     text, count, out = taken.get("prompt"), taken.get("n", "1"), taken.get("out", "generated")
     if text is None or not text.strip():
         problem = "no prompt is given" if text is None else f"the prompt is empty: {text!r}"
-        raise UsageError(
-            f'{problem}. Write it with quotes around the whole: "prompt=a red circle on the left of a blue square"'
-        )
+        raise UsageError(f"{problem}. Write it with quotes around the whole: {EXAMPLE}")
     if any(unicodedata.category(char) in ("Cc", "Cs") and not char.isspace() for char in text):
         raise UsageError(
-            f"the prompt holds characters that are no text: {text!r}. Give it in UTF-8 and without control characters"
+            f"the prompt holds characters that are no text: {text!r}. "
+            "Give it in UTF-8 and without control characters"
         )
     if not count.isascii() or not count.isdecimal() or int(count) < 1:
         raise UsageError(f"n={count}: give a whole number from 1")
@@ -91,17 +99,18 @@ def read_request(taken: dict[str, str]) -> Request:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Says of an error within the block which folder could not be written."""
+    """Turns an OSError of the block into a StorageError that names the folder."""
     try:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {error.filename or out}: {error.strerror}. Free some space, or name another folder with out=FOLDER"
+            f"cannot write {error.filename or out}: {error.strerror}. "
+            "Free some space, or name another folder with out=FOLDER"
         ) from error
 
 
 def draw(request: Request, samples: Stage, checkpoint: Path) -> Iterator[Sample]:
-    """The samples, batch by batch, under the settings of the stage that draws a benchmark's prompts."""
+    """The samples, batch by batch, with the settings of the stage that draws a benchmark's prompts."""
     evaluation, seed = samples.settings["evaluation"], samples.settings["seed"]
     sampling = Sampling(**evaluation["rollout"])
     policy = make(samples.settings["policy"]).load(checkpoint)
@@ -112,15 +121,14 @@ def draw(request: Request, samples: Stage, checkpoint: Path) -> Iterator[Sample]
 
 
 def write(sample: Sample, out: Path) -> list[Path]:
-    """Adds a sample to the folder, its row last; returns image, overlay and chain."""
+    """Adds a sample to the folder, its row last. Returns the paths of image, overlay and chain."""
     with locks.wait_for(out / ".lock", lambda owner: None):
         folder = SampleFolder(out)
         index = len(folder.rows())
         folder.keep(index)
-        image, overlay, chain = (
-            out / f"{kind}/{index:05d}.{end}"
-            for kind, end in (("images", "png"), ("plans", "png"), ("chains", "txt"))
-        )
+        image = out / f"images/{index:05d}.png"
+        overlay = out / f"plans/{index:05d}.png"
+        chain = out / f"chains/{index:05d}.txt"
         for path in (overlay, chain):
             path.parent.mkdir(exist_ok=True)
         draw_overlay(sample.image, sample.chain).save(overlay)
@@ -130,10 +138,10 @@ def write(sample: Sample, out: Path) -> list[Path]:
 
 
 def show(number: str, sample: Sample, paths: list[Path]) -> None:
-    chain = "".join(
-        char if char.isprintable() else ascii(char)[1:-1] for char in sample.chain.text
-    )  # a sampled ESC moves no cursor
-    print(f"{number}  {chain}")
+    """Prints the chain of a sample, its faults and its files."""
+    # a control character that the model sampled must not move the cursor
+    printable = [char if char.isprintable() else ascii(char)[1:-1] for char in sample.chain.text]
+    print(f"{number}  {''.join(printable)}")
     print(f"  faults  {'; '.join(sample.chain.faults) or 'none'}")
     for name, path in zip(("image", "plan", "chain"), paths, strict=True):
         print(f"  {name:<7} {path}")

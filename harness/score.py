@@ -1,4 +1,4 @@
-"""`python -m harness.score benchmarks=NAME samples=FOLDER`: scores pictures made elsewhere, of any benchmark's prompts."""
+"""`python -m harness.score benchmarks=NAME samples=FOLDER`: scores images that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.composition.components import make
 from harness.evaluation.score import describe
 from harness.files import read_rows, write_rows, writing_folder
 from harness.generate import writing
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.report.summary import ABOUT, Summary, remarks, summarize, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, ScoreRow, read_image
@@ -31,36 +31,38 @@ from harness.types import CANVAS, Box, Chain, PlannedObject
 
 EXAMPLE = "python -m harness.score benchmarks=t2i_compbench samples=FOLDER"
 USAGE = f"""\
-Scores a folder of pictures by a benchmark's rules: one row an image, and the mean of every category.
+Scores a folder of images by a benchmark's rules. Writes one row per image and the mean of every category.
 
   {EXAMPLE}
 
-samples=FOLDER      FOLDER/samples/PROMPT_000000.png and so on, FOLDER/CATEGORY/samples/ for each category, GenEval's
-                    FOLDER/00000/metadata.jsonl with FOLDER/00000/samples/00000.png and so on, or a folder with a samples.jsonl,
-                    as harness.generate and every sweep write it
-results=FOLDER      in place of samples=: files that the benchmark's official programs have written
-out=scored/NAME     the folder for scores.jsonl, summary.md, .csv and .json, and official/; NAME is that of FOLDER
+samples=FOLDER      a folder in one of these layouts:
+                      FOLDER/samples/PROMPT_000000.png ...
+                      FOLDER/CATEGORY/samples/PROMPT_000000.png ... for each category
+                      FOLDER/00000/metadata.jsonl with FOLDER/00000/samples/00000.png ... (GenEval)
+                      FOLDER/samples.jsonl, as harness.generate and every sweep write it
+results=FOLDER      instead of samples=: files that the benchmark's official programs wrote
+out=scored/NAME     folder of scores.jsonl, summary.md, .csv and .json, and official/; NAME is that of FOLDER
 mode=MODE           short for benchmarks.scoring.mode=
-allow_partial=true  short for policies.allow_partial=: a folder that lacks pictures is scored as far as it goes, and every table says so
-check=mirror        short for evaluation.check=: does the metric see left and right?
-draw=boxes          the boxes that were judged, drawn over the pictures, in boxes/
+allow_partial=true  short for policies.allow_partial=: scores a folder that lacks images; every table says so
+check=mirror        short for evaluation.check=: tests whether the metric distinguishes left and right
+draw=boxes          draws the judged boxes over the images, in boxes/
 KEY=VALUE           as in a sweep: benchmarks.categories=[color,shape], resources.processes=8, ...
 
-Stopped or killed, the same command goes on where it was.
+If it was stopped or killed, the same command resumes.
 """
 SHORT = {
     "mode": "benchmarks.scoring.mode",
     "check": "evaluation.check",
     "allow_partial": "policies.allow_partial",
 }
-PICTURES = ("policies=images", "trainers=frozen")
-MADE = ("summary.json", "scores.jsonl")  # how an earlier result of this command is known
+IMAGES = ("policies=images", "trainers=frozen")
+RESULT_FILES = ("summary.json", "scores.jsonl")  # a folder that has them is an earlier result of this command
 IMPORTED = "imported: scored by the official programs, elsewhere"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the words ask for; `words` are those that configure the cell or, with `results`, the benchmark."""
+    """What to score and where to write; `words` configure the cell or, with `results`, the benchmark."""
 
     folder: Path
     results: bool
@@ -71,9 +73,9 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Rows of `scores.jsonl` with prompt and image path, what `metric.json` says, and what they are made from.
+    """Scores: the rows of `scores.jsonl` with prompt and image path, `metric.json`, and the origin.
 
-    `official` is the folder in the benchmark's own forms, if it has written one.
+    `official` is the folder of files in the benchmark's own formats; it need not exist.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -87,12 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def score(words: list[str]) -> None:
-    """Reads the words, scores, writes the folder, and prints the means and where things lie.
+    """Scores the images, writes the results, and prints the means and the paths.
 
     Raises:
         UsageError: the words cannot be read, or the folder cannot be scored as it is.
-        StorageError: the outcome cannot be written.
-        ValueError: nothing at all could be scored.
+        StorageError: the results cannot be written.
+        ValueError: no image could be scored.
     """
     request = read_request(words)
     check_place(request)
@@ -102,12 +104,12 @@ def score(words: list[str]) -> None:
         with writing(request.out):
             write(scored, summaries, request)
     show(summaries, request)
-    if not any(one.images for one in summaries):
+    if not any(summary.images for summary in summaries):
         raise ValueError("nothing could be scored, for the reasons above")
 
 
 def read_request(words: Sequence[str]) -> Request:
-    """What is to be scored, and where to.
+    """The request that the words make.
 
     Raises:
         UsageError: neither or both of samples= and results=, or a value that is not allowed.
@@ -122,38 +124,41 @@ def read_request(words: Sequence[str]) -> Request:
         raise UsageError(f"{given[0]}={folder}: there is no such folder")
     if "draw" in taken and taken["draw"] != "boxes":
         raise UsageError(f"draw={taken['draw']}: allowed is draw=boxes")
-    if results and (odd := sorted({"draw", "check", "allow_partial"} & set(taken))):
+    need_images = sorted({"draw", "check", "allow_partial"} & set(taken))
+    if results and need_images:
         raise UsageError(
-            f"{odd[0]}= needs pictures, and results= has none: leave it out, or give samples=FOLDER"
+            f"{need_images[0]}= requires images, and results= has none: leave it out, or give samples=FOLDER"
         )
     out = taken.get("out", f"scored/{folder.resolve().name}")
     if not out:
         raise UsageError("out= is empty: give a folder")
     short = [f"{SHORT[name]}={text}" for name, text in taken.items() if name in SHORT]
-    pictures = [] if results else [*PICTURES, f"policies.folder={quote(str(folder))}"]
+    images = [] if results else [*IMAGES, f"policies.folder={quote(str(folder))}"]
     return Request(
         folder=folder,
         results=results,
         out=Path(out).resolve(),
         boxes="draw" in taken,
-        words=(*pictures, *rest, *short),
+        words=(*images, *rest, *short),
     )
 
 
 def check_place(request: Request) -> None:
-    """Finds out before the work whether its outcome can be written.
+    """Checks, before anything is scored, that the results can be written.
 
     Raises:
-        UsageError: the folder holds something else, or what is to be scored.
+        UsageError: the folder of the results holds something else, or the images.
         StorageError: nothing can be written there.
     """
     out = request.out
     if request.folder.resolve().is_relative_to(out):
-        raise UsageError(f"out={out} holds the pictures themselves: name another folder")
+        raise UsageError(f"out={out} holds the images themselves: name another folder")
     with writing(out):
-        if out.exists() and not all((out / name).is_file() for name in MADE) and any(out.iterdir()):
+        is_result = all((out / name).is_file() for name in RESULT_FILES)
+        if out.exists() and not is_result and any(out.iterdir()):
             raise UsageError(
-                f"out={out} holds other things than a result of harness.score, and is left alone: name another folder"
+                f"out={out} holds other files than a result of harness.score and is left alone: "
+                "name another folder"
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
@@ -161,22 +166,19 @@ def check_place(request: Request) -> None:
 
 
 def made(request: Request) -> Scored:
-    """Scores the pictures, in the cache of stages."""
+    """Scores the images, as a stage of a cell."""
     chosen = command.choose(request.words)
     with job_environment(chosen.threads):
         folder = command.obtain(chosen.scores, chosen.store)
     samples = SampleFolder(chosen.store.folder(chosen.samples))
-    drawn = samples.rows()
-    found = [
-        {
-            **row,
-            "prompt": drawn[row["index"]].prompt,
-            "image": str((samples.folder / drawn[row["index"]].image).resolve()),
-        }
-        for row in read_rows(folder / "scores.jsonl")
-    ]
+    sample_rows = samples.rows()
+    rows = []
+    for row in read_rows(folder / "scores.jsonl"):
+        sample = sample_rows[row["index"]]
+        image = (samples.folder / sample.image).resolve()
+        rows.append({**row, "prompt": sample.prompt, "image": str(image)})
     return Scored(
-        rows=found,
+        rows=rows,
         metrics=json.loads((folder / "metric.json").read_text(encoding="utf-8")),
         origin={
             "samples": str(request.folder),
@@ -188,27 +190,29 @@ def made(request: Request) -> Scored:
 
 
 def imported(request: Request, scratch: Path) -> Scored:
-    """The scores that official programs have written elsewhere."""
+    """The scores that the benchmark's official programs wrote elsewhere."""
     settings = command.settings(request.words)["benchmarks"]
     benchmark = make(settings)
     if not hasattr(benchmark, "read_results"):
         raise UsageError(
             "results=: this benchmark has no official programs whose files could be read. Give samples=FOLDER"
         )
-    found = [
-        {
-            "index": index,
-            **{"prompt_id": prompt.id, "category": prompt.category, "number": prompt.number, "seed": None},
-            **{
+    found = []
+    for index, (prompt, judged) in enumerate(benchmark.read_results(request.folder)):
+        found.append(
+            {
+                "index": index,
+                "prompt_id": prompt.id,
+                "category": prompt.category,
+                "number": prompt.number,
+                "seed": None,
                 "value": judged.value,
                 "unscored": judged.unscored,
                 "evidence": dict(judged.evidence),
                 "prompt": prompt.text,
                 "image": None,
-            },
-        }
-        for index, (prompt, judged) in enumerate(benchmark.read_results(request.folder))
-    ]
+            }
+        )
     described = describe(benchmark, [ScoreRow.from_json(row) for row in found], labels={}, notes=[])
     if hasattr(benchmark, "write_results"):
         benchmark.write_results(scratch / "official", found)
@@ -221,14 +225,14 @@ def imported(request: Request, scratch: Path) -> Scored:
 
 
 def write(scored: Scored, summaries: Sequence[Summary], request: Request) -> None:
-    """Writes the folder beside its place, then puts it there: no reader meets a part of it."""
+    """Writes all results to a folder beside `request.out`, then renames it: no reader sees a part."""
     with writing_folder(request.out) as new:
         write_rows(new / "scores.jsonl", scored.rows, ascii_only=True)  # an image's name need not be text
         shown = table(summaries)
         (new / "summary.csv").write_text(shown.csv(), encoding="utf-8")
         page = "\n".join(_page(shown.markdown(), remarks(summaries)))
         (new / "summary.md").write_text(page, encoding="utf-8")
-        facts = {**scored.origin, "categories": {one.category: asdict(one) for one in summaries}}
+        facts = {**scored.origin, "categories": {summary.category: asdict(summary) for summary in summaries}}
         (new / "summary.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
         if scored.official.is_dir():
             shutil.copytree(scored.official, new / "official")
@@ -240,36 +244,33 @@ def _page(shown: str, lines: Iterable[str]) -> list[str]:
     return ["# Scores", "", ABOUT, "", shown, *(f"- {markdown(line)}" for line in lines), ""]
 
 
-def draw_boxes(found: Iterable[Mapping[str, Any]], folder: Path) -> None:
+def draw_boxes(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
     """Draws the boxes of the evidence over each image that has some, as `folder/INDEX.png`."""
     folder.mkdir()
-    for row in found:
-        if boxes := row["evidence"].get("boxes"):
-            objects = tuple(
-                PlannedObject(
-                    name=f"{box['label']} {box['score']:.2f}",
-                    box=_on_canvas(box["box"], row["evidence"]["frame"]),
-                )
-                for box in boxes
-            )
-            with suppress(ValueError):  # a picture that was taken away meanwhile
-                image = read_image(Path(row["image"])).convert("RGB")
-                draw_overlay(image, Chain(text="", objects=objects, bare_text="")).save(
-                    folder / f"{row['index']:05d}.png"
-                )
+    for row in rows:
+        boxes = row["evidence"].get("boxes")
+        if not boxes:
+            continue
+        objects = []
+        for box in boxes:
+            name = f"{box['label']} {box['score']:.2f}"
+            objects.append(PlannedObject(name=name, box=_on_canvas(box["box"], row["evidence"]["frame"])))
+        chain = Chain(text="", objects=tuple(objects), bare_text="")
+        with suppress(ValueError):  # the image was removed after it was scored
+            image = read_image(Path(row["image"])).convert("RGB")
+            draw_overlay(image, chain).save(folder / f"{row['index']:05d}.png")
 
 
 def _on_canvas(box: Sequence[float], frame: Sequence[int]) -> Box:
-    """A box in pixels of a frame, on 0..1000."""
-    x1, y1, x2, y2 = (
-        round(min(max(value * CANVAS / size, 0), CANVAS))
-        for value, size in zip(box, [*frame, *frame], strict=True)
-    )
-    return Box(x1, y1, x2, y2)
+    """A box in pixels of a frame (width, height), scaled to 0..1000."""
+    corners = []
+    for value, size in zip(box, [*frame, *frame], strict=True):
+        corners.append(round(min(max(value * CANVAS / size, 0), CANVAS)))
+    return Box(*corners)
 
 
 def show(summaries: Sequence[Summary], request: Request) -> None:
-    """Prints the table, what is to be said of it, and where things lie."""
+    """Prints the table, its remarks, and the paths of the results."""
     shown, console = table(summaries), Console(soft_wrap=True)
     cells = [[cell.text for cell in row] for row in shown.rows]
     if console.is_terminal:
@@ -282,7 +283,7 @@ def show(summaries: Sequence[Summary], request: Request) -> None:
     else:
         widths = [max(map(len, column)) for column in zip(shown.header, *cells, strict=True)]
         for row in [list(shown.header), *cells]:
-            print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+            print("  ".join(map(str.ljust, row, widths)).rstrip())
     for line in [ABOUT, *remarks(summaries)]:
         print(line)
     for path in sorted(request.out.iterdir()):

@@ -1,4 +1,4 @@
-"""`python -m harness.status [STUDY]`: the cells of a study, or of every study there is."""
+"""`python -m harness.status [STUDY]`: the cells of a study, or of every study."""
 
 from __future__ import annotations
 
@@ -12,33 +12,28 @@ from rich.console import Console
 
 from harness.analysis.results import read_plan
 from harness.launch.board import line, table
+from harness.names import nearest
 from harness.stages import locks
 from harness.stages.status import Status, is_silent, read_status
 
+SHARED = "shared "  # begins the name of a shared stage
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the cells; returns 0, 1 where a plan is damaged, or 2 where there is no such study."""
+    """Prints the cells. Returns 0, or 1 where a plan is damaged, or 2 where there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m harness.status", description=__doc__)
-    parser.add_argument("study", nargs="?", help="name of a study; all of them if left out")
+    parser.add_argument("study", nargs="?", help="name of a study; default: all")
     parser.add_argument(
         "--outputs",
         type=Path,
         default=Path("outputs"),
-        help="the outputs_dir of the study (default: outputs)",
+        help="the outputs_dir of the study; default: outputs",
     )
     given = parser.parse_args(argv)
-    studies = sorted(file.parent for file in (given.outputs / "studies").glob("*/plan.json"))
-    chosen = [folder for folder in studies if given.study in (None, folder.name)]
+    folders = sorted(file.parent for file in (given.outputs / "studies").glob("*/plan.json"))
+    chosen = [folder for folder in folders if given.study in (None, folder.name)]
     if not chosen:
-        asked = f"no study {given.study!r}" if given.study else "no study"
-        known = (
-            ", ".join(folder.name for folder in studies)
-            or "none was started yet (python -m harness.sweep ablations=NAME -m)"
-        )
-        print(
-            f"error: {asked} under {given.outputs}. Known: {known}. Another outputs_dir is named with --outputs FOLDER",
-            file=sys.stderr,
-        )
+        print(_no_study(given.study, given.outputs, [folder.name for folder in folders]), file=sys.stderr)
         return 2
     damaged = 0
     for folder in chosen:
@@ -50,30 +45,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     return damaged
 
 
-def show(folder: Path) -> None:
-    statuses = statuses_of(folder)
-    done = sum(status.state == "done" for name, status in statuses.items() if not name.startswith("shared "))
-    total = sum(not name.startswith("shared ") for name in statuses)
-    runner = locks.owner_of(folder / "lock") if locks.is_held(folder / "lock") else None
-    title = f"{folder.name}: {done} of {total} cells done, " + (
-        f"run by {runner}" if runner else "not running"
+def _no_study(study: str | None, outputs: Path, names: Sequence[str]) -> str:
+    wanted = f"no study {study!r}" if study else "no study"
+    known = ", ".join(names) or "none was started yet (python -m harness.sweep ablations=NAME)"
+    near = nearest(study or "", names)
+    question = f" Did you mean {near!r}?" if near else ""
+    return (
+        f"error: {wanted} under {outputs}.{question} Known: {known}. "
+        "For another outputs_dir give --outputs FOLDER"
     )
+
+
+def show(folder: Path) -> None:
+    """Prints a title and every cell: a table on a terminal, else lines."""
+    statuses = statuses_of(folder)
+    cells = [status for name, status in statuses.items() if not name.startswith(SHARED)]
+    done = sum(status.state == "done" for status in cells)
+    runner = locks.owner_of(folder / "lock") if locks.is_held(folder / "lock") else None
+    running = f"run by {runner}" if runner else "not running"
+    title = f"{folder.name}: {done} of {len(cells)} cells done, {running}"
     console = Console()
-    if console.is_terminal:
-        console.print(table(title, statuses))
-        for name, status in statuses.items():
-            if status.error:
-                console.print(f"{name}: {status.error.splitlines()[-1]}", markup=False)
-    else:
+    if not console.is_terminal:
         print("\n".join([title, *(line(name, status) for name, status in statuses.items())]))
+        return
+    console.print(table(title, statuses))
+    for name, status in statuses.items():
+        if status.error:
+            console.print(f"{name}: {status.error.splitlines()[-1]}", markup=False)
 
 
 def statuses_of(folder: Path) -> dict[str, Status]:
-    """The planned cells of a study, after the shared stages that are being made; one whose process is gone is lost."""
-    plan = read_plan(folder)
-    shared = sorted(path for path in (folder / "shared").glob("*") if (path / "status.json").exists())
-    found = {f"shared {path.name}": _status(path) for path in shared if _status(path).state != "done"}
-    return found | {cell["id"]: _status(folder / cell["folder"]) for cell in plan["cells"]}
+    """The shared stages of a study that are not done, then its cells; lost where the process is gone."""
+    statuses = {}
+    for path in sorted((folder / "shared").glob("*")):
+        status = _status(path)
+        if (path / "status.json").exists() and status.state != "done":
+            statuses[f"{SHARED}{path.name}"] = status
+    for cell in read_plan(folder)["cells"]:
+        statuses[cell["id"]] = _status(folder / cell["folder"])
+    return statuses
 
 
 def _status(folder: Path) -> Status:

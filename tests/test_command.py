@@ -45,7 +45,12 @@ def test_a_total_and_a_seed_choose_another_checkpoint():
 
 
 def test_planning_needs_no_torch():
-    code = "import sys; from harness import bench, command, generate; command.choose([]); print('torch' in sys.modules)"
+    code = """
+import sys
+from harness import bench, command, generate
+command.choose([])
+print("torch" in sys.modules)
+"""
     root = Path(__file__).resolve().parents[1]
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
@@ -64,7 +69,7 @@ def test_an_arm_of_ones_own_and_one_of_the_study(toy):
     ("words", "parts"),
     [
         (["seed=0,1"], ["seed=0,1 gives several values", "give one value"]),
-        (["arms=[half,full]"], ["these are 2 cells", "arms=NAME"]),
+        (["arms=[half,full]"], ["these words describe 2 cells", "arms=NAME"]),
         (["arms=ful"], ["unknown arm 'ful'", "Did you mean 'full'?"]),
         (["policies.start=7"], ["policies.start=7: give a brightness from 0 to 1"]),
         (["resources.threads=0"], ["resources.threads=0: give a whole number from 1"]),
@@ -91,7 +96,7 @@ def test_a_policy_of_pictures_draws_none(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "album", sys.modules[__name__])
     chosen = toy("policies._target_=album.Album", "~policies.start", "trainers=frozen")
     assert chosen.samples.program == "json.dumps"
-    with pytest.raises(UsageError, match="policies=images holds pictures and draws none") as error:
+    with pytest.raises(UsageError, match="policies=images reads images and draws none") as error:
         chosen.trained  # noqa: B018
     assert "harness.score samples=FOLDER" in str(error.value)
 
@@ -147,7 +152,7 @@ def test_it_says_what_is_made_first_and_how_long_a_like_one_took(toy, capsys):
     assert "climb        about 0s, as a similar one took" in said and "warm " not in said
 
 
-def test_the_likest_stage_tells_the_time(toy, capsys):
+def test_the_most_similar_stage_tells_the_time(toy, capsys):
     slow, quick = toy("trainers.steps=8", "seed=1"), toy("arms=half")
     for chosen, seconds in ((slow, 7200.0), (quick, 61.0)):
         record = command.obtain(chosen.trained, chosen.store) / "stage.json"
@@ -164,9 +169,35 @@ def test_outputs_that_cannot_be_written(toy, tmp_path):
         command.obtain(chosen.trained, chosen.store)
 
 
-def test_a_failing_stage_of_the_users_making_is_told_without_a_traceback(toy, capsys):
+def test_a_failing_stage_that_the_user_wrote_is_reported_without_a_traceback(toy, capsys):
     def program(words):
         raise ValueError("the benchmark gave no training prompts")
 
     assert command.run(program, [], "") == 1
     assert capsys.readouterr().err == "error: the benchmark gave no training prompts\n"
+
+
+def test_progress_is_printed_every_five_seconds_and_never_twice_the_same(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = command.LineReporter()
+    stage = Stage(name="sft", program="json.dumps", settings={})
+    lines.begin(stage)
+    for step in (*range(1, 13), 12, 12):
+        lines.progress(step, 12, {"reward": None})
+        now += 2.0
+    shown = [line.split()[2:] for line in capsys.readouterr().err.splitlines()]
+    assert [words[0] for words in shown] == ["1/12", "4/12", "7/12", "10/12", "12/12", "12/12", "12/12"]
+    assert shown[1] == ["4/12", "ETA", "16s", "elapsed", "6s"]
+    assert len(set(map(tuple, shown))) == len(shown)
+
+
+def test_waiting_for_another_process_is_printed_in_the_same_way(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = command.LineReporter()
+    for _ in range(25):
+        lines.wait(Stage(name="sft", program="json.dumps", settings={}), None)
+        now += 0.5
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 3 and shown[0].split() == ["sft", "waiting", "waits", "for", "another", "process"]

@@ -127,7 +127,7 @@ def test_a_row_cut_off_by_a_kill_is_replaced(tmp_path):
     assert [json.loads(line)["index"] for line in lines] == [0, 1]
 
 
-def test_faults_are_told_and_control_characters_move_no_cursor(capsys, tmp_path):
+def test_faults_are_printed_and_control_characters_move_no_cursor(capsys, tmp_path):
     generate.show("1/1", sample("a\x1b[2J vase"), [tmp_path] * 3)
     shown = capsys.readouterr().out
     assert "a\\x1b[2J vase" in shown and "\x1b" not in shown

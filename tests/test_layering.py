@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("policies", "rewards", "benchmarks", "ablations")
-NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files", "harness.samples"}
+NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files", "harness.names", "harness.samples"}
 LIGHT = [
     "harness.types",
     "harness.protocols",
@@ -63,7 +63,8 @@ def named(paths: list[Path]) -> list:
 
 
 @pytest.mark.parametrize(
-    "path", named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "chain", "files")])
+    "path",
+    named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "chain", "files", "names")]),
 )
 def test_the_nouns_import_only_each_other(path):
     first_party = {module for module in imports(path) if below(module, "harness", *PLUGINS)}

@@ -1,4 +1,4 @@
-"""`harness.score`: pictures made elsewhere, scored by the rules of any benchmark; the same outcome whatever interrupted it."""
+"""`harness.score`: images made elsewhere, scored by any benchmark; interruptions do not change the result."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_blind_metric_is_flagged_and_one_that_falls_is_not(run, tmp_path: Path
     assert "mirrored" not in run("samples=made")[1], "unless it was asked for"
 
 
-def test_what_could_not_be_scored_is_told_with_its_reason_and_is_no_zero(run, tmp_path: Path) -> None:
+def test_unscored_images_are_reported_with_their_reason_and_are_no_zero(run, tmp_path: Path) -> None:
     """Prompts 0, 2 and 4 are of the category bright."""
     write_pictures(tmp_path / "made")
     for number in (0, 1, 4):
@@ -221,15 +221,15 @@ def test_official_results_are_imported(run, tmp_path: Path) -> None:
         (["samples=nowhere"], ["samples=nowhere: there is no such folder"]),
         (["samples=made", "draw=masks"], ["draw=masks: allowed is draw=boxes"]),
         (["samples=made", "check=mirrors"], ["evaluation.check='mirrors': allowed are mirror and null"]),
-        (["results=made", "check=mirror"], ["check= needs pictures, and results= has none"]),
+        (["results=made", "check=mirror"], ["check= requires images, and results= has none"]),
         (["results=made", "benchmarks=toy"], ["this benchmark has no official programs"]),
         (["samples=made", "benchmarks=toy", "check=mirror"], ["this benchmark cannot score mirrored images"]),
         (["samples=made", "mode=official"], ["unknown setting 'benchmarks.scoring"]),
         (["samples=made", "out="], ["out= is empty: give a folder"]),
-        (["samples=made", "out=."], ["holds the pictures themselves"]),
+        (["samples=made", "out=."], ["holds the images themselves"]),
         (
             ["samples=made", "out=foreign"],
-            ["holds other things than a result of harness.score", "left alone"],
+            ["holds other files than a result of harness.score", "left alone"],
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -247,7 +247,7 @@ def test_a_mistake_is_answered_and_changes_nothing(
     assert files(tmp_path) == before
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_work(run, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_scored(run, tmp_path: Path) -> None:
     write_pictures(tmp_path / "made")
     (tmp_path / "file").write_text("")
     code, _, err = run("samples=made", "out=file/below")
@@ -277,7 +277,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_outcome(tmp_path: Path) -> None:
+def test_killed_in_the_middle_the_same_command_resumes_to_the_same_result(tmp_path: Path) -> None:
     words = ("samples=made", "check=mirror", "benchmarks.prompts=80", "benchmarks.pause_s=0.005")
     write_pictures(tmp_path / "made", prompts=80)
     undisturbed = start(tmp_path, *words)
@@ -323,7 +323,13 @@ def test_a_samples_folder_of_the_shapes_world_is_scored_without_torch(tmp_path: 
     drawn = [sample(prompt, number) for number, prompt in enumerate(world.prompts("val"))]
     SampleFolder(tmp_path / "samples-1234").append(0, drawn)
     words = ["samples=samples-1234", "benchmarks.categories=[color]", "benchmarks.n_prompts=4"]
-    code = f"import sys; from harness import score; code = score.main({words!r}); print('torch' in sys.modules); sys.exit(code)"
+    code = f"""
+import sys
+from harness import score
+code = score.main({words!r})
+print("torch" in sys.modules)
+sys.exit(code)
+"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""A folder of pictures scored as a user does it, in all eight categories, with tiny random models and given detections."""
+"""A folder of images scored in all eight categories, with tiny random models and given detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of pictures scored in every category by tiny random models, with no file of what was found elsewhere."""
+"""A folder of images scored in every category by tiny random models, without given detections."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_corrected_shows_the_detector_red_first(scored: Score, monkeypatch: pyte
     assert torch.equal(corrected_r50, r50), "it was trained on blue first"
 
 
-def test_missing_weights_and_labels_are_told_before_the_work(
+def test_missing_weights_and_labels_are_reported_before_anything_is_scored(
     scored: Score, world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _say_once.cache_clear()

@@ -1,4 +1,4 @@
-"""A folder as GenEval's generator leaves it, scored as a user does it: with tiny random models, with given detections, from results."""
+"""A folder in GenEval's layout, scored with tiny random models, with given detections, and from results."""
 
 from __future__ import annotations
 
@@ -157,9 +157,7 @@ def test_a_folder_that_lacks_pictures_is_refused_or_scored_in_part(
     assert values(out) == {"colors": CORRECT["colors"], "position": CORRECT["position"][:EACH]}
 
 
-def test_a_stopped_run_goes_on_where_it_was(
-    scored: Score, world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_resumes(scored: Score, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was judged before is not looked at again."""
     from benchmarks.geneval.scoring import Scorer
 

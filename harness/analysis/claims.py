@@ -7,13 +7,13 @@ part.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis.statistics import ALPHA, Comparison, holm, prompts_needed
+from harness.names import nearest
 
 REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "reproduced", "contradicted", "undecided", "not measured"
 VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
@@ -134,11 +134,11 @@ def _known(noun: str, names: Iterable[str], known: Sequence[str], *, where: str)
         raise ValueError(f"{where} is empty: name at least one {noun} of {', '.join(known)}")
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            nearest = f" (nearest: {near[0]})" if near else ""
+            near = nearest(str(name), known, cutoff=0.6)
+            hint = f" (nearest: {near})" if near else ""
             raise ValueError(
                 f"{where} names the {noun} {name!r}, which this study does not have; known:"
-                f" {', '.join(known)}{nearest}"
+                f" {', '.join(known)}{hint}"
             )
 
 

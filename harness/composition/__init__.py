@@ -1,1 +1,1 @@
-"""From words and YAML files to settings and components. Hydra is used here only."""
+"""The command line and YAML files, made into settings and components with Hydra."""

@@ -9,5 +9,5 @@ from hydra.utils import instantiate
 
 
 def make(settings: Mapping[str, Any]) -> Any:
-    """The object that `settings` describe, with all within it; its constructor is given plain lists and dicts."""
+    """The object that `settings` describe. All constructors receive plain lists and dicts."""
     return instantiate(settings, _convert_="all")

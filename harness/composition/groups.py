@@ -1,9 +1,9 @@
 """Where Hydra finds our YAML: group = folder.
 
-`policies rewards benchmarks ablations` lie beside this package, the machine's own groups under
-`harness/conf/`; folders of the same names in packages declared as entry points in `got_r1.plugins` join
-them. A source limited to these folders keeps `--help` complete and fast: a plain search path entry would be
-the whole of site-packages.
+`policies rewards benchmarks ablations` are folders beside this package, the other groups are under
+`harness/conf/`. Folders of the same names in packages declared as entry points in `got_r1.plugins` are
+added to them. A config source limited to these folders keeps `--help` complete and fast: a plain search
+path entry would list all of site-packages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.stages import sources
 HARNESS = Path(__file__).resolve().parents[1]
 BESIDE = ("ablations", "benchmarks", "policies", "rewards")
 
-# ${fetched:NAME} is where `harness.fetch NAME` puts it; whatever composes a configuration imports this module
+# ${fetched:NAME} is where `harness.fetch NAME` writes; every module that composes imports this one
 OmegaConf.register_new_resolver("fetched", lambda name: str(cache(name)), replace=True)
 
 
@@ -36,47 +36,52 @@ def options() -> dict[str, dict[str, Path]]:
         ValueError: two files claim the same option, or a declared plugin package cannot be found.
     """
     folders = {name: [HARNESS.parent / name] for name in BESIDE}
-    folders |= {folder.name: [folder] for folder in (HARNESS / "conf").iterdir() if folder.is_dir()}
-    for name, package in sources.plugin_packages().items():
-        place = sources.locate(package)
-        if place is None:
+    for folder in (HARNESS / "conf").iterdir():
+        if folder.is_dir():
+            folders[folder.name] = [folder]
+    for plugin, package in sources.plugin_packages().items():
+        location = sources.locate(package)
+        if location is None:
             raise ValueError(
-                f"the plugin {name!r} declares the package {package!r} in {sources.PLUGINS}, which cannot be found"
+                f"the plugin {plugin!r} declares the package {package!r} in {sources.PLUGINS}, "
+                "which cannot be found. Install it, or uninstall the plugin"
             )
-        for group, places in folders.items():
-            places.append((place.parent if place.is_file() else place) / group)
-    return {group: _yaml_files(group, places) for group, places in sorted(folders.items())}
+        root = location.parent if location.is_file() else location
+        for group, group_folders in folders.items():
+            group_folders.append(root / group)
+    return {group: _yaml_files(group, group_folders) for group, group_folders in sorted(folders.items())}
 
 
 def _yaml_files(group: str, folders: list[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
-        if path.stem in found:
-            raise ValueError(f"{group}={path.stem} is both {found[path.stem]} and {path}: rename one")
-        found[path.stem] = path
-    return found
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem in files:
+                raise ValueError(f"{group}={path.stem} is both {files[path.stem]} and {path}: rename one")
+            files[path.stem] = path
+    return files
 
 
 def classes(group: str) -> dict[str, type]:
-    """Option -> the class that its YAML names by `_target_`, for those that name one; imported, not constructed.
+    """Option -> the class that its YAML names by `_target_`, where it names one. Imports, constructs nothing.
 
     Raises:
-        ValueError: one cannot be imported.
+        ValueError: a class cannot be imported.
     """
-    found: dict[str, type] = {}
+    class_by_option: dict[str, type] = {}
     for option, file in options()[group].items():
         target = OmegaConf.select(OmegaConf.load(file), "_target_")
         if not isinstance(target, str):
             continue
         try:
-            made = resolve_name(target)
-        except Exception as error:  # whatever the import of a module raises
+            imported = resolve_name(target)
+        except Exception as error:  # a module may raise anything while it is imported
             raise ValueError(
-                f"{group}={option}: {target} cannot be imported ({error}): mend {file}, or remove it"
+                f"{group}={option}: {target} cannot be imported ({error}): correct {file}, or remove it"
             ) from error
-        if isinstance(made, type):
-            found[option] = made
-    return found
+        if isinstance(imported, type):
+            class_by_option[option] = imported
+    return class_by_option
 
 
 class GroupSource(ConfigSource):

@@ -1,1 +1,1 @@
-"""Running planned cells as jobs: on this machine or on Slurm, both through submitit."""
+"""Runs a planned study as jobs, on this machine or on Slurm, both through submitit."""

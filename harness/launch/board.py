@@ -1,10 +1,12 @@
-"""The cells of a study as they run: a live table on a terminal, else a line for every change."""
+"""The cells of a study as they run: a live table on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from rich.console import Console
@@ -14,7 +16,7 @@ from rich.table import Table
 
 from harness.stages.status import Status
 
-LINE_EVERY_S = 30.0
+LINE_EVERY_S = 25.0  # with the seconds between two looks at the jobs, at most 30
 COLORS = {
     "done": "green",
     "failed": "red",
@@ -31,7 +33,7 @@ class Board:
     def __init__(self, title: str) -> None:
         self._title = title
         self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
-        self._said: dict[str, tuple[tuple[str | None, ...], float]] = {}
+        self._lines = StatusLines(LINE_EVERY_S, partial(print, flush=True))
 
     def __enter__(self) -> Board:
         if self._live:
@@ -49,14 +51,45 @@ class Board:
             self._live.update(table(self._title, statuses), refresh=True)
             return
         for name, status in statuses.items():
-            mark, now = (status.state, status.stage), time.monotonic()
-            said, when = self._said.get(name, (None, 0.0))
-            if mark != said or (status.state in ("running", "waiting") and now - when > LINE_EVERY_S):
-                self._said[name] = (mark, now)
-                print(line(name, status), flush=True)
+            self._lines.show(name, status)
+
+
+@dataclass
+class _Printed:
+    """The last line of a name: when its state and stage began, when the line was printed, and its text."""
+
+    state: tuple[str, str | None]
+    since: float
+    at: float = float("-inf")
+    text: str = ""
+
+
+class StatusLines:
+    """Prints a line for a name when its state or stage changes, and every `every_s` while it runs or waits.
+
+    A line says how long the stage has been running, so it differs from the line before it.
+    """
+
+    def __init__(self, every_s: float, write: Callable[[str], object]) -> None:
+        self._every_s, self._write = every_s, write
+        self._printed: dict[str, _Printed] = {}
+
+    def show(self, name: str, status: Status, *, last: bool = False) -> None:
+        """Prints a line if one is due; `last` makes it due."""
+        now, state = time.monotonic(), (status.state, status.stage)
+        printed = self._printed.get(name)
+        if printed is None or printed.state != state:
+            printed = self._printed[name] = _Printed(state=state, since=now)
+        elif not last and (status.state not in ("running", "waiting") or now - printed.at < self._every_s):
+            return
+        text = line(name, status, elapsed_s=now - printed.since)
+        if text != printed.text:
+            printed.at, printed.text = now, text
+            self._write(text)
 
 
 def table(title: str, statuses: Mapping[str, Status]) -> Table:
+    """A row for every name."""
     shown = Table(title=escape(title), title_justify="left")
     for head in ("cell", "state", "stage", "step", "reward", "ETA"):
         shown.add_column(head, justify="right" if head in ("step", "reward", "ETA") else "left", no_wrap=True)
@@ -73,18 +106,20 @@ def table(title: str, statuses: Mapping[str, Status]) -> Table:
     return shown
 
 
-def line(name: str, status: Status) -> str:
-    """One line such as `w_PI-s0-1f2e3d4c  running  grpo 12/60  reward 0.412  ETA 3m10s`."""
-    parts = [f"{name:<28}", f"{status.state:<8}", " ".join(filter(None, (status.stage, _step(status))))]
+def line(name: str, status: Status, elapsed_s: float = 0.0) -> str:
+    """One line such as `w_PI-s0-1f2e3d4c  running  grpo 12/60  reward 0.412  ETA 3m10s  elapsed 50s`."""
+    fields = [f"{name:<28}", f"{status.state:<8}", " ".join(filter(None, (status.stage, _step(status))))]
     if status.reward is not None:
-        parts.append(f"reward {_reward(status)}")
+        fields.append(f"reward {_reward(status)}")
     if status.eta_s is not None:
-        parts.append(f"ETA {_eta(status)}")
+        fields.append(f"ETA {_eta(status)}")
+    if round(elapsed_s) > 0:
+        fields.append(f"elapsed {duration(elapsed_s, to_the_second=True)}")
     if status.waits_for:
-        parts.append(f"waits for {status.waits_for}")
+        fields.append(f"waits for {status.waits_for}")
     if status.error:
-        parts.append(status.error.splitlines()[-1])
-    return "  ".join(part for part in parts if part).rstrip()
+        fields.append(status.error.splitlines()[-1])
+    return "  ".join(filter(None, fields)).rstrip()
 
 
 def _step(status: Status) -> str:
@@ -99,8 +134,10 @@ def _eta(status: Status) -> str:
     return "" if status.eta_s is None else duration(status.eta_s)
 
 
-def duration(seconds_s: float) -> str:
-    """Such as `40s`, `3m10s` or `2h05m`."""
+def duration(seconds_s: float, *, to_the_second: bool = False) -> str:
+    """Such as `40s`, `3m10s` or `2h05m`; the last as `2h05m00s` where it is asked for to the second."""
     minutes, seconds = divmod(round(seconds_s), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+    if hours:
+        return f"{hours}h{minutes:02}m" + (f"{seconds:02}s" if to_the_second else "")
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"

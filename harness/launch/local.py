@@ -1,4 +1,4 @@
-"""`cluster=local`: jobs on this machine, as many at once as it has cores (or GPUs, one for each process)."""
+"""`cluster=local`: jobs on this machine, as many at once as its cores and GPUs allow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from submitit import LocalExecutor
 
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.stages import provenance
 from harness.study.tasks import Task
@@ -24,10 +24,10 @@ class Local:
     """Runs every job as a process of its own.
 
     Args:
-        processes: that train together in a job, each with its own threads and GPU.
-        threads: cores of a process of a cell's job. Never adapted to how many are left, so that numbers do not depend on it.
-        shared_threads: the same in the job of a stage that several cells read.
-        cores: cores to use at most; None for all this process may use.
+        threads: cores of each process of a cell's job; constant, so that no number depends on the load.
+        shared_threads: the same for the job of a stage that several cells read.
+        processes: processes of a job that train together, each with its own threads and GPU.
+        cores: cores to use at most; None for all that this process may use.
     """
 
     poll_s = 0.25
@@ -48,12 +48,13 @@ class Local:
         self.gpu_gb, self.host_gb = provenance.gpu_memory_gb(), provenance.memory_gb()
         if self._gpus and processes > len(self._gpus):
             raise ValueError(
-                f"resources.processes={processes}: each trains on a GPU of its own, and there are {len(self._gpus)}"
+                f"resources.processes={processes}: each needs a GPU of its own, "
+                f"and there are {len(self._gpus)}. Give fewer processes"
             )
         self._running: list[LocalHandle] = []
 
     def has_room(self, task: Task) -> bool:
-        """Whether it fits beside the jobs that run; a job larger than the machine runs alone."""
+        """Whether the job fits beside the running jobs. A job larger than the machine runs alone."""
         self._running = [handle for handle in self._running if not handle.is_over()]
         used = sum(handle.threads for handle in self._running)
         fits = not self._running or used + self._need(task) <= self._cores
@@ -74,11 +75,13 @@ class Local:
         return self._running[-1]
 
     def _need(self, task: Task) -> int:
-        """Cores of a job: of all its processes."""
+        """Cores of a job, all its processes together."""
         return self._processes * (self._shared_threads if task.shared else self._threads)
 
     def _free_gpus(self) -> list[int]:
-        taken = {gpu for handle in self._running for gpu in handle.gpus}
+        taken: set[int] = set()
+        for handle in self._running:
+            taken.update(handle.gpus)
         return [gpu for gpu in self._gpus if gpu not in taken]
 
 
@@ -92,7 +95,7 @@ class LocalHandle:
         return bool(self._job.done())  # type: ignore[attr-defined]
 
     def cancel(self) -> None:
-        """Interrupts the job and waits until it is gone; submitit kills it a second later if it does not go."""
+        """Interrupts the job and waits for its end; submitit kills it if it has not ended a second later."""
         self._job.cancel()  # type: ignore[attr-defined]
         end = time.monotonic() + CANCEL_S
         while not self.is_over() and time.monotonic() < end:
@@ -101,7 +104,10 @@ class LocalHandle:
 
 @contextmanager
 def _stderr_to(file: Path) -> Iterator[None]:
-    """Lets a process that is started within write its errors to a file: submitit's own would show a traceback at every Ctrl-C."""
+    """Sends the stderr of processes that the block starts to a file.
+
+    Otherwise submitit's controller prints a traceback at every Ctrl-C.
+    """
     sys.stderr.flush()
     ours = os.dup(2)
     try:
@@ -114,4 +120,5 @@ def _stderr_to(file: Path) -> Iterator[None]:
 
 
 def available_cores() -> int:
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

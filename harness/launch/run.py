@@ -1,19 +1,16 @@
-"""A whole study: plan, jobs, report. `run` reads top to bottom."""
+"""Runs a planned study: memory check, jobs for what is missing, report. `run` reads top to bottom."""
 
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
@@ -28,22 +25,26 @@ from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import STORAGE_ERRORS, DamagedStageError, storage_advice
 from harness.study.cell import missing
 from harness.study.memory import estimate, misfit
-from harness.study.planning import Study, folder_setting, plan, write_plan
+from harness.study.planning import Study, folder_setting, write_plan
 from harness.study.tasks import Task, tasks_of
+from harness.types import Cell, Stage
 
 LOG_LINES = 15
 
 
-def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]) -> int:
-    """Plans the study, runs what is missing and writes the report.
+def run(study: Study, config: DictConfig) -> int:
+    """Runs what is missing of a study and writes its report.
+
+    Args:
+        study: as planned.
+        config: the root configuration, of which `cluster`, `resources` and `reports_dir` are read.
 
     Returns:
         0 if all cells are done and reported, 1 if not, 130 after Ctrl-C.
 
     Raises:
-        UsageError: the configuration cannot be run, the same study is running, or its folder cannot be written.
+        UsageError: the study cannot run here, is being run already, or its folder cannot be written.
     """
-    study = plan(config, loader, lines)
     cluster = _cluster(config)
     reports_dir = _reports_dir(config, study.name)
     try:
@@ -54,19 +55,18 @@ def run(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]
             reported = reports_dir is None or _report(study, reports_dir)
     except locks.Held as error:
         raise UsageError(
-            f"the study {study.name} is being run by {error.owner or 'another process'}: wait for it "
+            f"the study {study.name} is being run by {error.owner or 'another process'}. Wait for it "
             f"(python -m harness.status {study.name}), or give this one another name with study.name=NAME"
         ) from None
     except DamagedStageError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        if error.errno in STORAGE_ERRORS or isinstance(
-            error, FileNotFoundError | FileExistsError | NotADirectoryError
-        ):
+        misplaced = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError)
+        if error.errno in STORAGE_ERRORS or misplaced:
             raise UsageError(storage_advice(study.folder, error)) from error
         raise
     except KeyboardInterrupt:
-        print(f"\nstopped; what is done is kept. To go on, run again:\n  {study.command}", file=sys.stderr)
+        print(f"\nstopped. Finished work is kept. To resume, run again:\n  {study.command}", file=sys.stderr)
         return 130
     return 0 if complete and reported else 1
 
@@ -79,31 +79,36 @@ def _cluster(config: DictConfig) -> Cluster:
 
 
 def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None:
-    """Refuses a study with a stage that cannot fit its GPU; on CPUs says so and goes on, as nothing there is as certain."""
-    gpu_gb = resources.gpu_memory_gb or cluster.gpu_gb
-    known: set[str] = set()
+    """Refuses a study with a stage that does not fit its GPU. On CPUs, estimates are rough: it warns."""
+    checked: set[str] = set()
     for cell in study.cells:
-        for found_key, stage in missing(cell.stages[-1], study.store).items():
-            if found_key in known:
-                continue
-            known.add(found_key)
-            found = estimate(
-                stage, cell.config, study.store, processes=resources.processes, gpu=gpu_gb is not None
-            )
-            if found is None:
-                continue
-            advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
-            if gpu_gb is not None:
-                if reason := misfit(found, gpu_gb, "a GPU"):
-                    raise UsageError(f"in arm {cell.arm}: {reason}. {advice}")
-            elif cluster.host_gb is not None:
-                processes = 1 if stage.parallel is None else resources.processes
-                if reason := misfit(found, cluster.host_gb, "a job's memory", processes):
-                    print(f"warning: in arm {cell.arm}: {reason}. {advice}", file=sys.stderr)
+        for stage_key, stage in missing(cell.stages[-1], study.store).items():
+            if stage_key not in checked:
+                checked.add(stage_key)
+                _check_stage_memory(study, cell, stage, resources, cluster)
+
+
+def _check_stage_memory(
+    study: Study, cell: Cell, stage: Stage, resources: DictConfig, cluster: Cluster
+) -> None:
+    gpu_gb, processes = resources.gpu_memory_gb or cluster.gpu_gb, resources.processes
+    memory = estimate(stage, cell.config, study.store, processes=processes, gpu=gpu_gb is not None)
+    if memory is None:
+        return
+    advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
+    if gpu_gb is not None:
+        reason = misfit(memory, gpu_gb, "a GPU")
+        if reason:
+            raise UsageError(f"in arm {cell.arm}: {reason}. {advice}")
+    elif cluster.host_gb is not None:
+        sharing = 1 if stage.parallel is None else processes
+        reason = misfit(memory, cluster.host_gb, "a job's memory", sharing)
+        if reason:
+            print(f"warning: in arm {cell.arm}: {reason}. {advice}", file=sys.stderr)
 
 
 def _reports_dir(config: DictConfig, study: str) -> Path | None:
-    """Where the report is to go, found out before anything is trained; None for no report."""
+    """The folder of the report, checked before anything is trained; None for no report."""
     if config.reports_dir is None:
         return None
     folder = Path(folder_setting(config, "reports_dir"))
@@ -115,83 +120,80 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
 
 
 def _launch(study: Study, cluster: Cluster) -> bool:
-    """Runs the tasks of the study; says whether every cell is done in the end."""
+    """Runs the tasks of the study. Returns whether every cell is done in the end."""
     tasks = tasks_of(study)
-    folders = {task.name: task.folder for task in tasks if task.shared} | {
-        cell.id: study.folder_of(cell) for cell in study.cells
-    }
+    folders = {task.name: task.folder for task in tasks if task.shared}
+    folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
     running: dict[str, Handle] = {}
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
             while tasks or running:
                 _collect(running, folders)
                 tasks = _start(tasks, running, cluster, folders)
-                board.show({name: read_status(folder) for name, folder in folders.items()})
+                board.show(_statuses(folders))
                 time.sleep(cluster.poll_s)
-            board.show({name: read_status(folder) for name, folder in folders.items()})
+            board.show(_statuses(folders))
     except BaseException:
-        _stop(running, folders.values())
+        _stop(running, folders)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return _summary(study)
 
 
+def _statuses(folders: Mapping[str, Path]) -> dict[str, Status]:
+    return {name: read_status(folder) for name, folder in folders.items()}
+
+
 def _start(
-    tasks: list[Task], running: dict[str, Handle], cluster: Cluster, folders: dict[str, Path]
+    tasks: list[Task], running: dict[str, Handle], cluster: Cluster, folders: Mapping[str, Path]
 ) -> list[Task]:
-    """Starts what can be started; returns what is still to come."""
+    """Submits the tasks that can start now. Returns those that cannot yet."""
     later = []
     waiting = {task.name for task in tasks}
     for task in tasks:
-        states = {name: read_status(folders[name]) for name in task.needs}
-        broken = [(name, status) for name, status in states.items() if status.state in OVER - {"done"}]
-        if broken:
-            name, status = broken[0]
-            reason = (status.error or "no reason known").splitlines()[-1]
-            write_status(
-                task.folder,
-                replace(
-                    read_status(task.folder), state="failed", error=f"{name} is {status.state}: {reason}"
-                ),
-            )
-        elif any(name in waiting or name in running for name in task.needs) or not cluster.has_room(task):
+        failed = _failed_need(task, folders)
+        if failed:
+            write_status(task.folder, replace(read_status(task.folder), state="failed", error=failed))
+        elif waiting.union(running).intersection(task.needs) or not cluster.has_room(task):
             later.append(task)
         else:
             _submit(task, running, cluster)
     return later
 
 
+def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
+    """Why a task can never start: the first of the tasks it needs that ended without being done."""
+    for name in task.needs:
+        status = read_status(folders[name])
+        if status.state in OVER - {"done"}:
+            return f"{name} is {status.state}: {(status.error or 'no reason known').splitlines()[-1]}"
+    return None
+
+
 def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> None:
     try:
         running[task.name] = cluster.submit(task)
-    except Exception as error:  # one job that cannot be submitted stops no other
-        write_status(
-            task.folder,
-            replace(read_status(task.folder), state="failed", error=f"the job was not accepted: {error}"),
-        )
+    except Exception as error:  # the other jobs go on
+        refused = f"the job was not accepted: {error}"
+        write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
 
 
-def _collect(running: dict[str, Handle], folders: dict[str, Path]) -> None:
-    """Takes out the jobs that are over; one that says nothing about its end was lost."""
-    for name in [name for name, handle in running.items() if handle.is_over()]:
-        handle = running.pop(name)
-        status = read_status(folders[name])
+def _collect(running: dict[str, Handle], folders: Mapping[str, Path]) -> None:
+    """Removes the jobs that are over. A job that ended without writing so is lost."""
+    ended = {name: handle for name, handle in running.items() if handle.is_over()}
+    for name, handle in ended.items():
+        del running[name]
+        folder = folders[name]
+        status = read_status(folder)
         if status.state not in OVER:
-            error = f"job {handle.id} ended without a word: killed, or out of memory or disk. Run the same command again to go on"
-            write_status(
-                folders[name],
-                replace(
-                    status,
-                    state="lost",
-                    eta_s=None,
-                    error="\n".join([*_log_end(folders[name], handle), error]),
-                ),
+            reason = (
+                f"job {handle.id} exited without reporting a result (killed, out of memory or disk). "
+                "Run the same command again to resume"
             )
+            error = "\n".join([*_log_end(folder, handle), reason])
+            write_status(folder, replace(status, state="lost", eta_s=None, error=error))
 
 
 def _log_end(folder: Path, handle: Handle) -> list[str]:
@@ -200,42 +202,44 @@ def _log_end(folder: Path, handle: Handle) -> list[str]:
     return [line for line in text.splitlines() if "submitit" not in line][-LOG_LINES:]
 
 
-def _stop(running: dict[str, Handle], folders: Iterable[Path]) -> None:
+def _stop(running: Mapping[str, Handle], folders: Mapping[str, Path]) -> None:
+    """Cancels the submitted jobs and marks them as stopped. What was never submitted stays planned."""
     for handle in running.values():
         handle.cancel()
-    with suppress(OSError):  # a full disk may be what stops us
-        for folder in folders:
-            status = read_status(folder)
+    with suppress(OSError):  # a full disk may be the reason to stop
+        for name in running:
+            status = read_status(folders[name])
             if status.state not in OVER:
-                write_status(folder, replace(status, state="stopped", eta_s=None))
+                write_status(folders[name], replace(status, state="stopped", eta_s=None))
 
 
 def _summary(study: Study) -> bool:
+    """Prints every cell that is not done, with its reason. Returns whether all are done."""
     complete = True
     for cell in study.cells:
-        status = read_status(study.folder_of(cell))
+        folder = study.folder_of(cell)
+        status = read_status(folder)
         if status.state != "done":
             complete = False
-            print(
-                f"\n{cell.id} {status.state}; logs in {study.folder_of(cell) / 'logs'}\n{status.error or ''}",
-                file=sys.stderr,
-            )
+            print(f"\n{cell.id} {status.state}; logs in {folder / 'logs'}", file=sys.stderr)
+            print(status.error or "", file=sys.stderr)
     return complete
 
 
 def _report(study: Study, reports_dir: Path) -> bool:
+    """Writes the report. Returns whether it could be written; if not, the results are still there."""
     from harness.report.build import write_report
 
     try:
-        written: Any = write_report(study.folder, reports_dir)
-    except Exception as error:  # the results are safe; the report can be written again
+        written = write_report(study.folder, reports_dir)
+    except Exception as error:
         if isinstance(error, ValueError):
             print(f"error: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
         folders = ["--outputs", str(study.folder.parent.parent), "--reports", str(reports_dir)]
         again = shlex.join(["python", "-m", "harness.report", study.name, *folders])
-        print(f"error: no report was written, the results are kept; to try again: {again}", file=sys.stderr)
+        print(f"error: no report was written. The results are kept. To try again: {again}", file=sys.stderr)
         return False
     print(f"report: {written}")
     return True

@@ -1,4 +1,4 @@
-"""`cluster=slurm`: every job through `sbatch`; `status.json` and `squeue` say how it stands, never `sacct`."""
+"""`cluster=slurm`: jobs through `sbatch`; their state from `status.json` and `squeue`, never `sacct`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from submitit import AutoExecutor
 
-from harness.launch.cluster import job_environment
+from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.stages import locks
 from harness.stages.status import OVER, is_silent, read_status
@@ -21,14 +21,17 @@ ASK_EVERY_S = 20.0
 
 
 class Slurm:
-    """Submits every job as soon as what it needs is there.
+    """Submits every job as soon as its inputs are complete.
 
     Args:
-        processes: that train together in a job, on one node.
-        threads, shared_threads: cores of a process of a cell's job, and of the job of a stage that several cells read.
-        gpus: of a process.
-        memory_gb, timeout_min: of every job. A job that runs into its limit, or is preempted, is
-            queued again up to `requeues` times and goes on from its checkpoints.
+        threads: cores of each process of a cell's job.
+        shared_threads: the same for the job of a stage that several cells read.
+        memory_gb: memory of every job.
+        timeout_min: time limit of every job. A job that reaches it, or is preempted, is queued again and
+            resumes from its checkpoints.
+        gpus: GPUs of each process.
+        processes: processes of a job that train together, on one node.
+        requeues: how often a job is queued again at most.
         options: further sbatch options, such as `partition` and `account`.
     """
 
@@ -48,24 +51,20 @@ class Slurm:
     ) -> None:
         if shutil.which("sbatch") is None:
             raise ValueError(
-                "cluster=slurm needs the command sbatch, which is not on this machine: use cluster=local, or a login node"
+                "cluster=slurm requires the command sbatch, which this machine does not have: "
+                "use cluster=local, or run on a login node"
             )
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._requeues = requeues
-        self.gpu_gb, self.host_gb = (
-            None,
-            memory_gb,
-        )  # a login node does not know the GPUs: resources.gpu_memory_gb says
-        on_node = {
-            "nodes": 1,
-            "tasks_per_node": 1,
-            "gpus_per_node": gpus * processes or None,
-        }  # rank 0 is the task, and starts the others
-        limits = {"mem_gb": memory_gb, "timeout_min": timeout_min, **on_node}
-        self._parameters = {name: value for name, value in limits.items() if value is not None}
-        self._parameters |= {
-            f"slurm_{name}": value for name, value in (options or {}).items() if value is not None
-        }
+        self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
+        self.host_gb = memory_gb
+        # one task per node: it is rank 0, which starts the other ranks
+        parameters: dict[str, Any] = {"mem_gb": memory_gb, "timeout_min": timeout_min}
+        parameters |= {"nodes": 1, "tasks_per_node": 1}
+        parameters["gpus_per_node"] = gpus * processes or None
+        for name, value in (options or {}).items():
+            parameters[f"slurm_{name}"] = value
+        self._parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def has_room(self, task: Task) -> bool:
         return True
@@ -91,7 +90,10 @@ class SlurmHandle:
         self._missed = 0
 
     def is_over(self) -> bool:
-        """Whether its status says so, or Slurm has twice not listed it (a file may come late over the network)."""
+        """Whether its status says so, or Slurm has not listed it twice.
+
+        A shared file system may show the last status late.
+        """
         status = read_status(self._folder)
         if status.state in OVER:
             return True

@@ -7,7 +7,6 @@ Python's own parser reads the expression. Everything that this grammar lacks is 
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 import re
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NoReturn
+
+from harness.names import nearest
 
 QUOTING = """On a command line quote the whole setting: 'rewards.total="pi*ri"'"""
 
@@ -70,8 +71,8 @@ class Total:
         """Raise ValueError for the first name that is not `known`; the message lists the known names."""
         known = sorted(known)
         for name in sorted(self.names - set(known)):
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)  # the names are short
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            near = nearest(name, known, cutoff=0.5)  # the names are short
+            hint = f" Did you mean {near!r}?" if near else ""
             raise ValueError(
                 f"rewards.total {self.text!r} names {name!r}, which is no component. "
                 f"Known components: {', '.join(known) or 'none'}.{hint} "

@@ -1,1 +1,1 @@
-"""Which cells and stages a study consists of, in which order they run, and what memory they need."""
+"""The cells and stages of a study, the order in which they run, and the memory they need."""

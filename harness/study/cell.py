@@ -1,8 +1,8 @@
-"""A cell: from resolved settings to scores, read top to bottom.
+"""A cell: its stages, from resolved settings to scores, and how a job makes them.
 
 start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's prompts -> scores
 
-A policy of pictures that exist already gives the samples itself.
+A policy of images that exist already declares the samples itself.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ TRACEBACK_LINES = 15
 
 
 def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Every stage of a cell, each after its inputs, the scores last. Constructs the components, which checks their settings.
+    """Every stage of a cell, each after its inputs, the scores last.
+
+    Constructs the components, which check their settings.
 
     Raises:
-        ValueError: a component refuses its settings (or whatever else its constructor raises).
+        ValueError: a component refuses its settings, or they do not fit together.
+        Exception: whatever else a constructor raises.
     """
     policy, trainer, benchmark = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
     if getattr(trainer, "trains", True) and (
@@ -66,7 +69,7 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
-    """The benchmark as every stage but the scores knows it: how it scores is nothing to draw or train anew for."""
+    """The benchmark as every stage but the scores knows it: a change of how it scores retrains nothing."""
     return {name: value for name, value in benchmark.items() if name != "scoring"}
 
 
@@ -88,10 +91,12 @@ def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) ->
 
 
 def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str, ...]]]) -> Stage:
-    """The stage and all it reads, in which a benchmark's files count by content wherever the settings hold that benchmark."""
+    """The stage and its inputs, with a benchmark's files as external files where the settings hold it."""
     inputs = {name: _with_files(source, files) for name, source in stage.inputs.items()}
-    read = next((paths for benchmark, paths in files if stage.settings.get("benchmark") == benchmark), ())
-    return replace(stage, inputs=inputs, external=(*stage.external, *read))
+    for benchmark, paths in files:
+        if stage.settings.get("benchmark") == benchmark:
+            return replace(stage, inputs=inputs, external=(*stage.external, *paths))
+    return replace(stage, inputs=inputs)
 
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
@@ -129,34 +134,38 @@ def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:
 
 @cache
 def _check_prompts(benchmark: str, split: str) -> None:
-    """Refuses a benchmark (its settings as JSON) that has nothing to evaluate on, before anything is trained."""
+    """Refuses a benchmark (its settings as JSON) that has no prompts to evaluate on."""
     if not make(json.loads(benchmark)).prompts(split):
         raise ValueError(
-            f"evaluation.split={split}: the benchmark has no prompts there. Name another split, or change its settings"
+            f"evaluation.split={split}: the benchmark has no prompts there. "
+            "Name another split, or change its settings"
         )
 
 
 def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:
-    """Key -> stage for the given stages and all they read, each after its inputs."""
-    found: dict[str, Stage] = {}
+    """Key -> stage for the given stages and all their inputs, each after its inputs."""
+    stage_by_key: dict[str, Stage] = {}
     for stage in stages:
-        found |= with_inputs(stage.inputs.values())
-        found[key(stage)] = stage
-    return found
+        stage_by_key |= with_inputs(stage.inputs.values())
+        stage_by_key[key(stage)] = stage
+    return stage_by_key
 
 
 def missing(stage: Stage, store: StageStore) -> dict[str, Stage]:
-    """Key -> stage for what is still to be made to have this one, inputs first; inputs of complete stages are not needed."""
+    """Key -> stage for the stages that must be made to have this one, inputs first.
+
+    Inputs of complete stages need not exist.
+    """
     if store.is_complete(stage):
         return {}
-    found: dict[str, Stage] = {}
+    stage_by_key: dict[str, Stage] = {}
     for source in stage.inputs.values():
-        found |= missing(source, store)
-    return {**found, key(stage): stage}
+        stage_by_key |= missing(source, store)
+    return {**stage_by_key, key(stage): stage}
 
 
 def run(folder: Path, stage: Stage, store: StageStore) -> bool:
-    """Makes a stage and what it needs, and keeps `folder/status.json`; an error ends up there instead of travelling on.
+    """Makes a stage and its inputs in a job, and writes progress and errors to `folder/status.json`.
 
     Returns:
         Whether the stage is complete.

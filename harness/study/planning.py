@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.analysis import claims
 from harness.composition import groups
-from harness.composition.arguments import UsageError, check_arm_name, explain, known, readable
+from harness.composition.arguments import UsageError, check_arm_name, explain, readable
 from harness.composition.components import make
 from harness.files import write_text
+from harness.names import unknown
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -32,21 +34,32 @@ from harness.types import Cell
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CELL_KEY_DIGITS = 8
-MACHINE = {
-    "hydra",
-    "study",
-    "arms",
-    "arm",
-    "resources",
-    "outputs_dir",
-    "reports_dir",
-}  # cannot change a cell's numbers
-CONTENT = {
-    "policies",
-    "benchmarks",
-    "rewards",
-    "trainers",
-}  # other groups count where one of these refers to them
+# settings that cannot change the numbers of a cell
+MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir"}
+# groups that can; the other groups count where one of these refers to them
+CONTENT = {"policies", "benchmarks", "rewards", "trainers"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPlan:
+    """One cell to plan: an arm with a seed.
+
+    `common` are the overrides of the command line in Hydra's grammar, `overrides` those of the arm as
+    written.
+    """
+
+    arm: str
+    seed: int
+    common: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def composition(self) -> list[str]:
+        """All overrides of the cell in Hydra's grammar; later ones win."""
+        return [*self.common, *map(readable, self.overrides), f"study.arm={self.arm}", f"seed={self.seed}"]
+
+    def __str__(self) -> str:
+        return f"arm {self.arm}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,68 +77,77 @@ class Study:
         return self.folder / "cells" / cell.id
 
 
-def expand(config: DictConfig, arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of every cell: command line, then the arm's, then arm and seed.
+def expand(config: DictConfig, overrides: Sequence[str]) -> list[CellPlan]:
+    """The cells of a study: its arms x its seeds.
 
     Args:
-        config: the composed root configuration (without what is swept over).
-        arguments: the overrides of the command line, in Hydra's grammar.
+        config: the composed root configuration, without what the overrides sweep over.
+        overrides: of the command line, in Hydra's grammar.
 
     Raises:
-        UsageError: an unknown arm, a sweep over anything but `seed` and `arms`, or arms that cannot be.
+        UsageError: an arm is unknown or not allowed, or another setting than `seed` and `arms` is swept.
     """
-    parser = OverridesParser.create()
-    common, seeds, chosen = [], config.study.seeds or [config.seed], config.arms
-    for override in parser.parse_overrides(list(arguments)):
+    common: list[str] = []
+    seeds, chosen = _listed(config.study.seeds or config.seed), _listed(config.arms)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
         name = override.key_or_group
-        values = list(override.sweep_iterator()) if override.is_sweep_override() else None
         if name == "seed":
-            seeds = values if values is not None else _listed(override.value())
+            seeds = _values(override)
         elif name == "arms":
-            chosen = values if values is not None else override.value()
-        elif values is not None:
+            chosen = _values(override)
+        elif override.is_sweep_override():
             raise UsageError(_no_sweep(name, str(override.input_line)))
         else:
             common.append(str(override.input_line))
     arms = arms_of(config)
-    names = list(arms) if chosen is None else [str(name) for name in _listed(chosen)]
-    for name in names:
+    names = list(arms) if chosen == [None] else [str(name) for name in chosen]
+    cells = []
+    for name in dict.fromkeys(names):
         if name not in arms:
-            raise UsageError(
-                known("arm", name, arms, f" An arm is added with arm.{name}=OVERRIDE, once for each override")
+            hint = f" To add an arm, write arm.{name}=OVERRIDE, once for each override"
+            raise UsageError(unknown("arm", name, arms, hint))
+        for seed in dict.fromkeys(seeds):
+            cells.append(
+                CellPlan(arm=name, seed=_seed(seed), common=tuple(common), overrides=tuple(arms[name]))
             )
-    return [
-        [*common, *map(readable, arms[name]), f"study.arm={name}", f"seed={_seed(seed)}"]
-        for name in dict.fromkeys(names)
-        for seed in dict.fromkeys(seeds)
-    ]
+    return cells
 
 
 def arms_of(config: DictConfig) -> dict[str, list[str]]:
-    """Arm -> overrides: those of the ablation and those added on the command line; one without overrides if there are none."""
+    """Arm -> overrides: the arms of the ablation and of the command line, or one without overrides.
+
+    Raises:
+        UsageError: an arm is named twice or is no list of overrides.
+    """
     written = OmegaConf.to_container(config.study.arms, resolve=False) or {}
     added = OmegaConf.to_container(config.arm, resolve=False) or {}
     assert isinstance(written, dict) and isinstance(added, dict)
-    if twice := sorted(set(written) & set(added)):
+    twice = sorted(set(written) & set(added))
+    if twice:
         raise UsageError(
             f"arm {twice[0]!r} is an arm of {config.study.name} already: give yours another name"
         )
-    arms = {str(name): overrides for name, overrides in {**written, **added}.items()} or {
-        str(config.study.name): []
-    }
+    arms = {str(name): overrides for name, overrides in {**written, **added}.items()}
+    arms = arms or {str(config.study.name): []}
     for name, overrides in arms.items():
         check_arm_name(name)
-        if not isinstance(overrides, list) or not all(
-            isinstance(line, str) and "=" in line for line in overrides
-        ):
+        if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
             raise UsageError(
                 f"arm {name} is {overrides!r}: write it as a list of overrides, [KEY=VALUE, ...]"
             )
     return arms
 
 
-def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]]) -> Study:
+def plan(
+    config: DictConfig, loader: ConfigLoader, cells: Sequence[CellPlan], words: Sequence[str] = ()
+) -> Study:
     """Composes every cell, constructs its components and declares its stages. Writes nothing.
+
+    Args:
+        config: the composed root configuration.
+        loader: Hydra's, which composes the cells.
+        cells: as `expand` returns them.
+        words: of the sweep's command line, which is kept in the plan.
 
     Raises:
         UsageError: a cell cannot be composed or a component refuses its settings; names the arm.
@@ -133,64 +155,102 @@ def plan(config: DictConfig, loader: ConfigLoader, lines: Sequence[Sequence[str]
     name = str(config.study.name)
     if not STUDY_NAME.fullmatch(name):
         raise UsageError(
-            f"study.name={name!r}: a name starts with a letter or digit and goes on with letters, digits, _ . and -"
+            f"study.name={name!r}: a name starts with a letter or digit, "
+            "followed by letters, digits, _ . and -"
         )
-    arms = arms_of(config)
-    cells, categories = [], []
-    for line in lines:
-        cell = _cell(*_who(line), arms, settings_of(config, loader, line))
-        cells.append(cell)
-        categories.extend(make(cell.config["benchmarks"]).categories)
-    facts = {
-        word: value
-        for word, value in _resolved(config, ["study"])["study"].items()
-        if word not in ("arms", "arm")
-    }
-    for role in ("baseline", "full"):
-        if facts.get(role) is not None and facts[role] not in arms:
-            raise UsageError(known(f"arm as study.{role}", facts[role], arms))
-    facts["categories"] = list(dict.fromkeys(categories))
-    try:
-        claims.check({**facts, "arms": arms})
-    except ValueError as error:
-        raise UsageError(f"in study {name}: {error}") from error
+    planned = tuple(_plan_cell(cell, settings_of(config, loader, cell)) for cell in cells)
     outputs = Path(folder_setting(config, "outputs_dir"))
     processes = config.resources.processes
+    facts = _facts(config, planned)
     try:
-        ranks.check(processes, [stage for cell in cells for stage in cell.stages])
+        ranks.check(processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Study(
         name=name,
         facts=facts,
-        command=shlex.join(["python", "-m", "harness.sweep", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "harness.sweep", *words]),
         folder=outputs / "studies" / name,
         store=StageStore(outputs / "stages", processes=processes),
-        cells=tuple(cells),
+        cells=planned,
     )
 
 
+def settings_of(config: DictConfig, loader: ConfigLoader, cell: CellPlan) -> dict[str, Any]:
+    """The resolved settings of a cell that can change its numbers.
+
+    Raises:
+        UsageError: it cannot be composed; names the arm.
+    """
+    try:
+        composed = loader.load_sweep_config(config, cell.composition)
+        unused = (MACHINE | set(groups.options())) - CONTENT
+        return _resolved(composed, [str(name) for name in composed if name not in unused])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"in {cell}: {explain(error)}") from error
+
+
+def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
+    try:
+        stages = plan_stages(settings)
+        last = key(stages[-1])
+    except (HydraException, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+        raise UsageError(f"in {cell}: {explain(error)}") from error
+    return Cell(
+        id=f"{cell.arm}-s{cell.seed}-{last[:CELL_KEY_DIGITS]}",
+        arm=cell.arm,
+        seed=cell.seed,
+        overrides=cell.overrides,
+        config=settings,
+        stages=stages,
+    )
+
+
+def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the ablation says of the study, without its arms, and the categories of all benchmarks.
+
+    Raises:
+        UsageError: it names an arm or category that does not exist.
+    """
+    arms = arms_of(config)
+    facts = _resolved(config, ["study"])["study"]
+    for name in ("arms", "arm"):
+        facts.pop(name, None)
+    for role in ("baseline", "full"):
+        if facts.get(role) is not None and facts[role] not in arms:
+            raise UsageError(unknown(f"arm as study.{role}", facts[role], arms))
+    categories: dict[str, None] = {}
+    for cell in cells:
+        categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
+    facts["categories"] = list(categories)
+    try:
+        claims.check({**facts, "arms": arms})
+    except ValueError as error:
+        raise UsageError(f"in study {config.study.name}: {error}") from error
+    return facts
+
+
 def folder_setting(config: DictConfig, name: str) -> str:
-    """`outputs_dir` or `reports_dir`.
+    """The value of `outputs_dir` or `reports_dir`.
 
     Raises:
         UsageError: it is empty or null.
     """
-    if not (value := config[name]):
-        raise UsageError(
-            f"{name}={'null' if value is None else value}: give a folder, such as {name}={name.removesuffix('_dir')}"
-        )
+    value = config[name]
+    if not value:
+        shown = "null" if value is None else value
+        raise UsageError(f"{name}={shown}: give a folder, such as {name}={name.removesuffix('_dir')}")
     return str(value)
 
 
 def write_plan(study: Study) -> None:
-    """Writes `plan.json` and, for every cell, its configuration and where it stands, before anything is launched."""
+    """Writes `plan.json` and the configuration and status of every cell, before anything is launched."""
     planned = []
     for cell in study.cells:
         folder = study.folder_of(cell)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(dict(cell.config)), folder / "config.yaml")
-        write_status(folder, _standing(study, cell))
+        write_status(folder, _first_status(study, cell))
         stages = [
             {"name": stage.name, "key": key(stage), "folder": f"stages/{study.store.folder(stage).name}"}
             for stage in cell.stages
@@ -208,57 +268,36 @@ def write_plan(study: Study) -> None:
     write_text(study.folder / "plan.json", json.dumps(facts, indent=1))
 
 
-def _standing(study: Study, cell: Cell) -> Status:
-    """Done if the scores are there, whoever made them; else planned, with the reward it had reached."""
+def _first_status(study: Study, cell: Cell) -> Status:
+    """Done if the scores exist, whichever study made them; else planned, with the reward reached before."""
     earlier = read_status(study.folder_of(cell))
     if study.store.is_complete(cell.stages[-1]):
         return replace(earlier, state="done", error=None) if earlier.state in OVER else Status(state="done")
     return Status(state="planned", reward=earlier.reward)
 
 
-def settings_of(config: DictConfig, loader: ConfigLoader, line: Sequence[str]) -> dict[str, Any]:
-    """The resolved settings of the cell of one line of `expand`, as far as they can change its numbers.
-
-    Raises:
-        UsageError: it cannot be composed; names the arm.
-    """
-    try:
-        composed = loader.load_sweep_config(config, list(line))
-        unused = (MACHINE | set(groups.options())) - CONTENT
-        return _resolved(composed, [str(name) for name in composed if name not in unused])
-    except (HydraException, OmegaConfBaseException) as error:
-        arm, seed = _who(line)
-        raise UsageError(f"in arm {arm}, seed {seed}: {explain(error)}") from error
-
-
-def _cell(arm: str, seed: int, arms: Mapping[str, Sequence[str]], config: dict[str, Any]) -> Cell:
-    try:
-        stages = plan_stages(config)
-        last = key(stages[-1])
-    except (HydraException, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
-        raise UsageError(f"in arm {arm}, seed {seed}: {explain(error)}") from error
-    cell_id = f"{arm}-s{seed}-{last[:CELL_KEY_DIGITS]}"
-    return Cell(id=cell_id, arm=arm, seed=seed, overrides=tuple(arms[arm]), config=config, stages=stages)
-
-
 def _resolved(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:
-    """The named parts as plain values; what they refer to may lie in other parts."""
-    nodes = {name: config[name] for name in names}
-    return {
-        name: OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        if OmegaConf.is_config(node)
-        else node
-        for name, node in nodes.items()
-    }
+    """The named entries as plain values. They may refer to other entries."""
+    values = {}
+    for name in names:
+        node = config[name]
+        if OmegaConf.is_config(node):
+            node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        values[name] = node
+    return values
 
 
-def _who(line: Sequence[str]) -> tuple[str, int]:
-    """Arm and seed of a line that `expand` made."""
-    return line[-2].partition("=")[2], int(line[-1].partition("=")[2])
+def _values(override: Override) -> list[Any]:
+    """The values of an override that may be one value, a list, or a sweep."""
+    return list(override.sweep_iterator()) if override.is_sweep_override() else _listed(override.value())
 
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) or OmegaConf.is_list(value) else [value]
+
+
+def _is_override(line: Any) -> bool:
+    return isinstance(line, str) and "=" in line
 
 
 def _seed(value: Any) -> int:
@@ -271,4 +310,7 @@ def _seed(value: Any) -> int:
 def _no_sweep(name: str, line: str) -> str:
     if name == "ablations":
         return f"{line} names several ablations: run them one after the other"
-    return f"{line} gives several values, and only seed and arms take several. Make each an arm: arm.first={name}=... arm.second={name}=..."
+    return (
+        f"{line} gives several values, and only seed and arms take several. "
+        f"Make each an arm: arm.first={name}=... arm.second={name}=..."
+    )

@@ -1,9 +1,9 @@
-"""What is to be run, in which order: shared stages once and first, then the cells."""
+"""The tasks of a study, in order: shared stages once and first, then the cells."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from harness.types import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: the stage it is to make, the folder with its status and logs, and the tasks (by name) it waits for."""
+    """One job: the stage it makes, the folder of its status and logs, the names of the tasks it waits for."""
 
     name: str
     folder: Path
@@ -24,49 +24,47 @@ class Task:
 
 
 def tasks_of(study: Study) -> list[Task]:
-    """A task for every cell that is not complete and before them one for every missing stage that several cells need.
+    """A task for every stage that several cells need and for every cell that is not complete, in this order.
 
-    A shared stage which only leads to another one of the same cells is left to that one's job.
+    A shared stage that only leads to another one for the same cells is left to the job of the other.
     """
-    needed = {cell.id: missing(cell.stages[-1], study.store) for cell in study.cells}
-    shared = _shared(list(needed.values()))
+    missing_by_cell = {cell.id: missing(cell.stages[-1], study.store) for cell in study.cells}
+    shared = _shared(missing_by_cell.values())
     tasks = []
-    for found, stage in shared.items():
-        name = f"{stage.name}-{found}"
-        needs = _names(
-            {
-                other: shared[other]
-                for other in missing(stage, study.store)
-                if other in shared and other != found
-            }
+    for stage_key, stage in shared.items():
+        name = _task_name(stage_key, stage)
+        needs = tuple(
+            _task_name(source_key, source)
+            for source_key, source in missing(stage, study.store).items()
+            if source_key in shared and source_key != stage_key
         )
-        tasks.append(
-            Task(name=name, folder=study.folder / "shared" / name, stage=stage, needs=needs, shared=True)
-        )
+        folder = study.folder / "shared" / name
+        tasks.append(Task(name=name, folder=folder, stage=stage, needs=needs, shared=True))
     for cell in study.cells:
-        if stages := needed[cell.id]:
-            needs = _names({found: stage for found, stage in stages.items() if found in shared})
+        stages = missing_by_cell[cell.id]
+        if stages:
+            needs = tuple(
+                _task_name(stage_key, shared[stage_key]) for stage_key in stages if stage_key in shared
+            )
             tasks.append(Task(name=cell.id, folder=study.folder_of(cell), stage=cell.stages[-1], needs=needs))
     return tasks
 
 
-def _shared(needed: Sequence[Mapping[str, Stage]]) -> dict[str, Stage]:
-    """Key -> stage for those that several of the given sets hold, without those that only lead to another of them."""
-    users: dict[str, set[int]] = defaultdict(set)
+def _shared(missing_of_cells: Iterable[Mapping[str, Stage]]) -> dict[str, Stage]:
+    """Key -> stage for stages that several cells miss, without those that only lead to another one."""
+    cells: dict[str, set[int]] = defaultdict(set)
     stages: dict[str, Stage] = {}
-    for number, found in enumerate(needed):
-        stages |= found
-        for name in found:
-            users[name].add(number)
-    shared = {name: stage for name, stage in stages.items() if len(users[name]) > 1}
-    leads_on = {
-        source
-        for name, stage in shared.items()
-        for source in with_inputs(stage.inputs.values())
-        if users[source] == users[name]
-    }
-    return {name: stage for name, stage in shared.items() if name not in leads_on}
+    for number, stage_by_key in enumerate(missing_of_cells):
+        stages |= stage_by_key
+        for stage_key in stage_by_key:
+            cells[stage_key].add(number)
+    shared = {stage_key: stage for stage_key, stage in stages.items() if len(cells[stage_key]) > 1}
+    for stage_key, stage in list(shared.items()):
+        for source_key in with_inputs(stage.inputs.values()):
+            if cells[source_key] == cells[stage_key]:
+                shared.pop(source_key, None)
+    return shared
 
 
-def _names(stages: Mapping[str, Stage]) -> tuple[str, ...]:
-    return tuple(f"{stage.name}-{name}" for name, stage in stages.items())
+def _task_name(stage_key: str, stage: Stage) -> str:
+    return f"{stage.name}-{stage_key}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from harness.names import nearest
 from harness.types import Prompt
 from policies.images.findings import (
     ABSENT,
@@ -90,10 +90,8 @@ def _unknown_prompts(
     for place, text in enumerate(text for text in group.images if text not in known):
         hint = next((f", a prompt of {name}" for name, texts in elsewhere.items() if text in texts), "")
         if not hint and place < COMPARED:
-            near = difflib.get_close_matches(text, lacking, 1, NEAR) or difflib.get_close_matches(
-                text, sorted(known), 1, NEAR
-            )
-            hint = f", close to {near[0]!r}" if near else ""
+            near = nearest(text, lacking, NEAR) or nearest(text, sorted(known), NEAR)
+            hint = f", close to {near!r}" if near else ""
         yield Finding(
             kind=UNKNOWN_PROMPT,
             text=f"{text!r} ({len(group.images[text])} pictures){hint}",

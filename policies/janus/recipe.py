@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.names import HUB_ID
 from harness.protocols import Config, ModelSizes, Race
 from harness.types import Stage
 from policies.janus import folder as folders
@@ -15,7 +15,6 @@ from policies.janus import sizes
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 WEIGHTS = ("float32", "bfloat16")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 if TYPE_CHECKING:
     from policies.janus.policy import JanusPolicy

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.names import HUB_ID
 from harness.protocols import Config
 from harness.types import Stage
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 PLACEMENTS = ("whole", "models", "layers")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Pipeline:

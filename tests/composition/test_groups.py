@@ -1,4 +1,4 @@
-"""The classes that a group's YAML names, those of other packages too; what the groups hold is tested through Hydra."""
+"""The classes that a group's YAML files name. `test_hydra` tests what the groups contain."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_classes_are_imported_and_not_constructed_those_of_other_packages_too(pl
 def test_one_that_cannot_be_imported_is_named(plugin, target):
     plugin(broken=f"_target_: {target}\n")
     with pytest.raises(
-        ValueError, match=rf"benchmarks=broken: {target} cannot be imported .*mend .*broken\.yaml"
+        ValueError, match=rf"benchmarks=broken: {target} cannot be imported .*correct .*broken\.yaml"
     ):
         groups.classes("benchmarks")
 

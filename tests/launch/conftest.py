@@ -32,7 +32,8 @@ class Sweeps:
     def hold(self) -> Path:
         return self.outputs.with_name("hold")
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
+        """Starts a sweep that inherits `sigint`, as from a terminal (SIG_DFL) or a shell's `&` (SIG_IGN)."""
         command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
         process = subprocess.Popen(
@@ -42,9 +43,7 @@ class Sweeps:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=partial(
-                signal.signal, signal.SIGINT, signal.SIG_DFL
-            ),  # a shell's background process is born deaf to Ctrl-C
+            preexec_fn=partial(signal.signal, signal.SIGINT, sigint),
         )
         self.started.append(process)
         return process

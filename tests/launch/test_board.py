@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rich.console import Console
 
-from harness.launch.board import Board, line, table
+from harness.launch.board import Board, StatusLines, line, table
 from harness.stages.status import Status
 
 RUNNING = Status(state="running", stage="grpo", step=12, total=60, reward=0.4123, eta_s=190.4)
@@ -34,3 +36,51 @@ def test_without_a_terminal_a_line_comes_only_with_a_change(capsys):
             board.show({"a": Status(state="running", stage="sft", step=step, total=3)})
         board.show({"a": Status(state="done", stage="sft")})
     assert [shown.split()[1] for shown in capsys.readouterr().out.splitlines()] == ["running", "done"]
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("harness.launch.board.time.monotonic", lambda: self.now)
+
+
+def test_a_running_cell_gets_a_line_within_30_s_and_never_the_same_line_twice(capsys, monkeypatch):
+    """A stage whose status does not change for hours, looked at every two seconds, as on Slurm."""
+    clock = Clock(monkeypatch)
+    seen: list[tuple[float, str]] = []
+    with Board("study") as board:
+        for _ in range(4 * 3600 // 2):
+            board.show({"a": RUNNING, "b": Status(state="done")})
+            seen.extend((clock.now, text) for text in capsys.readouterr().out.splitlines())
+            clock.now += 2.0
+    times, texts = zip(*[(at, text) for at, text in seen if text.startswith("a ")], strict=True)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert 20 < min(gaps) and max(gaps) <= 30 and clock.now - times[-1] <= 30
+    assert all(before != after for before, after in pairwise(texts))
+    assert "elapsed" not in texts[0] and texts[1].endswith("elapsed 26s") and "elapsed 3h59m" in texts[-1]
+    assert len([text for _, text in seen if text.startswith("b ")]) == 1
+
+
+def test_a_new_stage_starts_a_new_time(capsys, monkeypatch):
+    clock = Clock(monkeypatch)
+    lines = StatusLines(5.0, print)
+    for name, seconds in (("sft", 0.0), ("sft", 7.0), ("grpo", 3.0), ("grpo", 4.9), ("grpo", 0.1)):
+        clock.now += seconds
+        lines.show("a", Status(state="running", stage=name, step=1, total=2))
+    shown = [text.split()[2:] for text in capsys.readouterr().out.splitlines()]
+    assert shown == [
+        ["sft", "1/2"],
+        ["sft", "1/2", "elapsed", "7s"],
+        ["grpo", "1/2"],
+        ["grpo", "1/2", "elapsed", "5s"],
+    ]
+
+
+def test_the_last_line_of_a_stage_is_printed_once(capsys, monkeypatch):
+    Clock(monkeypatch)
+    lines = StatusLines(5.0, print)
+    for step in (1, 2, 3, 3):
+        lines.show("a", Status(state="running", step=step, total=3), last=step == 3)
+    assert [text.split()[2] for text in capsys.readouterr().out.splitlines()] == ["1/3", "3/3"]

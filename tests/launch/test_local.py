@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch import cluster
+from harness.launch import environment
 from harness.launch.local import Local
 from harness.stages import provenance
 from harness.study.tasks import Task
@@ -14,7 +14,7 @@ from harness.types import Stage
 
 
 class Running:
-    """A job of given size that ends when told."""
+    """A job of a given size that ends when `over` is set."""
 
     def __init__(self, threads: int, *gpus: int) -> None:
         self.threads, self.gpus, self.over = threads, gpus, False
@@ -109,8 +109,8 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     monkeypatch.syspath_prepend(str(tmp_path))
     before = dict(os.environ)
-    with cluster.job_environment(3):
-        assert {os.environ[name] for name in cluster.THREAD_VARIABLES} == {"3"}
+    with environment.job_environment(3):
+        assert {os.environ[name] for name in environment.THREAD_VARIABLES} == {"3"}
         assert "SLURM_JOB_ID" not in os.environ and "SUBMITIT_EXECUTOR" not in os.environ
         assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
         places = os.environ["PYTHONPATH"].split(os.pathsep)

@@ -31,7 +31,7 @@ echo RUNNING
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A folder on PATH with sbatch, srun and squeue; the scripts submitted and their environments are kept in it."""
+    """A folder on PATH with sbatch, srun and squeue, which keeps submitted scripts and their environments."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():
@@ -74,7 +74,7 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
 
 
-def _asked_anew(handle: SlurmHandle) -> bool:
+def _is_over_when_asked_again(handle: SlurmHandle) -> bool:
     time.sleep(0.001)
     return handle.is_over()
 
@@ -83,12 +83,12 @@ def test_a_job_that_slurm_twice_does_not_list_is_over(slurm, tmp_path, monkeypat
     monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
     write_status(tmp_path, Status(state="running"))
     handle = SlurmHandle("7", tmp_path)
-    assert not _asked_anew(handle)
+    assert not _is_over_when_asked_again(handle)
     (slurm / "squeue").write_text(
         "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n"
     )
-    assert not _asked_anew(handle)
-    assert _asked_anew(handle)
+    assert not _is_over_when_asked_again(handle)
+    assert _is_over_when_asked_again(handle)
 
 
 def test_where_slurm_cannot_be_asked_a_job_is_over_when_it_gives_no_sign_of_life(
@@ -98,10 +98,10 @@ def test_where_slurm_cannot_be_asked_a_job_is_over_when_it_gives_no_sign_of_life
     (slurm / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
     write_status(tmp_path, Status(state="running", host="node7", pid=1))
     handle = SlurmHandle("7", tmp_path)
-    assert not _asked_anew(handle) and not _asked_anew(handle)
+    assert not _is_over_when_asked_again(handle) and not _is_over_when_asked_again(handle)
     os.utime(tmp_path / "status.json", (0, 0))
-    assert not _asked_anew(handle)
-    assert _asked_anew(handle)
+    assert not _is_over_when_asked_again(handle)
+    assert _is_over_when_asked_again(handle)
 
 
 def test_a_job_is_over_when_its_status_says_so(slurm, tmp_path):

@@ -96,7 +96,7 @@ def test_a_killed_job_is_lost_others_go_on_and_the_next_run_resumes_it(sweeps):
     ended = sweeps.run(*words)
     assert ended.returncode == 1
     assert sweeps.states() == {"mine": "lost", "full": "done"}
-    assert "killed" in sweeps.status("mine")["error"]
+    assert "exited without reporting a result (killed" in sweeps.status("mine")["error"]
     assert sweeps.run(*words).returncode == 0
     assert sweeps.states() == {"mine": "done", "full": "done"}
     assert sweeps.scores("mine") == sweeps.scores("full")
@@ -130,18 +130,44 @@ def _part(stage: Path) -> Path:
     return stage.with_name(stage.name + ".part")
 
 
-def test_ctrl_c_stops_the_jobs_and_says_how_to_go_on(sweeps):
+@pytest.mark.parametrize(
+    ("inherited", "sent"),
+    [
+        (signal.SIG_DFL, signal.SIGINT),
+        (signal.SIG_IGN, signal.SIGINT),
+        (signal.SIG_DFL, signal.SIGTERM),
+    ],
+    ids=["ctrl-c", "ctrl-c in the background", "terminated"],
+)
+def test_ctrl_c_stops_the_jobs_and_says_how_to_resume(sweeps, inherited, sent):
     sweeps.hold.touch()
-    first = sweeps.start("trainers.steps=9", "arms=full")
+    first = sweeps.start("trainers.steps=9", "arms=full", sigint=inherited)
     sweeps.until(lambda: (sweeps.status("full")["step"] or 0) >= 1)
     job = sweeps.status("full")["pid"]
-    first.send_signal(signal.SIGINT)
+    first.send_signal(sent)
     _, errors = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130
     assert "run again" in errors and "trainers.steps=9" in errors
     assert "Traceback" not in errors
     assert sweeps.status("full")["state"] == "stopped"
     assert not locks.is_alive(job)
+
+
+def test_after_ctrl_c_cells_that_were_never_started_are_still_planned(sweeps):
+    """Both cells wait for the stage that they share."""
+    sweeps.hold.touch()
+    first = sweeps.start("arms=half,full")
+    studies = sweeps.outputs / "studies"
+    sweeps.until(lambda: any((_status(path)["step"] or 0) >= 1 for path in studies.glob("toy/shared/*")))
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 130
+    assert [_status(path)["state"] for path in studies.glob("toy/shared/*")] == ["stopped"]
+    assert sweeps.states() == {"half": "planned", "full": "planned"}
+
+
+def _status(folder: Path) -> dict:
+    return json.loads((folder / "status.json").read_text())
 
 
 def test_the_same_study_twice_is_refused_and_another_study_waits_for_the_stage_it_shares(sweeps):

@@ -1,4 +1,4 @@
-"""The memory estimate: sizes against real models and published totals, bytes against what a process really takes."""
+"""The memory estimate: sizes against models and published totals, bytes against a measured process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.composition.components import make
 from harness.launch import run
 from harness.protocols import ModelSizes
 from harness.study import memory
-from harness.study.planning import plan
+from harness.study.planning import expand, plan
 from policies.janus import sizes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,8 +106,8 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
         tokens=probe.PROMPT + probe.CHAIN + probe.SIDE**2,
         chain=probe.CHAIN,
         adapters=None,
-        cut_among=1,
-        remedies=dict.fromkeys(("gradients", "activations"), ""),
+        shards=1,
+        remedies={"gradients": "", "activations": ""},
     )
     kept, again = (
         sizes.of_config(probe.CONFIG.to_dict(), {**PLAIN, "recompute": recompute})
@@ -116,15 +116,13 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
     estimated = {
         "update": memory._update(kept, training, processes=1, gpu=False),
         "recompute": memory._update(again, training, processes=1, gpu=False),
-        "rollout": memory._drawing(
-            kept, probe.ROWS, probe.CHAIN, guided=True, adapted=False, gpu=False, remedies={}
+        "rollout": memory._rollout(
+            kept, probe.ROWS, probe.CHAIN, guided=True, adapted=False, gpu=False, remedy=""
         )["rollout"],
     }
-    for name, parts in estimated.items():
-        assert measured[name] / FACTOR < sum(part.bytes for part in parts) < measured[name] * FACTOR, (
-            name,
-            measured,
-        )
+    for name, items in estimated.items():
+        bytes_ = sum(item.bytes for item in items)
+        assert measured[name] / FACTOR < bytes_ < measured[name] * FACTOR, (name, measured)
 
 
 def estimates(*words: str, processes: int = 1, gpu: bool = True) -> dict[str, memory.StageMemory]:
@@ -136,9 +134,12 @@ def estimates(*words: str, processes: int = 1, gpu: bool = True) -> dict[str, me
     return {one.stage: one for one in found if one is not None}
 
 
-def part(one: memory.StageMemory, name: str) -> float:
-    every = [*one.resident, *(part for phase in one.phases.values() for part in phase)]
-    return sum(part.bytes for part in every if part.name == name)
+def bytes_of(stage: memory.StageMemory, name: str) -> float:
+    """The bytes of all items of that name."""
+    items = list(stage.resident)
+    for phase in stage.phases.values():
+        items.extend(phase)
+    return sum(item.bytes for item in items if item.name == name)
 
 
 LORA = r"grpo.lora={rank: 32, alpha: 32, targets: 'model\.language_model\.layers\..*_proj'}"
@@ -149,19 +150,21 @@ def test_parts_of_the_1b_model() -> None:
     found = estimates(*ONE_B)
     assert set(found) == {"sft", "grpo", "samples"}
     total, trained = 2076.6e6, 1694.8e6
-    assert part(found["sft"], "weights") == pytest.approx(4 * total, rel=1e-3)
-    assert part(found["sft"], "optimizer") == pytest.approx(8 * trained, rel=1e-2)
-    assert part(found["grpo"], "reference") == part(found["sft"], "weights"), (
+    assert bytes_of(found["sft"], "weights") == pytest.approx(4 * total, rel=1e-3)
+    assert bytes_of(found["sft"], "optimizer") == pytest.approx(8 * trained, rel=1e-2)
+    assert bytes_of(found["grpo"], "reference") == bytes_of(found["sft"], "weights"), (
         "all weights trained: the start is kept beside them"
     )
     per_token = (
         196_608 / 2
     )  # bytes of keys and values in bfloat16: half of float16's 196,608 a guided pair would take
     slots = 64 + 64 + 2 * 576
-    assert part(found["samples"], "keys and values") == pytest.approx(100 * slots * 2 * per_token, rel=1e-6)
+    assert bytes_of(found["samples"], "keys and values") == pytest.approx(
+        100 * slots * 2 * per_token, rel=1e-6
+    )
 
 
-def test_every_remedy_lowers_its_part() -> None:
+def test_every_remedy_lowers_its_bytes_of() -> None:
     before = estimates(*ONE_B)
     for words, stage, name in (
         ([LORA], "grpo", "optimizer"),
@@ -174,31 +177,28 @@ def test_every_remedy_lowers_its_part() -> None:
         (["evaluation.batch_size=50"], "samples", "keys and values"),
         (["policies.weights=bfloat16"], "samples", "weights"),
     ):
-        assert part(estimates(*ONE_B, *words)[stage], name) < 0.6 * part(before[stage], name), words
+        assert bytes_of(estimates(*ONE_B, *words)[stage], name) < 0.6 * bytes_of(before[stage], name), words
     cut = estimates(*ONE_B, "sft.fsdp=true", "resources.processes=8", processes=8)["sft"]
     for name in ("weights", "gradients", "optimizer"):
-        assert part(cut, name) < 0.5 * part(before["sft"], name)
-    assert "weights before they are cut" in [one.name for one in cut.phases["start"]]
+        assert bytes_of(cut, name) < 0.5 * bytes_of(before["sft"], name)
+    assert "weights before they are sharded" in [item.name for item in cut.phases["start"]]
 
 
 def test_more_processes_hold_fewer_samples_each() -> None:
     one, eight = (
         estimates(*ONE_B, f"resources.processes={count}", processes=count)["grpo"] for count in (1, 8)
     )
-    assert part(eight, "keys and values") == part(one, "keys and values") / 8
-    assert part(eight, "activations") == part(one, "activations") / 4, (
+    assert bytes_of(eight, "keys and values") == bytes_of(one, "keys and values") / 8
+    assert bytes_of(eight, "activations") == bytes_of(one, "activations") / 4, (
         "a micro-batch of 32 of the 8 samples that each has"
     )
 
 
 def check(words: list[str], gpu_gb: float | None = None, host_gb: float | None = None) -> None:
-    with command._cell(words) as (config, line):
-        from hydra.core.global_hydra import GlobalHydra
-
-        study = plan(config, GlobalHydra.instance().config_loader(), [line])
-        run._check_memory(
-            study, config.resources, SimpleNamespace(gpu_gb=gpu_gb, host_gb=host_gb, poll_s=1.0)
-        )
+    with command.composed(words) as root:
+        study = plan(root.config, root.loader, expand(root.config, root.overrides))
+        cluster = SimpleNamespace(gpu_gb=gpu_gb, host_gb=host_gb, poll_s=1.0)
+        run._check_memory(study, root.config.resources, cluster)
 
 
 def test_a_study_that_cannot_fit_is_refused_with_the_settings_to_change(capsys) -> None:

@@ -88,8 +88,22 @@ def test_cells_are_arms_times_seeds(planned, words, expected):
 def test_without_an_ablation_there_is_one_cell_named_like_the_study():
     with initialize(version_base="1.3", config_path=None):
         config = compose("config", ["study.name=trial"], return_hydra_config=True)
-        (line,) = planning.expand(config, ["study.name=trial", "seed=4"])
-    assert line == ["study.name=trial", "study.arm=trial", "seed=4"]
+        (cell,) = planning.expand(config, ["study.name=trial", "seed=4"])
+    assert cell == planning.CellPlan(arm="trial", seed=4, common=("study.name=trial",), overrides=())
+    assert cell.composition == ["study.name=trial", "study.arm=trial", "seed=4"]
+
+
+def test_the_overrides_of_an_arm_are_composed_after_the_command_line_and_kept_as_written():
+    cell = planning.CellPlan(
+        arm="a", seed=1, common=("sft.steps=2",), overrides=("rewards.total=pi*(sem+spa)",)
+    )
+    assert cell.composition == [
+        "sft.steps=2",
+        'rewards.total="pi*(sem+spa)"',
+        "study.arm=a",
+        "seed=1",
+    ]
+    assert cell.overrides == ("rewards.total=pi*(sem+spa)",)
 
 
 def test_an_arms_override_wins_over_the_command_line(planned):

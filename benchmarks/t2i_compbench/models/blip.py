@@ -13,7 +13,6 @@ tokens of each.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
@@ -32,6 +31,7 @@ from benchmarks.t2i_compbench.models.blip_original import (
 )
 from harness.experts.pixels import normalised_3HW, squeezed, unit_3HW
 from harness.experts.pretrained import Pretrained, blocks, freeze, read_serving
+from harness.names import HUB_ID
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,6 @@ IMAGE_SIZE = 480  # of the original; copies in transformers' layout were made at
 LONGEST = 35  # tokens of a question, its first and last included
 YES, NO, DECODE, ENCODE = 2748, 2053, 30522, 30523  # ids; the last two begin an answer and a question
 KNOWN = {"[CLS]": 101, "[SEP]": 102, "yes": YES, "no": NO}  # to tell BERT-base-uncased by
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 FILES = (".pth", ".pt", ".bin", ".safetensors")
 
 Ids = Sequence[Sequence[Sequence[int]]]  # of the tokens of every question of every image
