@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 
@@ -23,12 +23,15 @@ from harness.composition import groups
 from harness.composition.arguments import UsageError, known
 from harness.composition.components import make
 from harness.launch.cluster import job_environment
-from harness.protocols import Race, Sampling
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
 from harness.stages.store import load_program, peak_memory_mb, reset_peak_memory
-from harness.types import Prompt, Sample, Stage
+from harness.study.roles import checked_class
+from harness.types import Prompt, Sample, Sampling, Stage
+
+if TYPE_CHECKING:
+    from harness.protocols import PolicyRecipe, Race
 
 REPEATS = 5
 USAGE = """\
@@ -104,9 +107,8 @@ def rollout(chosen: Choice) -> list[Figure]:
     seconds = _timed(whole)
     image_seconds = _timed(lambda: policy.rollout(prompts, seeds, replace(sampling, max_chain_tokens=1)))
     image_middle = statistics.median(image_seconds)
-    chain, image = (
-        sum(len(getattr(sample.tokens, part)) for sample in samples) for part in ("chain", "image")
-    )
+    chain = sum(len(sample.tokens.chain) for sample in samples)
+    image = sum(len(sample.tokens.image) for sample in samples)
     batch = f"batch {len(prompts)}"
     return [
         Figure(
@@ -193,15 +195,20 @@ def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
 
 def rollout_races(chosen: Choice) -> Iterable[Race]:
     """The policy's rollouts beside those of other systems."""
-    races: Callable[[], Iterable[Race]] = getattr(make(chosen.samples.settings["policy"]), "races", tuple)
-    return races()
+    policy: PolicyRecipe = make(chosen.samples.settings["policy"])
+    return get_object(policy.races)() if policy.races else ()
 
 
 def score_races(chosen: Choice) -> Iterator[Race]:
     """Of every benchmark that is installed, and of the chosen one: its ways to scores beside other ways."""
     made = [*groups.classes("benchmarks").values(), type(make(chosen.samples.settings["benchmark"]))]
-    for races in dict.fromkeys(path for benchmark in made if (path := getattr(benchmark, "races", None))):
-        yield from get_object(races)()
+    paths: dict[str, None] = {}
+    for benchmark in made:
+        races = checked_class("benchmarks", benchmark).races
+        if races:
+            paths[races] = None
+    for path in paths:
+        yield from get_object(path)()
 
 
 class _Peak:

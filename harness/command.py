@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.composition import groups
 from harness.composition.arguments import UsageError, explain, prepare, quote
 from harness.launch.board import duration, line
+from harness.settings import whole_number
 from harness.stages import locks
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
@@ -122,9 +123,10 @@ def choose(words: Sequence[str]) -> Choice:
     """
     with _cell(words) as (config, line):
         study = plan(config, GlobalHydra.instance().config_loader(), [line])
-    threads = config.resources.threads
-    if not isinstance(threads, int) or threads < 1:
-        raise UsageError(f"resources.threads={threads}: give a whole number from 1")
+    try:
+        whole_number("resources.threads", config.resources.threads)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return Choice(cell=study.cells[0], store=study.store, resources=_resources(config))
 
 

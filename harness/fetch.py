@@ -7,7 +7,7 @@ A setting refers to the place as `${fetched:NAME}`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from harness.composition import groups
 from harness.composition.arguments import UsageError, known
 from harness.files import cache
 from harness.stages.store import StorageError
+from harness.study.roles import checked_class
 
 USAGE = """\
 Fetches what a benchmark needs and may be no part of this project.
@@ -81,8 +82,7 @@ def offers() -> dict[str, Offer]:
     """
     found: dict[str, Offer] = {}
     for option, made in groups.classes("benchmarks").items():
-        fetches: Mapping[str, str] = getattr(made, "fetches", {})
-        for name, program in fetches.items():
+        for name, program in checked_class("benchmarks", made).fetches.items():
             earlier = found.get(name, Offer(options=(), program=program))
             if earlier.program != program:
                 raise ValueError(

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
+
+Config = Mapping[str, Any]  # the resolved configuration of a cell, plain values
 
 CANVAS = 1000  # boxes are integers on 0..CANVAS, GoT-R1's coordinate scale
 
@@ -117,6 +120,38 @@ class Sample:
     tokens: Tokens
     logprobs: tuple[float, ...]
     seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How rollouts are drawn (the `rollout` settings, which `harness.settings.check_rollout` checks).
+
+    `guidance` <= 1 draws conditional rows only. Temperature 0 is greedy. `max_chain_tokens` 0 draws no
+    chain: begin-of-image follows the prompt at once (plain Janus).
+
+    `random` is `per_sample`: one generator per sample, so that results do not depend on the batch. Or it is
+    `upstream`, GoT-R1's script: consecutive equal (prompt, seed) pairs are one call of the script, that is one chain
+    shared by several images, all drawn from one stream that is seeded again for every call.
+    """
+
+    guidance: float = 1.0
+    text_temperature: float = 1.0
+    image_temperature: float = 1.0
+    max_chain_tokens: int = 600
+    random: Literal["per_sample", "upstream"] = "per_sample"
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Log-probs of the ids of a batch: `values_BT`, and boolean masks of the same shape.
+
+    Column t of row b is the t-th id of that row's chain followed by its image; `action_BT` is False at
+    padding and at a forced begin-of-image; `image_BT` marks image ids.
+    """
+
+    values_BT: torch.Tensor
+    action_BT: torch.Tensor
+    image_BT: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

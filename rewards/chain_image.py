@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from harness.chain import without_control_tokens
-from harness.protocols import Grounder
 from harness.types import Box, Chain, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import Grounder
 
 _ARTICLES = ("a ", "an ", "the ")
 

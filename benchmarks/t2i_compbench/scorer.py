@@ -12,7 +12,7 @@ from benchmarks.mode import check_mode
 from benchmarks.t2i_compbench import official
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.files import objects_file, read_routing
-from benchmarks.t2i_compbench.language.choose import choose_language
+from benchmarks.t2i_compbench.language.choose import Language, choose_language
 from benchmarks.t2i_compbench.measures import (
     IMAGES,
     BlipVqa,
@@ -30,7 +30,7 @@ from benchmarks.t2i_compbench.measures import (
 from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
 from benchmarks.t2i_compbench.rules.numeracy import Nouns
-from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
+from harness.protocols import DepthEstimator, Expert, Needing, ObjectDetector, Similarity, Vqa
 from harness.types import Metric, Prompt, Sample, Score
 
 GIVEN = ("rs200", "r50", "depth", "labels")
@@ -100,8 +100,8 @@ class Scoring:
         )
         self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
         self.imported = Path(imported) if imported is not None else None
-        sources = (self.rs200, self.r50, self.depth, self.language, vqa)
-        read = [path for source in sources for path in getattr(source, "external", ())]
+        sources: tuple[Expert | Language, ...] = (self.rs200, self.r50, self.depth, self.language, vqa)
+        read = [path for source in sources for path in source.external]
         self.external = (*dict.fromkeys(read), *([imported] if imported else []))
 
     def scorer(self, root: Path, categories: Sequence[str], prompts: Prompts) -> Scorer:
@@ -168,7 +168,7 @@ class Scorer:
         """What the models of these categories say that they lack, those that cannot be scored for it too."""
         models = [model for part in self._all_parts() for model in part.models]
         return list(
-            dict.fromkeys(line for model in models if hasattr(model, "missing") for line in model.missing())
+            dict.fromkeys(line for model in models if isinstance(model, Needing) for line in model.missing())
         )
 
     def _all_parts(self) -> list[Measure]:
@@ -274,7 +274,7 @@ class Scorer:
 
     def _blip_vqa(self) -> BlipVqa:
         vqa = self._by.vqa
-        absent = None if getattr(vqa, "given", True) else vqa.missing()[0]
+        absent = None if vqa.given else vqa.missing()[0]
         return BlipVqa(vqa=vqa, absent=absent, language=self._by.language, mode=self._by.mode)
 
     def _spatial(self, *, complex_prompts: bool) -> Spatial:
@@ -307,7 +307,7 @@ def _parts(by: Measure) -> Mapping[str, Measure]:
     return by.parts if isinstance(by, ThreeInOne) else {by.name: by}
 
 
-def _lacking(name: str, detector: Any) -> str | None:
-    if getattr(detector, "given", True):
+def _lacking(name: str, detector: ObjectDetector) -> str | None:
+    if detector.given:
         return None
     return f"{detector.missing()[0]}; or give a file with what it found, {WHERE}.given.{name}=FILE (docs/t2i_compbench.md)"

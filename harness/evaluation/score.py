@@ -6,15 +6,17 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis import mirror
 from harness.composition.components import make
 from harness.evaluation import row_shards
 from harness.files import read_rows, write_rows
-from harness.protocols import Benchmark, Workspace
 from harness.samples import SampleFolder
 from harness.types import Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark, Workspace
 
 PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
 
@@ -52,7 +54,7 @@ def _score(
 ) -> None:
     """This process's share."""
     to_do = list(pieces.to_do(len(drawn)))
-    if to_do and hasattr(benchmark, "load"):
+    if to_do:
         benchmark.load()
     for block in to_do:
         for batch in _batches(folder, {index: drawn[index] for index in block}):
@@ -90,7 +92,10 @@ def _judge(
     """The score of every sample, and with `mirrored` that of its mirror image where it has one."""
     samples = {index: one for index, one in batch.items() if isinstance(one, Sample)}
     scores = benchmark.score(list(samples.values())) if samples else []
-    others = benchmark.mirrored(list(samples.values())) if samples and mirrored else [None] * len(samples)
+    others: list[Score | None] = [None] * len(samples)
+    if samples and mirrored:
+        assert benchmark.mirrored is not None, "the plan refuses the check"
+        others = benchmark.mirrored(list(samples.values()))
     judged = dict(zip(samples, zip(scores, others, strict=True), strict=True))
     unread = {
         index: (Score(value=None, unscored=one), None) for index, one in batch.items() if isinstance(one, str)
@@ -130,8 +135,7 @@ def _describe(
     said = json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else {}
     described = describe(benchmark, scored, labels=said.get("labels", {}), notes=said.get("notes", []))
     (folder / "metric.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
-    if hasattr(benchmark, "write_results"):
-        benchmark.write_results(folder / "official", scored)
+    benchmark.write_results(folder / "official", scored)
 
 
 def describe(
@@ -149,7 +153,6 @@ def describe(
         labels: more labels by category.
         notes: what holds for all categories.
     """
-    metrics = getattr(benchmark, "metrics", {})
     described = {}
     for category in dict.fromkeys(row["category"] for row in scored):
         own = [
@@ -158,7 +161,7 @@ def describe(
             if row["category"] == category and row["value"] is not None and row.get("mirrored") is not None
         ]
         found = mirror.verdict([(row["prompt_id"], row["value"], row["mirrored"]) for row in own])
-        metric = metrics.get(category)
+        metric = benchmark.metrics.get(category)
         own_labels = [*(metric.labels if metric else ()), *labels.get(category, ())]
         own_notes = [*notes, *filter(None, [mirror.note(found)])]
         if metric or own_labels or own_notes or found:

@@ -6,20 +6,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonlines
 from hydra.utils import instantiate
 
 from harness.chain import parse
-from harness.protocols import Config, Workspace
-from harness.types import Prompt
+from harness.types import Config, Prompt
 from policies.images.findings import Finding, describe, errors
 from policies.images.folder import INDEX, Picture, Shelf, leave_out, shelves
 from policies.images.looks import check_files
 from policies.images.names import check_names
 from policies.images.protocol import protocol
 from policies.images.shares import Shares, complete, share
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark, Workspace
 
 LINT, PROTOCOL = "lint.txt", "protocol.json"
 
@@ -66,7 +68,7 @@ def find(settings: Config) -> Set:
     Raises:
         ValueError: it is no folder of pictures.
     """
-    benchmark = instantiate(settings["benchmark"], _convert_="all")
+    benchmark: Benchmark = instantiate(settings["benchmark"], _convert_="all")
     prompts, count, folder = (
         benchmark.prompts(settings["split"]),
         settings["images_per_prompt"],
@@ -76,11 +78,8 @@ def find(settings: Config) -> Set:
     for prompt in prompts:
         texts.setdefault(prompt.category, set()).add(prompt.text)
     asked = list(texts)
-    if hasattr(benchmark, "texts"):
-        texts |= {
-            name: {*texts.get(name, ()), *benchmark.texts(name)}
-            for name in getattr(benchmark, "all_categories", asked)
-        }
+    for name in benchmark.all_categories:
+        texts.setdefault(name, set()).update(benchmark.texts(name))
     try:
         found = shelves(folder, asked)
     except ValueError as error:

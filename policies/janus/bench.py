@@ -24,8 +24,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from harness.protocols import Race, Sampling
+from harness.protocols import Race
+from harness.types import Sampling
 from policies.janus.engine import Engine
+from policies.janus.policy import device
 from policies.janus.precision import native_bfloat16
 
 WIDTH, INNER, LAYERS, HEADS, VOCABULARY, CODES, SIDE = 512, 1408, 8, 8, 16384, 4096, 16
@@ -37,7 +39,12 @@ WORK = (
 )
 
 
-def races(device: str) -> Iterator[Race]:
+def races() -> Iterator[Race]:
+    """The races of this machine's device."""
+    return races_on(device())
+
+
+def races_on(device: str) -> Iterator[Race]:
     """8 and 32 samples in float32, and 8 in bfloat16 where the device multiplies it natively; `GROUP` samples of each prompt."""
     settings = [(8, torch.float32), (32, torch.float32)] + [(8, torch.bfloat16)] * native_bfloat16(device)
     for samples, dtype in settings:

@@ -21,8 +21,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from harness.protocols import Sampling
-from harness.types import Tokens
+from harness.types import Sampling, Tokens
 from policies.janus.cache import Part, Stream, mask
 from policies.janus.decoder import Decoder
 from policies.janus.draw import Draw, PerSample, Upstream

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -22,8 +22,10 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
-from harness.protocols import Workspace
 from policies.janus import folder as folders
+
+if TYPE_CHECKING:
+    from harness.protocols import Workspace
 
 MB = 2**20
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from harness.protocols import Sampling, TokenLogprobs
-from harness.types import Tokens
+from harness.types import Sampling, TokenLogprobs, Tokens
 from policies.janus import attention, heads, packing
 from policies.janus.packing import Layout
 

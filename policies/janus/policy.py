@@ -12,8 +12,8 @@ import torch
 from transformers import GenerationConfig
 
 from harness.chain import END, parse
-from harness.protocols import Sampling, TokenLogprobs
-from harness.types import Chain, Prompt, Record, Sample, Tokens
+from harness.protocols import Policy
+from harness.types import Chain, Prompt, Record, Sample, Sampling, TokenLogprobs, Tokens
 from policies.janus import checkpoint, vq
 from policies.janus import folder as folders
 from policies.janus.engine import Engine
@@ -31,7 +31,7 @@ TRAINED = (
 NO_CHAIN = Chain(text="", objects=(), bare_text="")
 
 
-class JanusPolicy:
+class JanusPolicy(Policy):
     """Plans and draws with one checkpoint folder, of either layout.
 
     Args:

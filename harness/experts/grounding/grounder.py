@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experts.grounding.answers import CONVENTIONS, Grounding, read_boxes
 from harness.experts.judge.rubric import Rubric
+from harness.protocols import ModelJudge
+from harness.settings import choice
 from harness.types import Answer, Box, Question
 
 if TYPE_CHECKING:
@@ -35,14 +37,13 @@ class MllmGrounder:
     def __init__(
         self, *, model: Any, convention: str, question: str, min_pixels: int, max_pixels: int
     ) -> None:
-        if convention not in CONVENTIONS:
-            raise ValueError(f"grounder.convention={convention!r}: allowed are {', '.join(CONVENTIONS)}")
-        if not hasattr(model, "model"):
+        choice("grounder.convention", convention, list(CONVENTIONS))
+        if not isinstance(model, ModelJudge):
             raise ValueError(
                 f"grounder=mllm asks the judge for boxes, and {type(model).__name__} is no model that could give them: "
                 "take judge=server (or qwen2_5_vl, qwen3_vl, openai), or grounder=oracle"
             )
-        named = str(model.model)
+        named = model.model
         family = next(
             (name for name, each in CONVENTIONS.items() if re.search(each.models, named, re.IGNORECASE)),
             convention,
@@ -52,10 +53,9 @@ class MllmGrounder:
                 f"grounder.convention={convention}, but {named} gives boxes as {family}: take grounder.convention={family}"
             )
         limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-        theirs = getattr(model, "limits", limits)
-        if CONVENTIONS[convention].factor is not None and theirs != limits:
+        if CONVENTIONS[convention].factor is not None and model.limits not in (None, limits):
             raise ValueError(
-                f"the judge sees images within {theirs}, and boxes are read as if within {limits}: give the grounder the same"
+                f"the judge sees images within {model.limits}, and boxes are read as if within {limits}: give the grounder the same"
             )
         self._model, self._convention, self._limits = model, convention, limits
         self._question = Rubric(question, "name", folder=QUESTIONS)

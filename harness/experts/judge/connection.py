@@ -22,6 +22,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from harness.settings import whole_number
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -85,8 +87,7 @@ class Connection:
                 "judge.serving.key_variable must be the name of an environment variable (its value here is none, and is not shown)"
             )
         for name, value in (("concurrency", concurrency), ("tries", tries)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"judge.serving.{name}={value!r}: give a whole number from 1")
+            whole_number(f"judge.serving.{name}", value)
         for name, seconds in (("timeout_s", timeout_s), ("patience_s", patience_s)):
             if not isinstance(seconds, int | float) or not seconds > 0:
                 raise ValueError(f"judge.serving.{name}={seconds!r}: give a number of seconds above 0")

@@ -21,7 +21,8 @@ from harness.experts.judge.flavors import (
     messages,
     read_answer,
 )
-from harness.experts.pretrained import check_count
+from harness.protocols import ModelJudge
+from harness.settings import choice, number, whole_number
 from harness.types import Answer, Question
 
 PATH = "/chat/completions"
@@ -36,14 +37,12 @@ def check_settings(score: str, max_tokens: int, retry_temperature: float) -> Non
     Raises:
         ValueError: names the one that cannot be.
     """
-    if score not in SCORES:
-        raise ValueError(f"judge.score={score!r}: allowed are {' and '.join(SCORES)}")
-    check_count("judge", "max_tokens", max_tokens)
-    if not isinstance(retry_temperature, int | float) or not 0 < retry_temperature <= 2:
-        raise ValueError(f"judge.retry_temperature={retry_temperature!r}: give a number above 0, at most 2")
+    choice("judge.score", score, SCORES)
+    whole_number("judge.max_tokens", max_tokens)
+    number("judge.retry_temperature", retry_temperature, above=0, most=2)
 
 
-class ServerJudge:
+class ServerJudge(ModelJudge):
     """Asks a served model; many requests at a time, equal questions once.
 
     Args:
@@ -68,8 +67,7 @@ class ServerJudge:
         retry_temperature: float,
         serving: Mapping[str, Any],
     ) -> None:
-        if flavour not in FLAVOURS:
-            raise ValueError(f"judge.flavour={flavour!r}: allowed are {', '.join(FLAVOURS)}")
+        choice("judge.flavour", flavour, list(FLAVOURS))
         check_settings(score, max_tokens, retry_temperature)
         if score == "expected" and FLAVOURS[flavour].constrained is None:
             raise ValueError(
