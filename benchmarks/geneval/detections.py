@@ -49,8 +49,10 @@ Asked = Callable[
 class Source(Protocol):
     """Where views come from. `metric` and `labels` are what tables say of scores that are made of them."""
 
-    metric: str
-    labels: tuple[str, ...]
+    @property
+    def metric(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
     def load(self, *, colors: bool) -> None:
         """Reads what is needed, for colors too.

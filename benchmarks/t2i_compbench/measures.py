@@ -32,11 +32,16 @@ class Measure(Protocol):
     why it can measure nothing: then it is not called. `models` are what it asks, and files that stand in for them.
     """
 
-    name: str
-    metric: str
-    labels: tuple[str, ...]
-    absent: str | None
-    models: tuple[Any, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def absent(self) -> str | None: ...
+    @property
+    def models(self) -> tuple[Any, ...]: ...
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """A score for each sample; `mirrored` for its image mirrored left to right."""
@@ -308,7 +313,12 @@ class ThreeInOne:
     def of(self, prompt: Prompt) -> Score:
         """Of imported parts, which need no image."""
         which = self.route(prompt.text)
-        return self._merge(which, {name: self.parts[name].of(prompt) for name in merge.NEEDED[which]})
+        scores = {}
+        for name in merge.NEEDED[which]:
+            part = self.parts[name]
+            assert isinstance(part, Imported)
+            scores[name] = part.of(prompt)
+        return self._merge(which, scores)
 
     def _merge(self, which: merge.Route, scores: Mapping[str, Score]) -> Score:
         evidence: Evidence = {"route": which}
@@ -318,7 +328,7 @@ class ThreeInOne:
             evidence |= {**boxes, name: {"value": score.value, **rest}}
         if missing := [f"{name}: {score.unscored}" for name, score in scores.items() if score.unscored]:
             return Score(value=None, evidence=evidence, unscored="; ".join(missing))
-        values = {name: score.value for name, score in scores.items()}
+        values = {name: score.value for name, score in scores.items() if score.value is not None}
         return Score(value=merge.merge(which, **values, mode=self._mode), evidence=evidence)
 
 

@@ -207,7 +207,8 @@ class Scorer:
                 if row["category"] == category and row["prompt_id"] in places
             }
             values = {by.name: {one: row["value"] for one, row in own.items()}}
-            for name, part in _parts(by).items() if isinstance(by, ThreeInOne) else ():
+            parts: Mapping[str, Measure] = by.parts if isinstance(by, ThreeInOne) else {}
+            for name, part in parts.items():
                 if all(name in row["evidence"] for row in own.values()):
                     values[part.name] = {one: row["evidence"][name]["value"] for one, row in own.items()}
             count = each * (1 + max(own, default=-1) // each)
@@ -236,6 +237,7 @@ class Scorer:
                     f"{folder} holds no official results of {category}, {category}/{official.FORMS[by.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
+            assert isinstance(imported, Imported | ThreeInOne)
             prompts = [
                 replace(prompt, number=number)
                 for prompt in self._prompts.val(category)
@@ -265,7 +267,7 @@ class Scorer:
         if category == "non-spatial":
             return ClipScore(clip=by.clip, language=None, mode=by.mode)
         spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
-        parts = {
+        parts: dict[str, Measure] = {
             "attribute": self._blip_vqa(),
             "spatial": self._spatial(complex_prompts=True),
             "clip": ClipScore(clip=by.clip, **shared),

@@ -60,7 +60,7 @@ class PolicyRecipe(ABC):
     trainable: bool = True
     """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
 
-    encoding: Mapping[str, Any] = {}
+    encoding: ClassVar[Mapping[str, Any]] = {}
     """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""
 
     sizes: ClassVar[str | None] = None

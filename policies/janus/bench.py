@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,8 +149,8 @@ def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[st
 class _Timed(Engine):
     """Remembers when its chains were written."""
 
-    def _chains(self, logits_BV: Tensor, *rest: object) -> object:
-        chains = super()._chains(logits_BV, *rest)
+    def _chains(self, logits_BV: Tensor, *rest: Any, **more: Any) -> Any:
+        chains = super()._chains(logits_BV, *rest, **more)
         self.written = _now(logits_BV)
         return chains
 

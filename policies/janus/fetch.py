@@ -76,9 +76,11 @@ def _fetch(repository: str, revision: str, work: Workspace) -> Path:
     sizes = {name: listed[name].file_size or 0 for name in names}
     done = 0
     for name in names:
-        bar = _bar(
-            lambda count, before=done: work.progress((before + count) // MB, sum(sizes.values()) // MB)
-        )
+
+        def report(count: int, before: int = done) -> None:
+            work.progress((before + count) // MB, sum(sizes.values()) // MB)
+
+        bar = _bar(report)
         file = hf_hub_download(repository, name, revision=revision, tqdm_class=bar)
         done += sizes[name]
         work.progress(done // MB, sum(sizes.values()) // MB)

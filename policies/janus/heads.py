@@ -44,10 +44,11 @@ def logprobs(
         return _score(head, states_KNH, ids_N, guidance, temperature)
     parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
     # nothing here is random, and a non-reentrant checkpoint also works where only the head's weights want a gradient
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat(
-        [checkpoint(_score, head, states, ids, guidance, temperature, **again) for states, ids in parts]
-    )
+    scores = []
+    for states, ids in parts:
+        arguments = (head, states, ids, guidance, temperature)
+        scores.append(checkpoint(_score, *arguments, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(scores)
 
 
 def _score(

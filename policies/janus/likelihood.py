@@ -9,6 +9,7 @@ K rows of one distribution (conditional, unconditional), N positions scored, H h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from harness.types import Sampling, TokenLogprobs, Tokens
 from policies.janus import attention, heads, packing
 from policies.janus.packing import Layout
+
+if TYPE_CHECKING:
+    from transformers import JanusForConditionalGeneration
 
 
 class Likelihood:
@@ -32,7 +36,13 @@ class Likelihood:
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, bos: int, pad: int, recompute: bool = False, pack: int | None = None
+        self,
+        model: JanusForConditionalGeneration,
+        *,
+        bos: int,
+        pad: int,
+        recompute: bool = False,
+        pack: int | None = None,
     ) -> None:
         self._model = model
         self._decoder = model.model.language_model

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import GenerationConfig
@@ -20,6 +21,9 @@ from policies.janus.engine import Engine
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
+
+if TYPE_CHECKING:
+    from transformers import JanusForConditionalGeneration
 
 TRAINED = (
     "model.language_model.",
@@ -49,6 +53,8 @@ class JanusPolicy(Policy):
     Raises:
         ValueError: the folder is no whole checkpoint, or its tokenizer has ids that the model has no rows for.
     """
+
+    module: JanusForConditionalGeneration
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ class UniDet(ObjectDetector):
 
     def missing(self) -> list[str]:
         """The checkpoint, where none is given, and what the labels lack."""
-        absent = self._labels.missing() if isinstance(self._labels, Needing) else []
+        absent: list[str] = self._labels.missing() if isinstance(self._labels, Needing) else []
         return [*([] if self.given else [self._advice()]), *absent]
 
     def load(self) -> None:
