@@ -1,7 +1,7 @@
 """Checks of settings, shared by the harness and its plugins.
 
-Each check returns the value, or raises ValueError with the setting's full name, its value, what is allowed and, in
-`hint`, what else to do. A hint stands at the end of the message: `", or null for all"`.
+Each check returns the value, or raises ValueError with the setting's full name, its value and what is
+allowed. A `hint` stands at the end of the message: `", or null for all"`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layering of docs/architecture.md, read from the imports: nouns below, plugins beside each other, torch only where tensors are."""
+"""The layering of docs/architecture.md, read from the imports: floors, plugins, torch on demand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def module_of(path: Path) -> str:
 
 
 def imports(path: Path, *, typing: bool = True) -> Iterator[str]:
-    """Every module that a file imports anywhere, `from a import b` as `a.b` where that is a module of ours, else as `a`.
+    """Every module that a file imports anywhere; `from a import b` is `a.b` if we have that module, else `a`.
 
     Args:
         path: the file.

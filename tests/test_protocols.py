@@ -1,4 +1,4 @@
-"""The contracts of `harness.protocols`: every member is documented, and none decides a number, since no stage's key counts them."""
+"""The contracts of `harness.protocols`: every member is documented, and none can decide a number."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,8 +15,10 @@ from benchmarks.t2i_compbench.language.tokens import tokenize
 from benchmarks.t2i_compbench.rules import captions, merge, numeracy, objects, questions, spatial
 from benchmarks.t2i_compbench.rules.depth import score_3d
 from benchmarks.t2i_compbench.rules.frame import frame_size
-from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 from harness.types import CANVAS, Detection, Detections, Prompt, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 
 IMAGES = 10  # of each prompt, in official results
 OFFICIAL_CLIP = "openai/clip-vit-base-patch32"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.mode import check_mode
 from benchmarks.t2i_compbench import official
@@ -30,8 +30,11 @@ from benchmarks.t2i_compbench.measures import (
 from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
 from benchmarks.t2i_compbench.rules.numeracy import Nouns
-from harness.protocols import DepthEstimator, Expert, Needing, ObjectDetector, Similarity, Vqa
+from harness.protocols import Needing
 from harness.types import Metric, Prompt, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import DepthEstimator, Expert, ObjectDetector, Similarity, Vqa
 
 GIVEN = ("rs200", "r50", "depth", "labels")
 WHERE = "benchmarks.scoring"

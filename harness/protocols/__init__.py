@@ -1,12 +1,13 @@
 """The contract between the harness and its plugins: one file per role.
 
-Roles with optional members are base classes with defaults: a plugin subclasses them and overrides the members it needs.
-The other roles are Protocols: a class that has the members fits, without subclassing.
+Roles with optional members are base classes with defaults: a plugin subclasses them and overrides the
+members it needs. The other roles are Protocols: a class with their members fits, without subclassing.
 
-A class named by `_target_` in a YAML file is also constructed on the login node, to check its settings and to
-declare stages. Keep constructors light, and import torch inside methods.
+A class named by `_target_` in a YAML file is also constructed on the login node, to check its settings and
+to declare stages. Keep constructors light, and import torch inside methods.
 
-Nothing here decides a number: a default is a constant, and a method without a default raises NotImplementedError.
+Nothing here decides a number, and no stage's key counts these files: a default is a constant, and a method
+without a default raises NotImplementedError.
 """
 
 from harness.protocols.benchmark import Benchmark

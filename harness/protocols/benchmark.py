@@ -13,44 +13,45 @@ if TYPE_CHECKING:
 
 
 class Benchmark(ABC):
-    """The base class of benchmarks. `categories`, `prompts` and `score` are required, the other members have defaults.
+    """The base class of benchmarks. Only `categories`, `prompts` and `score` are required.
 
-    The entry `scoring` of a benchmark's settings decides scores only: the stage `scores` constructs the benchmark with it,
-    every other stage without it.
+    The entry `scoring` of a benchmark's settings decides scores only: the stage `scores` constructs the
+    benchmark with it, every other stage without it.
     """
 
     categories: tuple[str, ...]
     """The categories of the study, in the order of its tables."""
 
     all_categories: tuple[str, ...] = ()
-    """Every category whose `texts` are known, including those that the settings leave out; default: none is known."""
+    """Categories whose `texts` are known, including those that the settings leave out; default: none."""
 
     external: tuple[str, ...] = ()
     """Files and folders outside the project that the benchmark reads; they count by content (see `Stage`)."""
 
     images_per_prompt: int = 1
-    """Number of images per prompt in the benchmark's protocol, used where `evaluation.images_per_prompt` is null."""
+    """Images per prompt in the benchmark's protocol, used where `evaluation.images_per_prompt` is null."""
 
     first_seed: int | None = None
-    """Image k of every prompt is drawn with the seed `first_seed + k`; None: every image has a seed of its own."""
+    """Image k of every prompt is drawn with the seed `first_seed + k`; None: each image has its own seed."""
 
     metrics: Mapping[str, Metric] = {}
-    """Category -> the metric of its scores; a category without a metric has no name and no labels in tables."""
+    """Category -> the metric of its scores; without one, tables show neither name nor labels."""
 
     fetches: ClassVar[Mapping[str, str]] = {}
-    """What `harness.fetch` can fetch for the class: name -> dotted path of `f(to: Path) -> None`, which fills that file or
+    """What `harness.fetch` can fetch: name -> dotted path of `f(to: Path) -> None`, which fills that file or
     folder, or raises ValueError with what to do."""
 
     races: ClassVar[str | None] = None
-    """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench score`; None: the class has none."""
+    """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench score`; None: no races."""
 
     mirrored: Callable[[Sequence[Sample]], list[Score | None]] | None = None
-    """A method: the scores of the samples with their images mirrored left to right. An entry is None where the mirrored
-    image answers the prompt as well (the prompt has no left or right). None: `evaluation.check=mirror` is refused."""
+    """A method: the scores of the samples with their images mirrored left to right. An entry is None where
+    the prompt has no left or right, so that the mirrored image is no worse an answer. Without the method,
+    `evaluation.check=mirror` is refused."""
 
     read_results: Callable[[Path], list[tuple[Prompt, Score]]] | None = None
     """A method: the scores in a folder of files that the official programs wrote, each with its prompt and
-    `Prompt.number`. None: the benchmark has no official programs."""
+    `Prompt.number`. Without the method, `harness.score results=` is refused."""
 
     @abstractmethod
     def prompts(self, split: str) -> list[Prompt]:
@@ -58,17 +59,18 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score per sample, by the rule of its prompt's category. Images have the mode of their files, mostly RGB."""
+        """One score per sample, by the rule of its prompt's category.
+
+        Images have the mode of their files, mostly RGB.
+        """
 
     def load(self) -> None:
-        """Loads the models and files of `score`, so that a missing one is reported before the work; default: nothing."""
+        """Loads what `score` needs, so that a missing model or file is reported before the work."""
         return
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
-        """The first `count` GoT training records of an endless stream fixed by `seed`; default: there are none."""
-        raise NotImplementedError(
-            "this benchmark has no training records: choose another data=, or train without SFT"
-        )
+        """The first `count` GoT training records of an endless stream that `seed` fixes; default: none."""
+        raise NotImplementedError("this benchmark has no training records: choose another data=")
 
     def texts(self, category: str) -> Collection[str]:
         """The texts of all prompts of one of `all_categories`, including those that the settings leave out.
@@ -78,5 +80,5 @@ class Benchmark(ABC):
         return ()
 
     def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the rows of `scores.jsonl` in the formats of the official programs; default: nothing."""
+        """Writes the rows of `scores.jsonl` in the formats of the official programs, if there are any."""
         return

@@ -38,7 +38,7 @@ class Grounder(Protocol):
     """Finds a named object in an image."""
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
-        """For each (image, name) pair its boxes by falling confidence: [] if absent, None if the answer is unreadable."""
+        """The boxes of each (image, name) pair by falling confidence: [] if absent, None if unreadable."""
         ...
 
 
@@ -59,13 +59,13 @@ class Similarity(Protocol):
 
 
 class Expert(ABC):
-    """The base class of a benchmark's experts: models that may have to be fetched, or files with their results."""
+    """The base class of a benchmark's experts: models to fetch, or files with their results."""
 
     name: str
     """The model or file, for tables."""
 
     given: bool = True
-    """False where weights are missing that only the user can give; then `missing` says so in its first line."""
+    """False where only the user can give the weights and has not; the first line of `missing` says so."""
 
     external: tuple[str, ...] = ()
     """Files and folders that the answers depend on; they count by content (see `Stage`)."""
@@ -75,7 +75,7 @@ class Expert(ABC):
         return []
 
     def load(self) -> None:
-        """Loads the model or reads the file, so that a missing one is reported before the work; default: nothing."""
+        """Loads the model or reads the file, so that a missing one is reported before the work."""
         return
 
 
@@ -84,7 +84,7 @@ class ObjectDetector(Expert):
 
     @abstractmethod
     def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Detections | str]:
-        """The objects in each sample's image, or in its mirror image; a text is the reason why there are none."""
+        """The objects in each sample's image, or in its mirror image; a text is the reason for none."""
 
 
 class DepthEstimator(Expert):
@@ -92,7 +92,10 @@ class DepthEstimator(Expert):
 
     @abstractmethod
     def depth(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Image | str]:
-        """A gray image (mode L) in the size of each sample's image, 0 far to 255 near; a text is the reason for none."""
+        """A gray image (mode L) of the size of each sample's image, 0 far to 255 near.
+
+        A text is the reason for none.
+        """
 
 
 class Vqa(Expert):

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Needing(Protocol):
-    """A component of any role that needs something from outside; `harness.doctor` asks every such component of a cell."""
+    """A component of any role that needs something from outside; `harness.doctor` asks all of a cell."""
 
     def missing(self) -> list[str]:
-        """What is missing now (a server, a file, a model to fetch), each with what to do. It changes nothing."""
+        """What is missing now (a server, a file, a model to fetch), each with what to do."""
         ...

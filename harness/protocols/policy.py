@@ -40,8 +40,9 @@ class Policy(ABC):
     ) -> TokenLogprobs:
         """Teacher-forced log-probs under `sampling`, with gradient where it is enabled.
 
-        `sampling.guidance` > 1 scores image ids under the guided distribution; 1 scores them under the conditional one.
-        Rows marked `unconditional` have prompt and chain erased (condition dropout) and score only their image ids.
+        `sampling.guidance` > 1 scores image ids under the guided distribution, 1 scores them under the
+        conditional one. Rows marked `unconditional` have prompt and chain erased (condition dropout) and
+        score only their image ids.
         """
         raise NotImplementedError
 
@@ -50,12 +51,12 @@ class Policy(ABC):
         raise NotImplementedError
 
     def blocks(self) -> Sequence[torch.nn.Module]:
-        """The large layers, each of which `logprobs` uses only by calling it, so that FSDP may shard them; default: none."""
+        """The large layers, for FSDP to shard; `logprobs` only calls them. Default: none."""
         return ()
 
 
 class PolicyRecipe(ABC):
-    """The base class of `policies=` components with a model: where the starting checkpoint comes from, how one is loaded."""
+    """The base class of `policies=` components with a model: its start, and how a checkpoint is loaded."""
 
     trainable: bool = True
     """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
@@ -64,14 +65,14 @@ class PolicyRecipe(ABC):
     """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""
 
     sizes: ClassVar[str | None] = None
-    """Dotted path of `f(recipe, folder: Path | None) -> ModelSizes | None`: the sizes of the model, without torch.
+    """Dotted path of `f(recipe, folder: Path | None) -> ModelSizes | None`: the model's sizes, without torch.
 
-    `folder` is the checkpoint that training starts from, if it exists already. The result is None where the sizes cannot be
-    known. The path is None where they never are.
+    `folder` is the checkpoint that training starts from, if it exists already. The result is None where the
+    sizes cannot be known, and the path is None where they never are.
     """
 
     races: ClassVar[str | None] = None
-    """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: the class has none."""
+    """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
 
     @abstractmethod
     def start(self, config: Config) -> Stage:
@@ -83,12 +84,12 @@ class PolicyRecipe(ABC):
 
 
 class ImageSource(ABC):
-    """The base class of `policies=` components for images that exist already. They are scored, and nothing is trained."""
+    """The base class of `policies=` components for images that exist already: nothing is trained or drawn."""
 
     @abstractmethod
     def samples(self, config: Config) -> Stage:
         """The stage `samples`, whose folder holds a `samples.jsonl`.
 
-        A `protocol.json` beside it may add labels and notes to tables: `{"labels": {category: [text, ...]}, "notes":
-        [text, ...]}`.
+        A `protocol.json` beside it may add labels and notes to tables:
+        `{"labels": {category: [text, ...]}, "notes": [text, ...]}`.
         """

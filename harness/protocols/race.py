@@ -29,7 +29,7 @@ class Race:
     """Tokens or answers."""
 
     systems: Mapping[str, Callable[[], Mapping[str, float]]]
-    """Name -> function that does the work and returns the seconds of each phase; the others are compared with the first."""
+    """Name -> function that does the work and returns the seconds per phase; the first is the baseline."""
 
     floor_s: Callable[[], float] | None = None
     """Least time in seconds that the device allows, where it is known."""

@@ -19,8 +19,8 @@ def make_component(group: str, settings: Mapping[str, Any]) -> Any:
     """The component of a group (`benchmarks`, `policies` or `trainers`).
 
     Raises:
-        ValueError: its class is no subclass of the base class, or it refuses its settings (or whatever else its
-            constructor raises).
+        ValueError: its class has no base class of the group, or it refuses its settings (or whatever else
+            its constructor raises).
     """
     component = make(settings)
     checked_class(group, type(component))
