@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.settings import whole_number
+from harness.settings import number, whole_number
 
 if TYPE_CHECKING:
     import httpx2
@@ -89,8 +89,7 @@ class Connection:
         for name, value in (("concurrency", concurrency), ("tries", tries)):
             whole_number(f"judge.serving.{name}", value)
         for name, seconds in (("timeout_s", timeout_s), ("patience_s", patience_s)):
-            if not isinstance(seconds, int | float) or not seconds > 0:
-                raise ValueError(f"judge.serving.{name}={seconds!r}: give a number of seconds above 0")
+            number(f"judge.serving.{name}", seconds, above=0, hint=" (seconds)")
         self.url, self.concurrency = url.rstrip("/"), concurrency
         self._key_variable, self._timeout_s, self._tries, self._patience_s = (
             key_variable,

@@ -324,7 +324,7 @@ def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': give official or corrected"),
+        ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': allowed are official and corrected"),
         ({"np": "nltk"}, "np=nltk: give auto, spacy, rules"),
         (
             {"given": {"rs200": None}},
