@@ -108,11 +108,18 @@ def read_detections(row: Mapping[str, Any], label: Callable[[Any], str]) -> Dete
     found = Detections(
         frame=_frame(row["frame"]),
         labels=tuple(map(label, labels)),
-        boxes=tuple(tuple(map(float, box)) for box in boxes),
+        boxes=tuple(map(_box, boxes)),
         scores=tuple(map(float, scores)),
     )
     _check_boxes(found)
     return found
+
+
+def _box(box: Any) -> tuple[float, float, float, float]:
+    if len(box) != 4:
+        raise ValueError("each box must be x1, y1, x2, y2")
+    x1, y1, x2, y2 = map(float, box)
+    return x1, y1, x2, y2
 
 
 def _frame(frame: Any) -> tuple[int, int]:
@@ -122,8 +129,6 @@ def _frame(frame: Any) -> tuple[int, int]:
 
 
 def _check_boxes(found: Detections) -> None:
-    if any(len(box) != 4 for box in found.boxes):
-        raise ValueError("each box must be x1, y1, x2, y2")
     width, height = found.frame
     x1, y1, x2, y2 = np.asarray(found.boxes, dtype=np.float64).reshape(-1, 4).T
     fine = (

@@ -1,10 +1,10 @@
-"""The two modes of scoring: `official` reproduces every quirk of the official programs, `corrected`
-fixes them.
-"""
+"""The two modes of scoring: `official` reproduces every quirk of the official programs, `corrected` fixes them."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, get_args
+
+from harness.settings import choice
 
 Mode = Literal["official", "corrected"]
 
@@ -15,6 +15,5 @@ def check_mode(value: Any) -> Mode:
     Raises:
         ValueError: it is none; names them.
     """
-    if value not in get_args(Mode):
-        raise ValueError(f"benchmarks.scoring.mode={value!r}: give {' or '.join(get_args(Mode))}")
+    choice("benchmarks.scoring.mode", value, get_args(Mode))
     return value

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 
@@ -25,12 +25,15 @@ from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
 from harness.names import unknown
-from harness.protocols import Race, Sampling
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
 from harness.stages.program import load_program, peak_memory_mb, reset_peak_memory
-from harness.types import Prompt, Sample, Stage
+from harness.study.roles import checked_class
+from harness.types import Prompt, Sample, Sampling, Stage
+
+if TYPE_CHECKING:
+    from harness.protocols import PolicyRecipe, Race
 
 REPEATS = 5
 USAGE = """\
@@ -195,15 +198,20 @@ def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
 
 def rollout_races(chosen: Choice) -> Iterable[Race]:
     """The policy's rollouts beside those of other systems."""
-    races: Callable[[], Iterable[Race]] = getattr(make(chosen.samples.settings["policy"]), "races", tuple)
-    return races()
+    policy: PolicyRecipe = make(chosen.samples.settings["policy"])
+    return get_object(policy.races)() if policy.races else ()
 
 
 def score_races(chosen: Choice) -> Iterator[Race]:
     """Of every benchmark that is installed, and of the chosen one: its ways to scores beside other ways."""
     made = [*groups.classes("benchmarks").values(), type(make(chosen.samples.settings["benchmark"]))]
-    for races in dict.fromkeys(path for benchmark in made if (path := getattr(benchmark, "races", None))):
-        yield from get_object(races)()
+    paths: dict[str, None] = {}
+    for benchmark in made:
+        races = checked_class("benchmarks", benchmark).races
+        if races:
+            paths[races] = None
+    for path in paths:
+        yield from get_object(path)()
 
 
 class _Peak:

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.composition import groups
 from harness.composition.arguments import UsageError, explain, prepare, quote
 from harness.launch.board import StatusLines, duration
+from harness.settings import whole_number
 from harness.stages import locks
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
@@ -172,9 +173,10 @@ def choose(words: Sequence[str]) -> Choice:
     """
     with _one_cell(words) as (root, cell):
         study = plan(root.config, root.loader, [cell])
-    threads = root.config.resources.threads
-    if not isinstance(threads, int) or threads < 1:
-        raise UsageError(f"resources.threads={threads}: give a whole number from 1")
+    try:
+        whole_number("resources.threads", root.config.resources.threads)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return Choice(cell=study.cells[0], store=study.store, resources=_resources(root.config))
 
 

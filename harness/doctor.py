@@ -24,6 +24,7 @@ from harness.command import Choice
 from harness.composition.components import make
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
+from harness.protocols import Needing
 from harness.stages import provenance, sources
 from harness.stages.locks import is_held, owner_of
 from harness.study import memory
@@ -144,7 +145,7 @@ def _lacks(value: Any) -> Iterator[str]:
             f"{name} is not installed, and {target} imports it: pip install {name}" for name in absent
         )
         component: Any = make(dict(value)) if isinstance(target, str) and not absent else None
-        if hasattr(component, "missing"):
+        if isinstance(component, Needing):
             yield from component.missing()
             return
         if isinstance(target, str) and "url" not in (value.get("serving") or {}):

@@ -7,7 +7,7 @@ A setting refers to the place as `${fetched:NAME}`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from harness.composition.arguments import UsageError
 from harness.files import cache
 from harness.names import unknown
 from harness.stages.store import StorageError
+from harness.study.roles import checked_class
 
 USAGE = """\
 Fetches files that a benchmark needs and that this project may not ship.
@@ -84,8 +85,7 @@ def offers() -> dict[str, Offer]:
     """
     offer_by_name: dict[str, Offer] = {}
     for option, benchmark in groups.classes("benchmarks").items():
-        fetches: Mapping[str, str] = getattr(benchmark, "fetches", {})
-        for name, program in fetches.items():
+        for name, program in checked_class("benchmarks", benchmark).fetches.items():
             earlier = offer_by_name.get(name, Offer(options=(), program=program))
             if earlier.program != program:
                 raise ValueError(

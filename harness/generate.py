@@ -17,12 +17,11 @@ from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
-from harness.protocols import Sampling
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
 from harness.stages import locks
 from harness.stages.store import StorageError
-from harness.types import Prompt, Sample, Stage
+from harness.types import Prompt, Sample, Sampling, Stage
 
 EXAMPLE = '"prompt=a red circle on the left of a blue square"'
 USAGE = """\

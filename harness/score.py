@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,7 +19,6 @@ from rich.table import Table as Grid
 from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError, quote
-from harness.composition.components import make
 from harness.evaluation.score import describe
 from harness.files import read_rows, write_rows, writing_folder
 from harness.generate import writing
@@ -27,7 +26,11 @@ from harness.launch.environment import job_environment
 from harness.report.summary import ABOUT, Summary, remarks, summarize, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, ScoreRow, read_image
+from harness.study.roles import make_component
 from harness.types import CANVAS, Box, Chain, PlannedObject
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark
 
 EXAMPLE = "python -m harness.score benchmarks=t2i_compbench samples=FOLDER"
 USAGE = f"""\
@@ -192,8 +195,8 @@ def made(request: Request) -> Scored:
 def imported(request: Request, scratch: Path) -> Scored:
     """The scores that the benchmark's official programs wrote elsewhere."""
     settings = command.settings(request.words)["benchmarks"]
-    benchmark = make(settings)
-    if not hasattr(benchmark, "read_results"):
+    benchmark: Benchmark = make_component("benchmarks", settings)
+    if benchmark.read_results is None:
         raise UsageError(
             "results=: this benchmark has no official programs whose files could be read. Give samples=FOLDER"
         )
@@ -214,8 +217,7 @@ def imported(request: Request, scratch: Path) -> Scored:
             }
         )
     described = describe(benchmark, [ScoreRow.from_json(row) for row in found], labels={}, notes=[])
-    if hasattr(benchmark, "write_results"):
-        benchmark.write_results(scratch / "official", found)
+    benchmark.write_results(scratch / "official", found)
     return Scored(
         rows=found,
         metrics={category: {**metric, "labels": [IMPORTED]} for category, metric in described.items()},

@@ -1,18 +1,21 @@
-"""The nouns that pass between the parts: frozen dataclasses, no behaviour beyond their own geometry.
+"""The vocabulary: frozen dataclasses that pass between the parts, without behavior beyond their own geometry.
 
-Units: a `Box` is on the 0..1000 scale of the canvas (x right, y down), whatever the pixels are;
-rewards and scores are in [0, 1]; `None` where a value stands means *unscored*, never zero.
-Shape letters used in the code: B samples, T tokens, V vocabulary, H hidden width.
+Units: a `Box` is on the 0..1000 scale of the canvas (x right, y down), whatever the image's size in pixels;
+rewards and scores are in [0, 1]; a value of None means *unscored*, never zero.
+Shape letters in the code: B samples, T tokens, V vocabulary, H hidden width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
+
+Config = Mapping[str, Any]  # the resolved configuration of a cell, plain values
 
 CANVAS = 1000  # boxes are integers on 0..CANVAS, GoT-R1's coordinate scale
 
@@ -21,10 +24,10 @@ CANVAS = 1000  # boxes are integers on 0..CANVAS, GoT-R1's coordinate scale
 class Prompt:
     """One request for an image.
 
-    `facts` are what a benchmark knows about the prompt (plain JSON values: its objects, relation,
-    whether it holds an unseen pair, ...); only that benchmark's scorers and oracle experts read them.
-    `number` tells the images apart that are asked for the same prompt, from 0: a model draws each with its own
-    seed and need not read it; what was found in an image elsewhere is looked up by it.
+    `facts` hold what a benchmark knows about the prompt (plain JSON values: its objects, their relation,
+    whether a pair is unseen, ...); only that benchmark's scorers and oracles read them. `number` is the index
+    of the image among those of its prompt, from 0: a model may ignore it, since every image has its own seed;
+    detections made elsewhere are looked up by it.
     """
 
     id: str
@@ -46,7 +49,8 @@ class Box:
     def __post_init__(self) -> None:
         if not (0 <= self.x1 <= self.x2 <= CANVAS and 0 <= self.y1 <= self.y2 <= CANVAS):
             raise ValueError(
-                f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS} with its first corner top left"
+                f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS}"
+                " with its first corner top left"
             )
 
     @property
@@ -78,8 +82,8 @@ class PlannedObject:
 class Chain:
     """A parsed Generation Chain-of-Thought: see `harness.chain` for the grammar.
 
-    `text` is the chain as sampled, `bare_text` the same without tags and boxes (what the semantic
-    reward reads), `faults` names everything that is not as the grammar wants it, in order.
+    `text` is the chain as sampled; `bare_text` is the same without tags and boxes, for the semantic reward;
+    `faults` names every violation of the grammar, in order.
     """
 
     text: str
@@ -93,7 +97,7 @@ class Tokens:
     """The ids of one sequence in the order the model sees them: prompt, chain, image.
 
     `chain` ends with begin-of-image. `forced_end` says that this last id was appended at the length
-    limit and not sampled: it is no action and carries no gradient.
+    limit and not sampled: it is not an action and carries no gradient.
     """
 
     prompt: tuple[int, ...]
@@ -104,11 +108,11 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One rollout: what was asked, planned and drawn, and the ids and log-probs behind it.
+    """One rollout: prompt, chain and image, with the ids and log-probs behind them.
 
     `logprobs` has one value per chain id and then per image id, under the distribution that was
-    sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image. `seed` is None for a
-    picture made elsewhere of which it is not known.
+    sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image. `seed` is None for an
+    image made elsewhere with an unknown seed.
     """
 
     prompt: Prompt
@@ -120,8 +124,40 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How rollouts are drawn (the `rollout` settings, which `harness.settings.check_rollout` checks).
+
+    `guidance` <= 1 draws conditional rows only. Temperature 0 is greedy. `max_chain_tokens` 0 draws no
+    chain: begin-of-image follows the prompt at once (plain Janus).
+
+    `random` is `per_sample`: one generator per sample, so that results do not depend on the batch. Or it is
+    `upstream`, as in GoT-R1's script: consecutive equal (prompt, seed) pairs are one call of the script. They
+    share one chain and draw their images from one stream, which is seeded again for every call.
+    """
+
+    guidance: float = 1.0
+    text_temperature: float = 1.0
+    image_temperature: float = 1.0
+    max_chain_tokens: int = 600
+    random: Literal["per_sample", "upstream"] = "per_sample"
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Log-probs of the ids of a batch: `values_BT`, and boolean masks of the same shape.
+
+    Column t of row b is the t-th id of that row's chain followed by its image; `action_BT` is False at
+    padding and at a forced begin-of-image; `image_BT` marks image ids.
+    """
+
+    values_BT: torch.Tensor
+    action_BT: torch.Tensor
+    image_BT: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One line of GoT training data: a prompt with the chain and image to imitate.
+    """One record of GoT training data: a prompt with the chain and image to imitate.
 
     `faithful` is False where chain and image agree with each other but not with the prompt.
     """
@@ -134,7 +170,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A value in [0, 1] with its evidence, or explicitly unscored (`value` None and the reason)."""
+    """A value in [0, 1] with its evidence, or unscored: `value` None, and the reason in `unscored`."""
 
     value: float | None
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -166,7 +202,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """An object found in an image: its label as the detector spells it, its box, confidence in [0, 1]."""
+    """An object in an image: its label in the detector's spelling, its box, its confidence in [0, 1]."""
 
     label: str
     box: Box
@@ -175,10 +211,10 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-    """What a detector of many classes found in one image, by falling score; the three tuples are of one length.
+    """The detections of many classes in one image, by falling score, as three tuples of equal length.
 
-    `frame` is the width and height of the picture that the detector saw, in pixels; `boxes` are x1, y1, x2, y2 in it.
-    One box may stand there several times under different labels.
+    `frame` is the width and height, in pixels, of the image that the detector received; `boxes` are
+    x1, y1, x2, y2 in it. A box may occur several times, with different labels.
     """
 
     frame: tuple[int, int]
@@ -189,15 +225,16 @@ class Detections:
     def __post_init__(self) -> None:
         if not len(self.labels) == len(self.boxes) == len(self.scores):
             raise ValueError(
-                f"{len(self.labels)} labels, {len(self.boxes)} boxes and {len(self.scores)} scores: each box has one of both"
+                f"{len(self.labels)} labels, {len(self.boxes)} boxes and {len(self.scores)} scores:"
+                " each box must have one label and one score"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What the scores of a category are. Numbers of metrics that are not equal never stand in one column.
+    """The metric of a category's scores. Numbers of different metrics never stand in one column.
 
-    `name` is what the field calls it; `labels` are what a reader must know of how it was computed ("mode=official",
+    `name` is the field's name for it; `labels` tell a reader how it was computed ("mode=official",
     "np=rules", "213 of 300 prompts").
     """
 
@@ -207,13 +244,13 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question to a judge: `kind` names what it is about (semantic, spatial, prompt_image, grounding, ...).
+    """One question to a judge; `kind` is its subject (semantic, spatial, prompt_image, grounding, ...).
 
-    `text` and `images` are all a real model sees: the first `lead` characters of the text, which are
-    equal for all questions of a rubric (so that a server computes them once), the images, the rest.
-    `facts` carry the structured truth beside them (`prompt`: Prompt, `chain`: Chain where there is one)
-    and only an oracle reads those. `scored` says that a score from 0 to 10 is asked for. `attempt` counts
-    how often it was asked before: from 1 on a judge may answer by chance, so that another answer can come.
+    A model receives `text` and `images` only: the first `lead` characters of the text, which are equal for
+    all questions of a rubric (so that a server computes them once), then the images, then the rest.
+    `facts` carry the structured truth (`prompt`: Prompt, `chain`: Chain if there is one), which only an
+    oracle reads. `scored` asks for a score from 0 to 10. `attempt` counts the earlier attempts: from 1 on, a
+    judge may sample its answer, so that another one can come.
     """
 
     kind: str
@@ -227,11 +264,11 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a judge said: `text` as it came, `finish` as servers call it (stop, length, content_filter, refusal).
+    """A judge's answer: its raw `text`, and `finish` in the terms of servers (stop, length, refusal, ...).
 
-    `expected` is the mean score on 0..10 under the model's own distribution, where the judge computes it,
-    and `mass` the probability it gave to scores at all. `failure` says why there is no answer; such a
-    question is not asked again.
+    `expected` is the mean score on 0..10 under the model's own distribution, where the judge computes it;
+    `mass` is the probability of all scores together. `failure` is the reason for no answer; such a question
+    is not asked again.
     """
 
     text: str | None
@@ -243,16 +280,15 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One cached step of a cell, as pure data: everything that decides its numbers is here.
+    """One cached step of a cell, as plain data that holds everything that decides its numbers.
 
     `program` is a dotted path to `f(work: Workspace, settings: dict, inputs: dict[str, Path]) -> None`,
     which fills `work.folder`; it is imported only when the stage runs, so planning needs no torch.
-    `settings` are plain JSON values; `_target_` entries in them are components made by the program.
-    `inputs` are the stages whose folders it reads; `external` are files or folders from outside the
-    project whose contents count (a checkpoint, a prompt file). `parallel` is how many items of a step
-    several processes that train together may share out evenly, 0 where any number of processes may share
-    its work; None where the program is one process. It is not part of what decides the numbers: those are
-    equal up to rounding, whatever the processes.
+    `settings` are plain JSON values; the program makes components of the `_target_` entries in them.
+    `inputs` are the stages whose folders it reads; `external` are files or folders outside the project whose
+    contents count (a checkpoint, a prompt file). `parallel` is the number of items of a step, which the
+    processes must divide evenly; 0 means any number of processes, None a single process. It does not decide
+    the numbers: those are equal up to rounding for any number of processes.
     """
 
     name: str

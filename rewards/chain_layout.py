@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.chain import draw_layout
-from harness.protocols import Judge
 from harness.types import Question, Sample, Score
 from rewards.judged import Rubric, judge_scores
+
+if TYPE_CHECKING:
+    from harness.protocols import Judge
 
 
 class ChainLayout:

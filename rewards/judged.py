@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.experts.judge import rubric
 from harness.experts.judge.answers import Reading, read_score
-from harness.protocols import Judge
 from harness.types import Answer, Question, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import Judge
 
 DATA_FILES = ("rubrics/*.txt",)  # count in the keys of stages
 RUBRICS = Path(__file__).parent / "rubrics"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from harness.protocols import Judge
 from harness.types import Chain, Question, Sample, Score
 from rewards.judged import Rubric, judge_scores
+
+if TYPE_CHECKING:
+    from harness.protocols import Judge
 
 
 class LayoutText:

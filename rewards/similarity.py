@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from harness import protocols
 from harness.types import Sample, Score
+
+if TYPE_CHECKING:
+    from harness import protocols
 
 
 class PromptSimilarity:

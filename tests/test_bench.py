@@ -8,7 +8,7 @@ import pytest
 from harness import bench
 from harness.composition import groups
 from harness.composition.arguments import UsageError
-from harness.protocols import Race
+from harness.protocols import Benchmark, Race
 from harness.stages import provenance
 
 TOY = Path(__file__).resolve().parent / "toy"
@@ -90,7 +90,7 @@ def test_rollouts_are_raced_against_other_systems(command, monkeypatch):
     assert ours.split("peak ")[1].endswith(" MB")
 
 
-class Racing:
+class Racing(Benchmark):
     """A benchmark of the group that would refuse to be constructed."""
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from harness import command
 from harness.composition.arguments import UsageError
+from harness.protocols import ImageSource
 from harness.stages.keys import key
 from harness.stages.store import StorageError
 from harness.types import Stage
@@ -85,7 +86,7 @@ def test_a_mistake_is_answered(toy, words, parts):
         assert part in str(error.value)
 
 
-class Album:
+class Album(ImageSource):
     """A policy of pictures that exist already."""
 
     def samples(self, config):

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from harness import fetch
 from harness.composition import groups
 from harness.files import cache
+from harness.protocols import Benchmark
 from harness.stages import contents
 
 
@@ -22,15 +23,15 @@ def refuse(to: Path) -> None:
     raise ValueError("no network here: copy it by hand")
 
 
-class Giver:
+class Giver(Benchmark):
     fetches = {"thing": "test_fetch_command.write", "far": "test_fetch_command.refuse"}  # noqa: RUF012
 
 
-class Other:
+class Other(Benchmark):
     fetches = {"thing": "test_fetch_command.refuse"}  # noqa: RUF012
 
 
-class Nothing:
+class Nothing(Benchmark):
     """A benchmark that has all it needs."""
 
 

@@ -1,4 +1,4 @@
-"""The layering of docs/architecture.md, read from the imports: nouns below, plugins beside each other, torch only where tensors are."""
+"""The layering of docs/architecture.md, read from the imports: floors, plugins, torch on demand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,32 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("policies", "rewards", "benchmarks", "ablations")
-NOUNS = {"harness.types", "harness.protocols", "harness.chain", "harness.files", "harness.names", "harness.samples"}
+NOUNS = (
+    "harness.types",
+    "harness.protocols",
+    "harness.chain",
+    "harness.files",
+    "harness.names",
+    "harness.samples",
+    "harness.settings",
+)
+OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
+FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
+    ("types", "seeds"),
+    ("chain", "files", "protocols", "settings"),
+    ("experts", "reward", "samples", "stages"),
+    ("analysis", "composition"),
+    ("data", "evaluation", "report", "study"),
+    ("launch", "trainers"),
+    ("command",),
+    ("bench", "doctor", "fetch", "generate", "status", "sweep"),
+    ("score",),
+)
+KNOWN_CIRCLES = [{"harness.stages.ranks", "harness.stages.store"}]
 LIGHT = [
     "harness.types",
     "harness.protocols",
+    "harness.settings",
     "harness.chain",
     "harness.reward.total",
     "harness.reward.function",
@@ -35,18 +57,31 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports anywhere, `from a import b` as `a.b` where that is a module of ours, else as `a`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import; write the module in full"
-            assert node.module is not None
-            yield from (
-                f"{node.module}.{alias.name}" if is_ours(f"{node.module}.{alias.name}") else node.module
-                for alias in node.names
-            )
+def imports(path: Path, *, typing: bool = True) -> Iterator[str]:
+    """Every module that a file imports anywhere; `from a import b` is `a.b` if we have that module, else `a`.
+
+    Args:
+        path: the file.
+        typing: imports for type checkers too.
+    """
+    yield from imports_of(ast.parse(path.read_text(encoding="utf-8")), typing)
+
+
+def imports_of(node: ast.AST, typing: bool) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.name
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0 and node.module is not None, "relative import: write the module in full"
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield inner if is_ours(inner) else node.module
+    elif isinstance(node, ast.If) and not typing and ast.unparse(node.test) == "TYPE_CHECKING":
+        for child in node.orelse:
+            yield from imports_of(child, typing)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from imports_of(child, typing)
 
 
 def is_ours(dotted: str) -> bool:
@@ -63,19 +98,60 @@ def named(paths: list[Path]) -> list:
 
 
 @pytest.mark.parametrize(
-    "path",
-    named([ROOT / "harness" / f"{name}.py" for name in ("types", "protocols", "chain", "files", "names")]),
+    "path", named([path for path in sources("harness") if below(module_of(path), *NOUNS)])
 )
 def test_the_nouns_import_only_each_other(path):
     first_party = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
-    assert first_party <= NOUNS
+    assert not {module for module in first_party if not below(module, *NOUNS)}
 
 
 @pytest.mark.parametrize("path", named(sources(*PLUGINS)))
-def test_a_plugin_imports_the_nouns_the_experts_and_itself(path):
+def test_a_plugin_imports_what_the_harness_offers_and_itself(path):
     own = path.relative_to(ROOT).parts[0]
-    odd = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
-    assert not {module for module in odd if module not in NOUNS and not below(module, "harness.experts", own)}
+    first_party = {module for module in imports(path) if below(module, "harness", *PLUGINS)}
+    assert not {module for module in first_party if not below(module, own, *OFFERED)}
+
+
+def room(module: str) -> str:
+    """The folder or file of harness/ that a module belongs to."""
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", named([path for path in sources("harness") if module_of(path) != "harness"]))
+def test_a_room_imports_only_rooms_below_it(path):
+    floors = {name: height for height, names in enumerate(FLOORS) for name in names}
+    own = room(module_of(path))
+    assert own in floors, f"harness/{own} is new: say in FLOORS which rooms it may import"
+    for module in imports(path, typing=False):
+        if below(module, "harness") and room(module) != own:
+            assert floors[room(module)] < floors[own], f"{module} is not below {own}"
+
+
+def test_modules_import_each_other_in_no_circle():
+    """Neither when they are loaded nor later, within a function."""
+    paths = {module_of(path): path for path in sources("harness", *PLUGINS)}
+    graph = {
+        module: {name for name in imports(path, typing=False) if name in paths}
+        for module, path in paths.items()
+    }
+    reached = {module: reachable(module, graph) for module in graph}
+    circles = []
+    for module in graph:
+        circle = {other for other in reached[module] if module in reached[other]}
+        if circle and circle not in circles:
+            circles.append(circle)
+    assert not [circle for circle in circles if circle not in KNOWN_CIRCLES]
+
+
+def reachable(module: str, graph: dict[str, set[str]]) -> set[str]:
+    """The modules that a module imports, directly or not; itself only through a circle."""
+    found: set[str] = set()
+    ends = [module]
+    while ends:
+        for name in graph[ends.pop()] - found:
+            found.add(name)
+            ends.append(name)
+    return found
 
 
 @pytest.mark.parametrize("path", named(sources("harness")))

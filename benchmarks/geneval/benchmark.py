@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.geneval.files import TAGS, read_metadata
+from harness.protocols import Benchmark
+from harness.settings import whole_number
 from harness.types import Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 SIDES = {"left of", "right of"}
 
 
-class GenEval:
+class GenEval(Benchmark):
     """GenEval (arXiv 2310.11513): an image is right if it shows the named objects in the stated
     number, color and position.
 
@@ -131,7 +133,5 @@ def _check_settings(categories: Sequence[str], n_prompts: int | None) -> None:
         raise ValueError(
             f"benchmarks.categories={list(categories)}: give one or more of {', '.join(TAGS)}, each once"
         )
-    if n_prompts is not None and (
-        not isinstance(n_prompts, int) or isinstance(n_prompts, bool) or n_prompts < 1
-    ):
-        raise ValueError(f"benchmarks.n_prompts={n_prompts!r}: give a whole number from 1, or null for all")
+    if n_prompts is not None:
+        whole_number("benchmarks.n_prompts", n_prompts, hint=", or null for all")

@@ -53,8 +53,10 @@ Asked = Callable[
 class Source(Protocol):
     """A source of views. Tables show `metric` and `labels` beside scores that rest on it."""
 
-    metric: str
-    labels: tuple[str, ...]
+    @property
+    def metric(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
     def load(self, *, colors: bool) -> None:
         """Reads what is needed, for colors too.
@@ -102,7 +104,7 @@ class Seeing:
             for name, place in named:
                 seen.append(Seen(image, detections.masks[place], detections.boxes[place], name))
         colors = iter(self._classifier.classify_all(seen) if seen else ())
-        views = []
+        views: list[View | str] = []
         for detections, named in zip(found, objects, strict=True):
             views.append(View(detections, {key: next(colors) for key in named}))
         return views

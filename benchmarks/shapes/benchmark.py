@@ -13,6 +13,8 @@ from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts
 from benchmarks.shapes.records import stream
 from benchmarks.shapes.scoring import score_detections
+from harness.protocols import Benchmark
+from harness.settings import share, whole_number
 from harness.types import Prompt, Record, Sample, Score
 
 SPLITS = (
@@ -22,7 +24,7 @@ SPLITS = (
 )  # in the order in which they are drawn, so that val does not depend on the others' sizes
 
 
-class Shapes:
+class Shapes(Benchmark):
     """Prompts, training records and scores of the shapes world.
 
     Args:
@@ -54,15 +56,11 @@ class Shapes:
         self.categories = _known(categories)
         self.sizes = {"train": train_per_category, "dev": dev_per_category, "val": val_per_category}
         for name, size in self.sizes.items():
-            if size < 1:
-                raise ValueError(f"benchmarks.{name}_per_category is {size}; it must be at least 1")
-        for name, share in (("unseen_share", unseen_share), ("unfaithful_share", unfaithful_share)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"benchmarks.{name} is {share}; it must be between 0 and 1")
-        if n_prompts is not None and n_prompts < 1:
-            raise ValueError(
-                f"benchmarks.n_prompts is {n_prompts}; it must be at least 1, or null for all prompts"
-            )
+            whole_number(f"benchmarks.{name}_per_category", size)
+        share("benchmarks.unseen_share", unseen_share)
+        share("benchmarks.unfaithful_share", unfaithful_share)
+        if n_prompts is not None:
+            whole_number("benchmarks.n_prompts", n_prompts, hint=", or null for all prompts")
         self.prompt_seed = prompt_seed
         self.unseen_share = unseen_share
         self.unfaithful_share = unfaithful_share
@@ -112,9 +110,12 @@ class Shapes:
         taken: set[str] = set()
         splits = {}
         for split in SPLITS:
-            share = self.unseen_share if split == "val" else 0.0
+            unseen_share = self.unseen_share if split == "val" else 0.0
             # Spread evenly, so that the first few have the share too.
-            unseen = [int((index + 1) * share) > int(index * share) for index in range(self.sizes[split])]
+            unseen = [
+                int((index + 1) * unseen_share) > int(index * unseen_share)
+                for index in range(self.sizes[split])
+            ]
             rng = Random(f"shapes prompts {self.prompt_seed} {category} {split}")
             splits[split] = [
                 Prompt(

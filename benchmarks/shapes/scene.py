@@ -133,7 +133,8 @@ def placements(sizes: tuple[int, ...], relation: str | None) -> tuple[tuple[Plac
     """All placements of objects of these sizes that keep their distance and satisfy the relation of the
     first two.
     """
-    options: list[list[Place]] = [list(product(range(GRID - cells + 1), repeat=2)) for cells in sizes]
+    free = [range(GRID - cells + 1) for cells in sizes]
+    options: list[list[Place]] = [list(product(starts, starts)) for starts in free]
     partial: list[tuple[Place, ...]] = [(place,) for place in options[0]]
     for index in range(1, len(sizes)):
         longer = []

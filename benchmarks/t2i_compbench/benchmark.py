@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.t2i_compbench.files import STEMS, color_val_file, color_val_version
 from benchmarks.t2i_compbench.prompts import Prompts, has_prompts, known_categories, prompt_folder
+from harness.protocols import Benchmark
 from harness.types import Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LEFT_OR_RIGHT = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
-class T2ICompBench:
+class T2ICompBench(Benchmark):
     """The eight categories of T2I-CompBench (arXiv 2307.06350, and its ++ for 3D-spatial and numeracy).
 
     Args:
@@ -71,6 +72,7 @@ class T2ICompBench:
             annotations=annotations,
         )
         self.external: tuple[str, ...] = (root, *captions, *([annotations] if annotations else []))
+        self._scored = scoring is not None
         if scoring is not None:
             self._scorer = scoring.scorer(folder, self.categories, self._prompts)
             self.external += scoring.external
@@ -109,7 +111,7 @@ class T2ICompBench:
 
     def missing(self) -> list[str]:
         """Weights and label files that the categories need, and that are not here."""
-        return self._scorer.missing() if hasattr(self, "_scorer") else []
+        return self._scorer.missing() if self._scored else []
 
     def load(self) -> None:
         """Loads every model that the categories need.

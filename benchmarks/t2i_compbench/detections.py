@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from benchmarks.given import GivenRows, by, is_count, mirror, read_detections
 from benchmarks.t2i_compbench.labels import read_labels
 from benchmarks.t2i_compbench.rules.frame import frame_size
+from harness.protocols import DepthEstimator, ObjectDetector
 from harness.types import Detections, Sample
 
 LEAST_SCORE = 0.1  # exclusive; of T2I-CompBench's copy of UniDet
@@ -32,7 +33,7 @@ DEPTH_NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)\.png", re.DOTALL | r
 Key = tuple[str, str, int]  # category, prompt, number
 
 
-class GivenDetections:
+class GivenDetections(ObjectDetector):
     """An `ObjectDetector` that looks detections up by category, prompt and number.
 
     Args:
@@ -120,7 +121,7 @@ class GivenDetections:
         return read_labels(Path(self._labels_file))
 
 
-class GivenDepth:
+class GivenDepth(DepthEstimator):
     """A `DepthEstimator` that reads depth maps from a folder: T2I-CompBench's own `labels/depth/`, or
     one of that form.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,8 +16,10 @@ from benchmarks.t2i_compbench.language.tokens import tokenize
 from benchmarks.t2i_compbench.rules import captions, merge, numeracy, objects, questions, spatial
 from benchmarks.t2i_compbench.rules.depth import score_3d
 from benchmarks.t2i_compbench.rules.frame import frame_size
-from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 from harness.types import CANVAS, Detection, Detections, Prompt, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
 
 IMAGES = 10  # of each prompt, in official results
 OFFICIAL_CLIP = "openai/clip-vit-base-patch32"
@@ -34,11 +36,16 @@ class Measure(Protocol):
     asks, and files that stand in for them.
     """
 
-    name: str
-    metric: str
-    labels: tuple[str, ...]
-    absent: str | None
-    models: tuple[Any, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def absent(self) -> str | None: ...
+    @property
+    def models(self) -> tuple[Any, ...]: ...
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         """A score for each sample; `mirrored` for its image mirrored left to right."""
@@ -311,7 +318,12 @@ class ThreeInOne:
     def of(self, prompt: Prompt) -> Score:
         """Of imported parts, which need no image."""
         which = self.route(prompt.text)
-        return self._merge(which, {name: self.parts[name].of(prompt) for name in merge.NEEDED[which]})
+        scores = {}
+        for name in merge.NEEDED[which]:
+            part = self.parts[name]
+            assert isinstance(part, Imported)
+            scores[name] = part.of(prompt)
+        return self._merge(which, scores)
 
     def _merge(self, which: merge.Route, scores: Mapping[str, Score]) -> Score:
         evidence: Evidence = {"route": which}
@@ -321,7 +333,7 @@ class ThreeInOne:
             evidence |= {**boxes, name: {"value": score.value, **rest}}
         if missing := [f"{name}: {score.unscored}" for name, score in scores.items() if score.unscored]:
             return Score(value=None, evidence=evidence, unscored="; ".join(missing))
-        values = {name: score.value for name, score in scores.items()}
+        values = {name: score.value for name, score in scores.items() if score.value is not None}
         return Score(value=merge.merge(which, **values, mode=self._mode), evidence=evidence)
 
 

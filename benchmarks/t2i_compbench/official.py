@@ -119,7 +119,7 @@ def _write(place: Path, form: Form, result: Result) -> None:
     )
     if form.summary:
         name, text = form.summary
-        total = math.fsum(map(float, answers))
+        total = math.fsum(float(answer) for answer in answers if answer is not None)
         _write_text(place / name, text.format(total=total, count=result.count, mean=total / result.count))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.t2i_compbench.annotations import read_annotations
 from benchmarks.t2i_compbench.files import GET, OTHERS, STEMS, prompt_file, read_captions, read_prompts
+from harness.settings import whole_number
 from harness.types import Prompt
 
 
@@ -49,11 +50,9 @@ class Prompts:
         captions: Sequence[str],
         annotations: str | None,
     ) -> None:
-        for name, value, least in (("dev_per_category", dev_per_category, 0), ("n_prompts", n_prompts, 1)):
-            if not (name == "n_prompts" and value is None) and (
-                not isinstance(value, int) or isinstance(value, bool) or value < least
-            ):
-                raise ValueError(f"benchmarks.{name}={value!r}: give a whole number from {least}")
+        whole_number("benchmarks.dev_per_category", dev_per_category, least=0)
+        if n_prompts is not None:
+            whole_number("benchmarks.n_prompts", n_prompts)
         if annotations is not None and not Path(annotations).is_file():
             raise ValueError(
                 f"benchmarks.annotations={annotations}: there is no such file. Give "

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.mode import check_mode
 from benchmarks.t2i_compbench import official
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.files import objects_file, read_routing
-from benchmarks.t2i_compbench.language.choose import choose_language
+from benchmarks.t2i_compbench.language.choose import Language, choose_language
 from benchmarks.t2i_compbench.measures import (
     IMAGES,
     BlipVqa,
@@ -30,8 +30,11 @@ from benchmarks.t2i_compbench.measures import (
 from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
 from benchmarks.t2i_compbench.rules.numeracy import Nouns
-from harness.protocols import DepthEstimator, ObjectDetector, Similarity, Vqa
+from harness.protocols import Needing
 from harness.types import Metric, Prompt, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import DepthEstimator, Expert, ObjectDetector, Similarity, Vqa
 
 GIVEN = ("rs200", "r50", "depth", "labels")
 WHERE = "benchmarks.scoring"
@@ -103,8 +106,8 @@ class Scoring:
         )
         self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
         self.imported = Path(imported) if imported is not None else None
-        sources = (self.rs200, self.r50, self.depth, self.language, vqa)
-        read = chain.from_iterable(getattr(source, "external", ()) for source in sources)
+        sources: tuple[Expert | Language, ...] = (self.rs200, self.r50, self.depth, self.language, vqa)
+        read = chain.from_iterable(source.external for source in sources)
         self.external = (*dict.fromkeys(read), *([imported] if imported else []))
 
     def scorer(self, root: Path, categories: Sequence[str], prompts: Prompts) -> Scorer:
@@ -173,7 +176,7 @@ class Scorer:
         """What the models of these categories say that they lack, those that cannot be scored for it too."""
         lines: dict[str, None] = {}
         for model in chain.from_iterable(part.models for part in self._all_parts()):
-            if hasattr(model, "missing"):
+            if isinstance(model, Needing):
                 lines.update(dict.fromkeys(model.missing()))
         return list(lines)
 
@@ -213,7 +216,8 @@ class Scorer:
                 if row["category"] == category and row["prompt_id"] in places
             }
             values = {measure.name: {one: row["value"] for one, row in own.items()}}
-            for name, part in _parts(measure).items() if isinstance(measure, ThreeInOne) else ():
+            parts: Mapping[str, Measure] = measure.parts if isinstance(measure, ThreeInOne) else {}
+            for name, part in parts.items():
                 if all(name in row["evidence"] for row in own.values()):
                     values[part.name] = {one: row["evidence"][name]["value"] for one, row in own.items()}
             count = each * (1 + max(own, default=-1) // each)
@@ -244,6 +248,7 @@ class Scorer:
                     f"{category}/{official.FORMS[measure.name].folder}/{official.RESULT}: "
                     "name the categories that it holds with benchmarks.categories=[...]"
                 )
+            assert isinstance(imported, Imported | ThreeInOne)
             for prompt, number in product(self._prompts.val(category), range(IMAGES)):
                 numbered = replace(prompt, number=number)
                 found.append((numbered, imported.of(numbered)))
@@ -272,7 +277,7 @@ class Scorer:
         if category == "non-spatial":
             return ClipScore(clip=scoring.clip, language=None, mode=scoring.mode)
         spatial, action = (frozenset(map(key, texts)) for texts in read_routing(self._root))
-        parts = {
+        parts: dict[str, Measure] = {
             "attribute": self._blip_vqa(),
             "spatial": self._spatial(complex_prompts=True),
             "clip": ClipScore(clip=scoring.clip, **shared),
@@ -281,7 +286,7 @@ class Scorer:
 
     def _blip_vqa(self) -> BlipVqa:
         vqa = self._scoring.vqa
-        absent = None if getattr(vqa, "given", True) else vqa.missing()[0]
+        absent = None if vqa.given else vqa.missing()[0]
         return BlipVqa(vqa=vqa, absent=absent, language=self._scoring.language, mode=self._scoring.mode)
 
     def _spatial(self, *, complex_prompts: bool) -> Spatial:
@@ -316,8 +321,8 @@ def _parts(measure: Measure) -> Mapping[str, Measure]:
     return measure.parts if isinstance(measure, ThreeInOne) else {measure.name: measure}
 
 
-def _lacking(name: str, detector: Any) -> str | None:
-    if getattr(detector, "given", True):
+def _lacking(name: str, detector: ObjectDetector) -> str | None:
+    if detector.given:
         return None
     return (
         f"{detector.missing()[0]}; or give a file with what it found, {WHERE}.given.{name}=FILE "

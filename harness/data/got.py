@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness import settings
 from harness.chain import END, without_control_tokens
 from harness.data import chains
 from harness.data.files import SUFFIXES, Row, rows
@@ -39,16 +40,12 @@ class GotData:
     endless = False
 
     def __init__(self, *, sources: Mapping[str, Mapping[str, Any]], fit: str, max_bad_share: float) -> None:
-        if fit not in FITS:
-            raise ValueError(f"data.fit={fit!r}: allowed are {' and '.join(FITS)}")
-        is_number = isinstance(max_bad_share, int | float) and not isinstance(max_bad_share, bool)
-        if not is_number or not 0 <= max_bad_share <= 1:
-            raise ValueError(f"data.max_bad_share={max_bad_share!r}: give a share from 0 to 1")
-        self.max_bad_share = max_bad_share
+        settings.choice("data.fit", fit, FITS)
+        self.max_bad_share = settings.share("data.max_bad_share", max_bad_share)
         self._sources = []
-        for name, settings in sources.items():
-            if settings["shards"] is not None:
-                self._sources.append(_Source(name, fit, **settings))
+        for name, source in sources.items():
+            if source["shards"] is not None:
+                self._sources.append(_Source(name, fit, **source))
         if not self._sources:
             names = " or ".join(f"data.sources.{name}.shards" for name in sources)
             raise ValueError(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.protocols import Benchmark
 from harness.seeds import derive
 from harness.types import Record
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark
 
 
 class CutOffError(ValueError):
@@ -36,7 +39,7 @@ class BenchmarkRecords:
 
     def __init__(self, *, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
-        self.external: tuple[str, ...] = getattr(benchmark, "external", ())
+        self.external: tuple[str, ...] = benchmark.external
         self.listing: tuple[tuple[str, int], ...] = ()
 
     def count(self, limit: int | None) -> int:

@@ -19,15 +19,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.composition.components import make
 from harness.data.records import CutOffError
 from harness.files import read_rows, write_rows, writing
-from harness.protocols import Entry, Workspace
 from harness.types import Record, Tokens
+
+if TYPE_CHECKING:
+    from harness.protocols import Entry, Workspace
 
 IDS, ENDS, BAD, STATE = "ids.bin", "ends.bin", "bad_records.jsonl", "tokens.json"
 BLOCK = 256  # records encoded and written at a time
@@ -146,7 +148,7 @@ class TokenCache:
         )
 
 
-Outcome = tuple[Entry, Record | ValueError]
+Outcome = tuple["Entry", Record | ValueError]
 
 
 def _loaded(entries: Iterable[Entry], size: tuple[int, int]) -> Iterator[Outcome]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
-from harness.protocols import Sampling, Workspace
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
-from harness.types import Prompt
+from harness.types import Prompt, Sampling
+
+if TYPE_CHECKING:
+    from harness.protocols import Workspace
 
 
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -30,7 +32,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     done = len(folder.rows()) // size * size
     folder.keep(done)
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
-    first = getattr(benchmark, "first_seed", None)
+    first = evaluation["first_seed"]
     for start in range(done, len(numbered), size):
         batch = numbered[start : start + size]
         seeds = of_batch((_seed(prompt, settings["seed"], first) for prompt in batch), sampling.random)

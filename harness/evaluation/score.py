@@ -6,15 +6,17 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis import mirror
 from harness.composition.components import make
 from harness.evaluation import row_shards
 from harness.files import read_rows, write_rows, write_text
-from harness.protocols import Benchmark, Workspace
 from harness.samples import SampleFolder, SampleRow, ScoreRow, score_row
 from harness.types import Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark, Workspace
 
 PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
 
@@ -53,7 +55,7 @@ def _score(
 ) -> None:
     """Score this process's share."""
     to_do = list(shards.to_do(len(rows)))
-    if to_do and hasattr(benchmark, "load"):
+    if to_do:
         benchmark.load()
     for block in to_do:
         for batch in _batches(folder, [rows[index] for index in block]):
@@ -88,7 +90,7 @@ def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) ->
     """Return the scores of a batch, with `mirror_checked` also those of the mirrored images."""
     samples = [sample for _, sample in batch if isinstance(sample, Sample)]
     scores = iter(benchmark.score(samples) if samples else [])
-    mirrored = iter(benchmark.mirrored(samples) if samples and mirror_checked else [None] * len(samples))
+    mirrored = iter(_mirrored(benchmark, samples) if mirror_checked else [None] * len(samples))
     rows = []
     for row, sample in batch:
         if isinstance(sample, Sample):
@@ -97,6 +99,12 @@ def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) ->
             unscored = Score(value=None, unscored=sample)
             rows.append(score_row(row, unscored, mirror_checked=mirror_checked))
     return rows
+
+
+def _mirrored(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score | None]:
+    """Return the scores of the mirrored images."""
+    assert benchmark.mirrored is not None, "planning refuses the check for other benchmarks"
+    return benchmark.mirrored(samples) if samples else []
 
 
 def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
@@ -118,8 +126,7 @@ def _describe(
     rows = [ScoreRow.from_json(row) for row in scored]
     described = describe(benchmark, rows, labels=said.get("labels", {}), notes=said.get("notes", []))
     write_text(folder / "metric.json", json.dumps(described, indent=1, ensure_ascii=False))
-    if hasattr(benchmark, "write_results"):
-        benchmark.write_results(folder / "official", scored)
+    benchmark.write_results(folder / "official", scored)
 
 
 def describe(
@@ -139,11 +146,10 @@ def describe(
         labels: more labels by category.
         notes: notes that hold for all categories.
     """
-    metrics = getattr(benchmark, "metrics", {})
     described = {}
     for category in dict.fromkeys(row.category for row in scored):
         check = mirror.verdict(_mirror_pairs(scored, category))
-        metric = metrics.get(category)
+        metric = benchmark.metrics.get(category)
         category_labels = [*(metric.labels if metric else ()), *labels.get(category, ())]
         category_notes = [*notes, *filter(None, [mirror.note(check)])]
         if metric or category_labels or category_notes or check:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.settings import choice, whole_number
+
 if TYPE_CHECKING:
     import torch
 
@@ -33,8 +35,7 @@ class Pretrained:
             raise ValueError(f"{where}.{setting}={model}: there is no such folder")
         if device not in ("auto", "cpu", "mps") and device.partition(":")[0] != "cuda":
             raise ValueError(f"{where}.serving.device={device}: allowed are auto, cpu, mps, cuda and cuda:N")
-        if dtype not in DTYPES:
-            raise ValueError(f"{where}.dtype={dtype}: allowed are {', '.join(DTYPES)}")
+        choice(f"{where}.dtype", dtype, DTYPES)
         self.model, self._setting = str(Path(model).expanduser()), f"{where}.{setting}"
         self._device, self._dtype = device, dtype
 
@@ -151,29 +152,7 @@ def read_serving(where: str, serving: Mapping[str, Any]) -> tuple[str, int]:
         raise ValueError(
             f"{where}.serving has {', '.join(sorted(serving)) or 'nothing'}: it takes device and batch_size"
         )
-    return serving["device"], check_count(f"{where}.serving", "batch_size", serving["batch_size"])
-
-
-def check_count(where: str, name: str, value: Any) -> int:
-    """`value` if it is a whole number from 1.
-
-    Raises:
-        ValueError: it is not; names the setting.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{where}.{name}={value!r}: give a whole number from 1")
-    return value
-
-
-def check_share(where: str, name: str, value: Any) -> float:
-    """`value` if it is a number from 0 to 1.
-
-    Raises:
-        ValueError: it is not; names the setting.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{where}.{name}={value!r}: give a number from 0 to 1")
-    return float(value)
+    return serving["device"], whole_number(f"{where}.serving.batch_size", serving["batch_size"])
 
 
 def blocks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

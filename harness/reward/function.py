@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.protocols import Component
 from harness.reward.total import Total
 from harness.types import Reward, Sample, Score
+
+if TYPE_CHECKING:
+    from harness.protocols import Component
 
 
 def used_components(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.settings import whole_number
 from harness.stages.program import SilentWorkspace, load_program
 from harness.types import Stage
 
@@ -56,8 +57,7 @@ def check(processes: Any, stages: Sequence[Stage]) -> None:
     Raises:
         ValueError: `processes` is no whole number from 1, or does not divide the items.
     """
-    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-        raise ValueError(f"resources.processes={processes}: give a whole number from 1")
+    whole_number("resources.processes", processes)
     for stage in stages:
         if stage.parallel is not None and stage.parallel % processes:
             raise ValueError(

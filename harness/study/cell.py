@@ -14,15 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness import settings
 from harness.composition.components import make
-from harness.protocols import Benchmark, PolicyRecipe, Sampling, Trainer
+from harness.protocols import ImageSource
 from harness.reward.function import used_components
 from harness.stages.keys import key
 from harness.stages.status import StatusWriter
 from harness.stages.store import DamagedStageError, StageStore, StorageError
+from harness.study.roles import make_component
 from harness.types import Stage
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark, PolicyRecipe, Trainer
 
 TRACEBACK_LINES = 15
 
@@ -36,10 +41,10 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         ValueError: a component refuses its settings, or they do not fit together.
         Exception: whatever else a constructor raises.
     """
-    policy, trainer, benchmark = (make(config[group]) for group in ("policies", "trainers", "benchmarks"))
-    if getattr(trainer, "trains", True) and (
-        hasattr(policy, "samples") or not getattr(policy, "trainable", True)
-    ):
+    policy: PolicyRecipe | ImageSource = make_component("policies", config["policies"])
+    trainer: Trainer = make_component("trainers", config["trainers"])
+    benchmark: Benchmark = make_component("benchmarks", config["benchmarks"])
+    if trainer.trains and (isinstance(policy, ImageSource) or not policy.trainable):
         raise ValueError(
             "the policy of policies= cannot be trained, and the trainer of trainers= trains: use trainers=frozen"
         )
@@ -48,7 +53,7 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     check = _check(config["evaluation"].get("check"), benchmark)
     evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
     for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", evaluation["rollout"])):
-        _check_rollout(section, rollout)
+        settings.check_rollout(section, rollout)
     _check_prompts(json.dumps(prompts), evaluation["split"])
 
     drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
@@ -57,12 +62,14 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         program="harness.evaluation.score.score",
         settings={"benchmark": config["benchmarks"], "check": check},
         inputs={
-            "samples": policy.samples(drawn) if hasattr(policy, "samples") else _drawn(drawn, policy, trainer)
+            "samples": policy.samples(drawn)
+            if isinstance(policy, ImageSource)
+            else _drawn(drawn, policy, trainer)
         },
         parallel=0,
     )
     files = [
-        (one, tuple(getattr(made, "external", ())))
+        (one, tuple(made.external))
         for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts)))
     ]
     return tuple(with_inputs([_with_files(scores, files)]).values())
@@ -76,16 +83,15 @@ def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
 def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) -> Stage:
     start = policy.start(config)
     trained = [start, *trainer.stages(config, start)][-1]
-    settings = {
-        "policy": config["policies"],
-        "benchmark": config["benchmarks"],
-        "evaluation": config["evaluation"],
-        "seed": config["seed"],
-    }
     return Stage(
         name="samples",
         program="harness.evaluation.draw.sample",
-        settings=settings,
+        settings={
+            "policy": config["policies"],
+            "benchmark": config["benchmarks"],
+            "evaluation": config["evaluation"],
+            "seed": config["seed"],
+        },
         inputs={"policy": trained},
     )
 
@@ -100,36 +106,24 @@ def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str
 
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
-    """The settings of drawing, with the benchmark's number of images where none is given."""
+    """The settings of drawing, with the seeds of the benchmark, and its number of images where none is given."""
     evaluation = {name: value for name, value in given.items() if name != "check"}
     if evaluation["images_per_prompt"] is None:
-        evaluation["images_per_prompt"] = getattr(benchmark, "images_per_prompt", 1)
+        evaluation["images_per_prompt"] = benchmark.images_per_prompt
     for name in ("images_per_prompt", "batch_size"):
-        if not isinstance(evaluation[name], int) or evaluation[name] < 1:
-            raise ValueError(f"evaluation.{name}={evaluation[name]!r}: give a whole number from 1")
-    return evaluation
+        settings.whole_number(f"evaluation.{name}", evaluation[name])
+    return {**evaluation, "first_seed": benchmark.first_seed}
 
 
 def _check(check: Any, benchmark: Benchmark) -> str | None:
     """`evaluation.check`, if the benchmark can do it."""
     if check not in (None, "mirror"):
         raise ValueError(f"evaluation.check={check!r}: allowed are mirror and null")
-    if check and not hasattr(benchmark, "mirrored"):
+    if check and benchmark.mirrored is None:
         raise ValueError(
             "evaluation.check=mirror: this benchmark cannot score mirrored images. Leave it null"
         )
     return check
-
-
-def _check_rollout(section: str, rollout: Mapping[str, Any]) -> None:
-    for name in ("guidance", "text_temperature", "image_temperature"):
-        if not isinstance(rollout[name], int | float) or isinstance(rollout[name], bool):
-            raise ValueError(f"{section}.{name}={rollout[name]!r}: give a number")
-    if not isinstance(rollout["max_chain_tokens"], int):
-        raise ValueError(
-            f"{section}.max_chain_tokens={rollout['max_chain_tokens']!r}: give a whole number from 0 (no chain)"
-        )
-    Sampling(**rollout)
 
 
 @cache

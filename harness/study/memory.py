@@ -23,12 +23,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_object
 
 from harness.composition.components import make
-from harness.protocols import ModelSizes
 from harness.stages.store import StageStore
 from harness.types import Stage
+
+if TYPE_CHECKING:
+    from harness.protocols import ModelSizes, PolicyRecipe
 
 GB = 2**30
 PROMPT_TOKENS = 64  # with the template around it; a guess, and a small item
@@ -116,10 +120,11 @@ def _sizes(stage: Stage, store: StageStore) -> ModelSizes | None:
     first = stage
     while first.inputs:
         first = next(iter(first.inputs.values()))
-    recipe = make(stage.settings["policy"])
-    if not hasattr(recipe, "sizes"):
+    recipe: PolicyRecipe = make(stage.settings["policy"])
+    if recipe.sizes is None:
         return None
-    return recipe.sizes(store.folder(first) / "checkpoint" if store.is_complete(first) else None)
+    sizes_of = get_object(recipe.sizes)
+    return sizes_of(recipe, store.folder(first) / "checkpoint" if store.is_complete(first) else None)
 
 
 def _grpo(

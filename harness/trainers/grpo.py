@@ -21,21 +21,23 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from harness.composition.components import make
-from harness.protocols import Policy, Sampling, TokenLogprobs, Workspace
 from harness.reward.function import RewardFunction
 from harness.seeds import derive
 from harness.trainers import lora, order
 from harness.trainers.advantage import group_advantages
 from harness.trainers.learner import Learner
-from harness.types import Group, Prompt, Reward, Sample
+from harness.types import Group, Prompt, Reward, Sample, Sampling, TokenLogprobs
 
-Reference = Callable[[], AbstractContextManager[Policy]]  # opens a context with the frozen start
+if TYPE_CHECKING:
+    from harness.protocols import Policy, Workspace
+
+Reference = Callable[[], "AbstractContextManager[Policy]"]  # opens a context with the frozen start
 Metrics = dict[str, float | int | None]
 NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 

@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
-from harness.protocols import Config, Sampling, TrainingData
+from harness.protocols import Trainer
 from harness.reward.function import used_components
-from harness.types import Stage
+from harness.settings import check_rollout, choice, flag, number, share, whole_number
+from harness.types import Config, Stage
+
+if TYPE_CHECKING:
+    from harness.protocols import PolicyRecipe, TrainingData
 
 IMAGE_LOGPROBS = ("guided", "conditional")
 LORA = ("rank", "alpha", "targets")
 
 
-def _numbers(
-    section: str,
-    settings: Mapping[str, Any],
-    names: Sequence[str],
-    *,
-    above: float = -math.inf,
-    least: float = -math.inf,
-) -> None:
-    """Refuses a setting that is no finite number, or is not above `above` or at least `least`."""
-    for name in names:
-        value = settings[name]
-        known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not (known and value > above and value >= least):
-            bound = f"above {above:g}" if above > -math.inf else f"from {least:g}"
-            raise ValueError(f"{section}.{name}={value!r}: give a number {bound}")
-
-
-def _counts(section: str, settings: Mapping[str, Any], names: Sequence[str], *, least: int = 1) -> None:
-    for name in names:
-        value = settings[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{section}.{name}={value!r}: give a whole number from {least}")
-
-
 def _optimisation(section: str, settings: Mapping[str, Any], *, steps_from: int = 1) -> None:
-    _counts(section, settings, ("steps",), least=steps_from)
-    _counts(section, settings, ("checkpoint_every",))
-    _counts(section, settings, ("warmup_steps",), least=0)
-    _numbers(section, settings, ("learning_rate", "max_grad_norm"), above=0)
-    _numbers(section, settings, ("weight_decay",), least=0)
+    whole_number(f"{section}.steps", settings["steps"], least=steps_from)
+    whole_number(f"{section}.checkpoint_every", settings["checkpoint_every"])
+    whole_number(f"{section}.warmup_steps", settings["warmup_steps"], least=0)
+    for name in ("learning_rate", "max_grad_norm"):
+        number(f"{section}.{name}", settings[name], above=0)
+    number(f"{section}.weight_decay", settings["weight_decay"], least=0)
 
 
-class Sft:
+class Sft(Trainer):
     """Supervised fine-tuning on GoT records (paper section 3, stage 1): records to ids, then training.
 
     `sft.steps=0` skips both.
@@ -62,21 +42,16 @@ class Sft:
 
     def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         _optimisation("sft", sft, steps_from=0)
-        _counts("sft", sft, ("batch_size",))
+        whole_number("sft.batch_size", sft["batch_size"])
         for name in ("records", "micro_batch"):
             if sft[name] is not None:
-                _counts("sft", sft, (name,))
+                whole_number(f"sft.{name}", sft[name])
         if sft["records"] is not None and sft["batch_size"] > sft["records"]:
             raise ValueError(
                 f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more records"
             )
-        _numbers("sft", sft, ("condition_dropout",), least=0)
-        if sft["condition_dropout"] >= 1:
-            raise ValueError(
-                f"sft.condition_dropout={sft['condition_dropout']}: give a share from 0 to below 1"
-            )
-        if not isinstance(sft["fsdp"], bool):
-            raise ValueError(f"sft.fsdp={sft['fsdp']!r}: give true or false")
+        share("sft.condition_dropout", sft["condition_dropout"], whole=False)
+        flag("sft.fsdp", sft["fsdp"])
         self._sft, self._data = dict(sft), dict(data)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
@@ -99,6 +74,7 @@ class Sft:
 
     def _tokens(self, policy: Mapping[str, Any], seed: int, start: Stage) -> Stage:
         data: TrainingData = make(self._data)
+        recipe: PolicyRecipe = make(policy)
         if data.endless and self._sft["records"] is None:
             raise ValueError(
                 "sft.records=null means all records, and those of this data= have no end: give a whole number from 1"
@@ -106,7 +82,7 @@ class Sft:
         settings = {
             "data": self._data,
             "listing": [list(file) for file in data.listing],
-            "policy": {**policy, **getattr(make(policy), "encoding", {})},
+            "policy": {**policy, **recipe.encoding},
             "records": self._sft["records"],
             "seed": seed if data.endless else None,
         }
@@ -116,7 +92,7 @@ class Sft:
         )
 
 
-class Frozen:
+class Frozen(Trainer):
     """No training: the checkpoint is evaluated as it is."""
 
     trains = False
@@ -125,29 +101,24 @@ class Frozen:
         return []
 
 
-class Grpo:
+class Grpo(Trainer):
     """GRPO against the rewards, straight from the policy's checkpoint (paper section 3, stage 2)."""
 
     def __init__(self, *, grpo: Mapping[str, Any]) -> None:
         _optimisation("grpo", grpo)
-        _counts("grpo", grpo, ("prompts", "samples", "inner_epochs", "micro_batch"))
-        _numbers("grpo", grpo, ("clip", "gap_tolerance"), above=0)
-        _numbers("grpo", grpo, ("kl_weight",), least=0)
+        for name in ("prompts", "samples", "inner_epochs", "micro_batch"):
+            whole_number(f"grpo.{name}", grpo[name])
+        for name in ("clip", "gap_tolerance"):
+            number(f"grpo.{name}", grpo[name], above=0)
+        number("grpo.kl_weight", grpo["kl_weight"], least=0)
         if grpo["samples"] < 2:
             raise ValueError(
                 f"grpo.samples={grpo['samples']}: a group needs at least 2 samples to have an advantage"
             )
-        if grpo["image_logprobs"] not in IMAGE_LOGPROBS:
-            raise ValueError(
-                f"grpo.image_logprobs={grpo['image_logprobs']!r}: allowed are {' and '.join(IMAGE_LOGPROBS)}"
-            )
+        choice("grpo.image_logprobs", grpo["image_logprobs"], IMAGE_LOGPROBS)
         if grpo["rollout_batch"] is not None:
-            _counts("grpo", grpo, ("rollout_batch",))
-        _numbers("grpo", grpo, ("unscored_tolerance",), least=0)
-        if grpo["unscored_tolerance"] > 1:
-            raise ValueError(
-                f"grpo.unscored_tolerance={grpo['unscored_tolerance']}: give a share from 0 to 1"
-            )
+            whole_number("grpo.rollout_batch", grpo["rollout_batch"])
+        share("grpo.unscored_tolerance", grpo["unscored_tolerance"])
         _lora(grpo["lora"])
         self._grpo = dict(grpo)
 
@@ -168,7 +139,7 @@ class Grpo:
         ]
 
 
-class SftGrpo:
+class SftGrpo(Trainer):
     """SFT, then GRPO against the rewards (paper section 3, stages 1 and 2)."""
 
     def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any], grpo: Mapping[str, Any]) -> None:
@@ -190,7 +161,8 @@ def _check_prompts(benchmark: str) -> None:
 
 def _rollout(rollout: Mapping[str, Any]) -> None:
     """Refuses rollout settings that cannot be, or that GRPO cannot train with, before any job."""
-    if Sampling(**rollout).random == "upstream":
+    check_rollout("rollout", rollout)
+    if rollout["random"] == "upstream":
         raise ValueError(
             "rollout.random=upstream gives all samples of a prompt one chain, so that no group compares chains:"
             " train with per_sample (evaluation.rollout.random=upstream draws the benchmark's prompts as GoT-R1's script)"
@@ -202,7 +174,8 @@ def _lora(adapters: Any) -> None:
         return
     if not isinstance(adapters, Mapping) or set(adapters) != set(LORA):
         raise ValueError(f"grpo.lora={adapters!r}: give null for full weights, or {', '.join(LORA)}")
-    _counts("grpo.lora", adapters, ("rank", "alpha"))
+    for name in ("rank", "alpha"):
+        whole_number(f"grpo.lora.{name}", adapters[name])
     try:
         re.compile(adapters["targets"])
     except (re.error, TypeError) as error:

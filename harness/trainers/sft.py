@@ -10,15 +10,17 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
 from harness.data.tokens import TokenCache
-from harness.protocols import Policy, Sampling, Workspace
 from harness.seeds import derive
 from harness.trainers.learner import Learner
 from harness.trainers.order import batch
-from harness.types import Tokens
+from harness.types import Sampling, Tokens
+
+if TYPE_CHECKING:
+    from harness.protocols import Policy, Workspace
 
 Example = tuple[Tokens, bool]  # ids; whether prompt and chain are erased
 Metrics = dict[str, float | int | None]
@@ -36,7 +38,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         warmup_steps=sft["warmup_steps"],
         weight_decay=sft["weight_decay"],
         max_grad_norm=sft["max_grad_norm"],
-        blocks=policy.blocks() if sft["fsdp"] and hasattr(policy, "blocks") else (),
+        blocks=policy.blocks() if sft["fsdp"] else (),
     )
     saved = work.folder / "training.pt"
     for step in range(learner.restore(saved), sft["steps"]):

@@ -6,21 +6,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 
 from harness.chain import parse
 from harness.files import write_rows, write_text
-from harness.protocols import Config, Workspace
 from harness.samples import INDEX, SampleRow
-from harness.types import Prompt
+from harness.types import Config, Prompt
 from policies.images.assignment import Assignment, assign, complete
 from policies.images.findings import Finding, describe, errors
 from policies.images.folder import ImageFile, ImageGroup, read_groups, score_others
 from policies.images.image_checks import check_files
 from policies.images.name_checks import check_names
 from policies.images.protocol_notes import protocol
+
+if TYPE_CHECKING:
+    from harness.protocols import Benchmark, Workspace
 
 LINT, PROTOCOL = "lint.txt", "protocol.json"
 # The key order of these rows, which differs from that of drawn samples.
@@ -76,7 +78,7 @@ def find(settings: Config) -> ImageSet:
     Raises:
         ValueError: it is no folder of images.
     """
-    benchmark = instantiate(settings["benchmark"], _convert_="all")
+    benchmark: Benchmark = instantiate(settings["benchmark"], _convert_="all")
     prompts, count, folder = (
         benchmark.prompts(settings["split"]),
         settings["images_per_prompt"],
@@ -86,11 +88,8 @@ def find(settings: Config) -> ImageSet:
     for prompt in prompts:
         texts.setdefault(prompt.category, set()).add(prompt.text)
     asked = list(texts)
-    if hasattr(benchmark, "texts"):
-        texts |= {
-            name: {*texts.get(name, ()), *benchmark.texts(name)}
-            for name in getattr(benchmark, "all_categories", asked)
-        }
+    for name in benchmark.all_categories:
+        texts.setdefault(name, set()).update(benchmark.texts(name))
     try:
         groups = read_groups(folder, asked)
     except ValueError as error:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from harness.protocols import Config
-from harness.types import Prompt
+from harness.types import Config, Prompt
 from policies.images.assignment import Assignment
 from policies.images.findings import Finding, Kind, printable
 

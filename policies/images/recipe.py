@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from harness.protocols import Config
-from harness.types import Stage
+from harness.protocols import ImageSource
+from harness.settings import flag, number, text
+from harness.types import Config, Stage
 from policies.images.listing import choose, find
 
 
-class Pictures:
+class Pictures(ImageSource):
     """A folder of images made elsewhere, with or without chains. `policies.images.folder` describes its
     layouts.
 
@@ -26,8 +26,6 @@ class Pictures:
         ValueError: a setting has a value that is not allowed.
     """
 
-    trainable = False
-
     def __init__(
         self,
         *,
@@ -42,18 +40,11 @@ class Pictures:
                 "policies=images needs policies.folder=FOLDER, with samples/PROMPT_000000.png and so on"
             )
         for name, value in (("allow_partial", allow_partial), ("mixed_sizes", mixed_sizes)):
-            if not isinstance(value, bool):
-                raise ValueError(f"policies.{name}={value!r}: give true or false")
-        if guidance is not None and (
-            isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance)
-        ):
-            raise ValueError(
-                f"policies.guidance={guidance!r}: give the number that the pictures were made with, or null if it is not known"
-            )
-        if rewriting is not None and (not isinstance(rewriting, str) or not rewriting.strip()):
-            raise ValueError(
-                f"policies.rewriting={rewriting!r}: give a text such as none or gpt-4o, or null if it is not known"
-            )
+            flag(f"policies.{name}", value)
+        if guidance is not None:
+            number("policies.guidance", guidance, hint=", or null if it is not known")
+        if rewriting is not None:
+            text("policies.rewriting", rewriting, hint=" such as none or gpt-4o, or null if it is not known")
         self._settings = {
             "folder": str(Path(folder).resolve()),
             "allow_partial": allow_partial,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +25,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from harness.protocols import Race, Sampling
+from harness.protocols import Race
+from harness.types import Sampling
 from policies.janus.engine import Engine
+from policies.janus.policy import device
 from policies.janus.precision import native_bfloat16
 
 WIDTH, INNER, LAYERS, HEADS, VOCABULARY, CODES, SIDE = 512, 1408, 8, 8, 16384, 4096, 16
@@ -37,7 +40,12 @@ WORK = (
 )
 
 
-def races(device: str) -> Iterator[Race]:
+def races() -> Iterator[Race]:
+    """The races of this machine's device."""
+    return races_on(device())
+
+
+def races_on(device: str) -> Iterator[Race]:
     """8 and 32 samples in float32, and 8 in bfloat16 if the device multiplies it natively.
 
     Each prompt has `GROUP` samples.
@@ -143,8 +151,8 @@ def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[st
 class _Timed(Engine):
     """Records the time at which all chains are complete."""
 
-    def _draw_chains(self, logits_BV: Tensor, *rest: object) -> object:
-        chains = super()._draw_chains(logits_BV, *rest)
+    def _draw_chains(self, logits_BV: Tensor, *rest: Any, **more: Any) -> Any:
+        chains = super()._draw_chains(logits_BV, *rest, **more)
         self.written = _now(logits_BV)
         return chains
 

@@ -12,12 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from policies.janus.cache import KeyValues, RowGroup, WriteSlot, attend, mask
 from policies.janus.projections import Projection
+
+if TYPE_CHECKING:
+    from transformers import LlamaModel
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 Attention = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]  # layer, group of rows, q, k, v
 
@@ -40,7 +45,7 @@ class Decoder:
     kernels are no faster at one query per row.
     """
 
-    def __init__(self, language_model: nn.Module, dtype: torch.dtype, longest: int) -> None:
+    def __init__(self, language_model: LlamaModel, dtype: torch.dtype, longest: int) -> None:
         config, like = language_model.config, language_model.embed_tokens.weight
         self.dtype = dtype
         self._layers = [_layer(layer, dtype) for layer in language_model.layers]
@@ -127,7 +132,7 @@ class Decoder:
         return split.permute(1, 3, 0, 2, 4).reshape(rows * split.shape[3], -1)
 
 
-def _layer(layer: nn.Module, dtype: torch.dtype) -> _Layer:
+def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         norm=layer.input_layernorm,

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from harness.protocols import Sampling
+from harness.types import Sampling
 
 
 class Draw(Protocol):

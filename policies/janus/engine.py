@@ -17,17 +17,20 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness.protocols import Sampling
-from harness.types import Tokens
+from harness.types import Sampling, Tokens
 from policies.janus.cache import KeyValues, RowGroup, mask
 from policies.janus.decoder import Decoder
 from policies.janus.draw import Draw, PerSample, Upstream
 from policies.janus.projections import Projection
 from policies.janus.steps import Head, Replayed, Sliced
+
+if TYPE_CHECKING:
+    from transformers import JanusForConditionalGeneration
 
 AHEAD = 4  # steps that the host may run ahead of a GPU while it waits for chains to end
 
@@ -69,7 +72,7 @@ class _Chains:
 class Engine:
     """Draws samples with one model, transformers' JanusForConditionalGeneration."""
 
-    def __init__(self, model: torch.nn.Module, *, bos: int, pad: int, boi: int) -> None:
+    def __init__(self, model: JanusForConditionalGeneration, *, bos: int, pad: int, boi: int) -> None:
         self._model = model
         self._embed = model.model.language_model.embed_tokens
         self._bos, self._pad, self._boi = bos, pad, boi

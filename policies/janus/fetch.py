@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -23,8 +23,10 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
-from harness.protocols import Workspace
 from policies.janus import folder as folders
+
+if TYPE_CHECKING:
+    from harness.protocols import Workspace
 
 MB = 2**20
 
@@ -71,7 +73,11 @@ def _fetch(repository: str, revision: str, work: Workspace) -> Path:
     sizes = {name: listed[name].file_size or 0 for name in names}
     done, total = 0, sum(sizes.values()) // MB
     for name in names:
-        bar = _bar(lambda count, before=done: work.progress((before + count) // MB, total))
+
+        def report(count: int, before: int = done) -> None:
+            work.progress((before + count) // MB, total)
+
+        bar = _bar(report)
         file = hf_hub_download(repository, name, revision=revision, tqdm_class=bar)
         done += sizes[name]
         work.progress(done // MB, total)

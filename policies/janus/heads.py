@@ -42,12 +42,13 @@ def logprobs(
     size = max(1, LOGITS // (vocabulary * len(states_KNH)))
     if len(ids_N) <= size:
         return _score(head, states_KNH, ids_N, guidance, temperature)
-    # nothing here is random; a non-reentrant checkpoint also works if only the head's weights need a gradient
-    options = {"use_reentrant": False, "preserve_rng_state": False}
-    logprobs_of_chunks = []
-    for states, ids in zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True):
-        logprobs_of_chunks.append(checkpoint(_score, head, states, ids, guidance, temperature, **options))
-    return torch.cat(logprobs_of_chunks)
+    parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
+    # nothing here is random, and a non-reentrant checkpoint also works where only the head's weights want a gradient
+    scores = []
+    for states, ids in parts:
+        arguments = (head, states, ids, guidance, temperature)
+        scores.append(checkpoint(_score, *arguments, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(scores)
 
 
 def _score(

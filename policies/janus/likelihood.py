@@ -9,15 +9,18 @@ K rows of one distribution (conditional, unconditional), N positions scored, H h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from harness.protocols import Sampling, TokenLogprobs
-from harness.types import Tokens
+from harness.types import Sampling, TokenLogprobs, Tokens
 from policies.janus import attention, heads, packing
 from policies.janus.packing import Layout
+
+if TYPE_CHECKING:
+    from transformers import JanusForConditionalGeneration
 
 
 class Likelihood:
@@ -33,7 +36,13 @@ class Likelihood:
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, bos: int, pad: int, recompute: bool = False, pack: int | None = None
+        self,
+        model: JanusForConditionalGeneration,
+        *,
+        bos: int,
+        pad: int,
+        recompute: bool = False,
+        pack: int | None = None,
     ) -> None:
         self._model = model
         self._decoder = model.model.language_model
@@ -105,7 +114,7 @@ class Likelihood:
             "position_embeddings": self._decoder.rotary_emb(hidden, layout.positions(self._device)),
         }
         # non-reentrant: with LoRA the first layer's input needs no gradient; and nothing here is random
-        recomputing = {"use_reentrant": False, "preserve_rng_state": False}
+        recomputing: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
         for layer in self._decoder.layers:
             if self._recompute and torch.is_grad_enabled():
                 hidden = checkpoint(layer, hidden, **recomputing, **arguments)

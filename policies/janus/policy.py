@@ -7,19 +7,23 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import GenerationConfig
 
 from harness.chain import END, parse
-from harness.protocols import Sampling, TokenLogprobs
-from harness.types import Chain, Prompt, Record, Sample, Tokens
+from harness.protocols import Policy
+from harness.types import Chain, Prompt, Record, Sample, Sampling, TokenLogprobs, Tokens
 from policies.janus import checkpoint, vq
 from policies.janus import folder as folders
 from policies.janus.engine import Engine
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
+
+if TYPE_CHECKING:
+    from transformers import JanusForConditionalGeneration
 
 TRAINED = (
     "model.language_model.",
@@ -31,7 +35,7 @@ TRAINED = (
 NO_CHAIN = Chain(text="", objects=(), bare_text="")
 
 
-class JanusPolicy:
+class JanusPolicy(Policy):
     """Writes chains and draws images with one checkpoint folder of either layout.
 
     Args:
@@ -50,6 +54,8 @@ class JanusPolicy:
     Raises:
         ValueError: the checkpoint is incomplete, or its tokenizer has ids beyond the model's rows.
     """
+
+    module: JanusForConditionalGeneration
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ Shapes: N rows, I input width, O output width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class Projection:
         return joined if self._bias is None else joined + self._bias
 
 
-def merged_weight(layer: nn.Module) -> Tensor:
+def merged_weight(layer: Any) -> Tensor:
     """The weight [O, I] of a linear layer; for peft's layers with the active adapters added."""
     if not hasattr(layer, "get_base_layer"):
         return layer.weight
@@ -59,7 +60,7 @@ def merged_weight(layer: nn.Module) -> Tensor:
     return weight_OI
 
 
-def _bias(layers: Sequence[nn.Module], dtype: torch.dtype) -> Tensor | None:
+def _bias(layers: Sequence[Any], dtype: torch.dtype) -> Tensor | None:
     biases = [layer.bias for layer in layers]
     if all(bias is None for bias in biases):
         return None
@@ -76,7 +77,7 @@ def _pack(weights: Sequence[Tensor]) -> Tensor | None:
     ready = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     if not ready or weights[0].device.type != "cpu" or weights[0].dtype not in PACKED:
         return None
-    joined = torch.cat(weights) if len(weights) > 1 else weights[0]
+    joined = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
     if joined.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         joined = joined.float()
     return torch.ops.mkldnn._reorder_linear_weight(joined.detach())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.names import HUB_ID
-from harness.protocols import Config, ModelSizes, Race
-from harness.types import Stage
+from harness.protocols import PolicyRecipe
+from harness.settings import choice, flag, text, whole_number
+from harness.types import Config, Stage
 from policies.janus import folder as folders
-from policies.janus import sizes
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 WEIGHTS = ("float32", "bfloat16")
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from policies.janus.policy import JanusPolicy
 
 
-class Janus:
+class Janus(PolicyRecipe):
     """Janus-Pro or GoT-R1 from a published checkpoint, or any other of their layout.
 
     Args:
@@ -34,13 +32,14 @@ class Janus:
         pack: tokens in a row of training that several samples share; null = one sample to a row.
     """
 
-    trainable = True
     encoding: ClassVar = {
         "precision": "auto",
         "weights": "bfloat16",
         "recompute": False,
         "pack": None,
     }  # its image tokenizer is float32
+    sizes = "policies.janus.sizes.of_janus"
+    races = "policies.janus.bench.races"
 
     def __init__(
         self,
@@ -56,22 +55,19 @@ class Janus:
     ) -> None:
         _check_template(template)
         _check_precision(precision)
-        if weights not in WEIGHTS:
-            raise ValueError(f"policies.weights={weights!r}: allowed are {' and '.join(WEIGHTS)}")
+        choice("policies.weights", weights, WEIGHTS)
         if weights == "bfloat16" and precision == "float32":
             raise ValueError(
                 "policies.precision=float32 cannot be had with policies.weights=bfloat16: set one of them as the other"
             )
-        for name, value in (("plans", plans), ("recompute", recompute)):
-            if not isinstance(value, bool):
-                raise ValueError(f"policies.{name}={value!r}: give true or false")
-        if pack is not None and (not isinstance(pack, int) or isinstance(pack, bool) or pack < 1):
-            raise ValueError(f"policies.pack={pack!r}: give a number of tokens from 1, or null")
-        for name, value in (("checkpoint", checkpoint), ("revision", revision)):
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"policies.{name}={value!r}: give a text")
-        self._checkpoint, self._revision = checkpoint, revision
-        self._settings = {
+        flag("policies.plans", plans)
+        flag("policies.recompute", recompute)
+        if pack is not None:
+            whole_number("policies.pack", pack, hint=" (tokens), or null")
+        text("policies.checkpoint", checkpoint)
+        text("policies.revision", revision)
+        self.checkpoint, self._revision = checkpoint, revision
+        self.settings: dict[str, Any] = {
             "template": template,
             "plans": plans,
             "precision": precision,
@@ -86,7 +82,7 @@ class Janus:
         Raises:
             ValueError: it is neither a folder nor a hub id, or the folder is no Janus checkpoint.
         """
-        path = Path(self._checkpoint).expanduser().absolute()
+        path = Path(self.checkpoint).expanduser().absolute()
         if path.is_dir():
             files = {file.name: str(file) for file in folders.read(path).files}
             external = tuple(files.values())
@@ -96,26 +92,20 @@ class Janus:
                 settings={"files": files},
                 external=external,
             )
-        if not HUB_ID.fullmatch(self._checkpoint):
+        if not HUB_ID.fullmatch(self.checkpoint):
             raise ValueError(
-                f"policies.checkpoint={self._checkpoint}: there is no such folder, and it is no hub id (owner/name)"
+                f"policies.checkpoint={self.checkpoint}: there is no such folder, and it is no hub id (owner/name)"
             )
-        settings = {"repository": self._checkpoint, "revision": self._revision}
+        settings = {"repository": self.checkpoint, "revision": self._revision}
         return Stage(name="checkpoint", program="policies.janus.fetch.download", settings=settings)
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(folder, trainable=trainable, device=device(), **self._settings)
-
-    def sizes(self, folder: Path | None) -> ModelSizes | None:
-        return sizes.of(folder, self._checkpoint, self._settings)
-
-    def races(self) -> Iterator[Race]:
-        return _races()
+        return JanusPolicy(folder, trainable=trainable, device=device(), **self.settings)
 
 
-class TinyJanus:
+class TinyJanus(PolicyRecipe):
     """A Janus of about a million weights whose tokenizers are trained on the benchmark's own records.
 
     Args:
@@ -126,7 +116,8 @@ class TinyJanus:
         vq: sizes of JanusVQVAE and of its training, see `policies.janus.tiny`.
     """
 
-    trainable = True
+    sizes = "policies.janus.sizes.of_tiny_janus"
+    races = "policies.janus.bench.races"
 
     def __init__(
         self,
@@ -164,21 +155,6 @@ class TinyJanus:
             folder, template=self.template, precision=self.precision, trainable=trainable, device=device()
         )
 
-    def sizes(self, folder: Path | None) -> ModelSizes | None:
-        return sizes.of_tiny(self.settings, self.precision)
-
-    def races(self) -> Iterator[Race]:
-        return _races()
-
-
-def _races() -> Iterator[Race]:
-    from policies.janus.policy import device
-
-    bench = importlib.import_module(
-        "policies.janus.bench"
-    )  # by name, so that it is no source of the stages' keys: it decides no numbers
-    return bench.races(device())
-
 
 def _check_template(template: str) -> None:
     if template.count("{caption}") != 1:
@@ -188,5 +164,4 @@ def _check_template(template: str) -> None:
 
 
 def _check_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise ValueError(f"policies.precision={precision!r}: allowed are {', '.join(PRECISIONS)}")
+    choice("policies.precision", precision, PRECISIONS)

@@ -12,9 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.protocols import ModelSizes
+
+if TYPE_CHECKING:
+    from policies.janus.recipe import Janus, TinyJanus
 
 PUBLISHED = {  # Janus-Pro and GoT-R1, by the billions in their name
     "1": {
@@ -135,6 +138,16 @@ class Reading:
 
 def _linear(inputs: int, outputs: int) -> int:
     return outputs * (inputs + 1)
+
+
+def of_janus(recipe: Janus, folder: Path | None) -> ModelSizes | None:
+    """Sizes of the checkpoint of `policies=janus`; see `of`."""
+    return of(folder, recipe.checkpoint, recipe.settings)
+
+
+def of_tiny_janus(recipe: TinyJanus, folder: Path | None) -> ModelSizes:
+    """Sizes of the model that `policies=tiny_janus` makes."""
+    return of_tiny(recipe.settings, recipe.precision)
 
 
 def of(folder: Path | None, checkpoint: str, settings: Mapping[str, Any]) -> ModelSizes | None:

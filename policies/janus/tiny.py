@@ -7,7 +7,7 @@ random weights. The result is an ordinary transformers checkpoint folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.utils import instantiate
@@ -20,9 +20,11 @@ from transformers import (
     LlamaConfig,
 )
 
-from harness.protocols import Workspace
 from harness.types import Record
 from policies.janus import checkpoint, text, vq
+
+if TYPE_CHECKING:
+    from harness.protocols import Workspace
 
 
 def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:

@@ -7,12 +7,16 @@ returns other codes (only its `decode` is right).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import JanusVQVAE
 
 # at most so many at a time: 7 images of 384 x 384, whose widest activations take half a GB each
 IMAGES, PIXELS = 64, 2**20
@@ -26,17 +30,17 @@ def pixels(images: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def latents(vq: torch.nn.Module, pixels_BCHW: Tensor) -> Tensor:
+def latents(vq: JanusVQVAE, pixels_BCHW: Tensor) -> Tensor:
     """Unit latents before quantization, [B, tokens, width]."""
     return F.normalize(vq.quant_conv(vq.encoder(pixels_BCHW)).flatten(2).transpose(1, 2), dim=-1)
 
 
-def nearest(vq: torch.nn.Module, latents_BTD: Tensor) -> Tensor:
+def nearest(vq: JanusVQVAE, latents_BTD: Tensor) -> Tensor:
     """The nearest code of every latent, [B, tokens]."""
     return (latents_BTD @ F.normalize(vq.quantize.embedding.weight, dim=-1).T).argmax(-1)
 
 
-def at_a_time(vq: torch.nn.Module) -> int:
+def at_a_time(vq: JanusVQVAE) -> int:
     """The number of images to encode or decode at once, so that memory does not grow with all of them."""
     height, width = vq.quantize.quant_state_dims
     levels = len(vq.config.channel_multiplier)
@@ -44,7 +48,7 @@ def at_a_time(vq: torch.nn.Module) -> int:
 
 
 @torch.no_grad()
-def encode(vq: torch.nn.Module, images: Sequence[Image.Image]) -> list[tuple[int, ...]]:
+def encode(vq: JanusVQVAE, images: Sequence[Image.Image]) -> list[tuple[int, ...]]:
     """Codes of every image, row by row from the top left."""
     device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
     codes: list[tuple[int, ...]] = []
@@ -55,7 +59,7 @@ def encode(vq: torch.nn.Module, images: Sequence[Image.Image]) -> list[tuple[int
 
 
 @torch.no_grad()
-def decode(vq: torch.nn.Module, codes: Sequence[tuple[int, ...]]) -> list[Image.Image]:
+def decode(vq: JanusVQVAE, codes: Sequence[tuple[int, ...]]) -> list[Image.Image]:
     """Images of codes; levels are truncated to bytes, as upstream does."""
     device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
     images: list[Image.Image] = []
@@ -77,7 +81,7 @@ class Training:
 
     def __init__(
         self,
-        vq: torch.nn.Module,
+        vq: JanusVQVAE,
         images: Tensor,
         *,
         learning_rate: float,

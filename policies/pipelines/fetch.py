@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.protocols import Workspace
+if TYPE_CHECKING:
+    from harness.protocols import Workspace
 
 POINTER = "pipeline.json"
 INSTALL = 'pip install "diffusers>=0.42"'

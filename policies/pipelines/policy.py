@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from harness.protocols import Sampling
-from harness.types import Chain, Prompt, Sample, Tokens
+from harness.protocols import Policy
+from harness.types import Chain, Prompt, Sample, Sampling, Tokens
 from policies.pipelines.fetch import POINTER, diffusers
 
 NO_CHAIN = Chain(text="", objects=(), bare_text="")
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
 
 
-class PipelinePolicy:
+class PipelinePolicy(Policy):
     """The pipeline of the stage `pipeline`, with the settings of `policies.pipelines.recipe.Pipeline`.
 
     Raises:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.names import HUB_ID
-from harness.protocols import Config
-from harness.types import Stage
+from harness.protocols import PolicyRecipe
+from harness.settings import choice, number, whole_number
+from harness.types import Config, Stage
 
 if TYPE_CHECKING:
     from policies.pipelines.policy import PipelinePolicy
@@ -17,7 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 PLACEMENTS = ("whole", "models", "layers")
 
 
-class Pipeline:
+class Pipeline(PolicyRecipe):
     """A pipeline by hub id or folder, and its settings. It writes no chain and has its own guidance.
 
     Args:
@@ -56,26 +57,17 @@ class Pipeline:
             raise ValueError(
                 f"policies.pipeline={pipeline}: give a hub id, OWNER/NAME, or a folder that is there"
             )
-        for name, value in (
-            ("steps", steps),
-            ("batch_size", batch_size),
-            ("height", height),
-            ("width", width),
-        ):
-            free = value is None and name in ("height", "width")
-            if not free and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"policies.{name}={value!r}: give a whole number from 1")
-        if guidance is not None and (
-            not isinstance(guidance, int | float) or isinstance(guidance, bool) or guidance < 0
-        ):
-            raise ValueError(
-                f"policies.guidance={guidance!r}: give a number from 0, or null for the pipeline's own"
-            )
-        for name, value, allowed in (("dtype", dtype, DTYPES), ("placement", placement, PLACEMENTS)):
-            if value not in allowed:
-                raise ValueError(f"policies.{name}={value!r}: allowed are {', '.join(allowed)}")
+        for name, count in (("steps", steps), ("batch_size", batch_size)):
+            whole_number(f"policies.{name}", count)
+        for name, side in (("height", height), ("width", width)):
+            if side is not None:
+                whole_number(f"policies.{name}", side)
+        if guidance is not None:
+            number("policies.guidance", guidance, least=0, hint=", or null for the pipeline's own")
+        choice("policies.dtype", dtype, DTYPES)
+        choice("policies.placement", placement, PLACEMENTS)
         self._pipeline, self._revision = pipeline, revision
-        self._loading = {
+        self._loading: dict[str, Any] = {
             "dtype": dtype,
             "placement": placement,
             "batch_size": batch_size,

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
-from harness.protocols import Sampling
+from harness.types import Sampling
 from policies.janus import checkpoint, engine, vq
 from policies.janus.cache import KeyValues, RowGroup, mask
 from policies.janus.decoder import Decoder

@@ -18,6 +18,7 @@ def settings(*, rollout: dict[str, Any] | None = None, captions: int = 4, **chan
         "split": "val",
         "images_per_prompt": 2,
         "batch_size": 3,
+        "first_seed": None,
         "rollout": {**ROLLOUT, **(rollout or {})},
     }
     return {
@@ -104,13 +105,8 @@ def test_a_split_without_prompts_is_a_clear_error(janus_folder: Path, tmp_path: 
         draw(tmp_path, janus_folder, settings(captions=0))
 
 
-def test_the_benchmarks_protocol_decides_the_seeds(janus_folder: Path, tmp_path: Path) -> None:
-    given = settings(captions=2, images_per_prompt=3)
-    draw(
-        tmp_path,
-        janus_folder,
-        {**given, "benchmark": {**given["benchmark"], "_target_": "mini_reds.Protocoled"}},
-    )
+def test_a_first_seed_is_the_same_for_every_prompt(janus_folder: Path, tmp_path: Path) -> None:
+    draw(tmp_path, janus_folder, settings(captions=2, images_per_prompt=3, first_seed=42))
     assert [(row.prompt_id, row.number, row.seed) for row in SampleFolder(tmp_path).rows()] == [
         (f"val-{prompt}", number, 42 + number) for prompt in range(2) for number in range(3)
     ]

@@ -24,7 +24,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Path, tmp_path: Path) -> None:
-    evaluation = {"split": "val", "images_per_prompt": 2, "batch_size": 8, "rollout": ROLLOUT}
+    evaluation = {
+        "split": "val",
+        "images_per_prompt": 2,
+        "batch_size": 8,
+        "first_seed": None,
+        "rollout": ROLLOUT,
+    }
     benchmark = {**BENCHMARK, "captions": list(CAPTIONS[:4])}
     whole = FakeWorkspace(tmp_path / "samples").folder
     settings = {"policy": POLICY, "benchmark": benchmark, "evaluation": evaluation, "seed": 4}

@@ -13,8 +13,7 @@ import torch
 from mini_world import janus_config
 from transformers import JanusForConditionalGeneration
 
-from harness.protocols import Sampling
-from harness.types import Tokens
+from harness.types import Sampling, Tokens
 from policies.janus.engine import Engine
 from policies.janus.likelihood import Likelihood
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from harness.protocols import PolicyRecipe
 from harness.types import Stage
 
 STEMS = ("color", "shape", "texture", "spatial", "3d_spatial", "numeracy", "non_spatial", "complex")
@@ -36,10 +37,13 @@ def write_pictures(folder: Path, prompts: Iterable[str], *, each: int, first: in
         )
 
 
-class Nothing:
+class Nothing(PolicyRecipe):
     """A policy recipe that can be planned with."""
 
     trainable = False
 
     def start(self, config: Any) -> Stage:
         return Stage(name="start", program="mini_compbench.write_prompts", settings={})
+
+    def load(self, folder: Path, *, trainable: bool = False) -> Any:
+        raise AssertionError("nothing is drawn with it")

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from harness.types import Record, Tokens
+from harness.protocols import Benchmark, Policy, PolicyRecipe
+from harness.types import Prompt, Record, Sample, Score, Stage, Tokens
 
 COLUMNS = {"prompt": "caption", "chain": "got", "image": "file"}
 FORMS = (
@@ -78,7 +79,7 @@ def settings(sources: dict[str, dict[str, Any]], **changes: Any) -> dict[str, An
     }
 
 
-class PixelRecipe:
+class PixelRecipe(PolicyRecipe, Policy):
     """A policy without weights, whose image ids are the red of the pixels; recipe and policy in one."""
 
     image_size = (4, 4)
@@ -89,6 +90,12 @@ class PixelRecipe:
 
     def load(self, folder: Path, *, trainable: bool = False) -> PixelRecipe:
         return self
+
+    def start(self, config: Any) -> Stage:
+        raise AssertionError("it encodes and nothing else")
+
+    def rollout(self, prompts: Any, seeds: Any, sampling: Any) -> list[Sample]:
+        raise AssertionError("it encodes and nothing else")
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
         return [
@@ -104,7 +111,13 @@ class PixelRecipe:
 PIXELS = {"_target_": "mini_got.PixelRecipe"}
 
 
-class Filed:
+class Filed(Benchmark):
     """A benchmark that reads a file, and nothing more."""
 
     external = ("prompts.txt",)
+
+    def prompts(self, split: str) -> list[Prompt]:
+        return []
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        return []

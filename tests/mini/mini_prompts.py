@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.types import Prompt
+from harness.protocols import Benchmark
+from harness.types import Prompt, Sample, Score
 
 
-class Given:
+class Given(Benchmark):
     """The texts of each category as its prompts.
 
     Args:
@@ -36,6 +37,9 @@ class Given:
             Prompt(id=f"{name}/{place:04d}", text=text, category=name, facts={"place": place})
             for name, place, text in named
         ]
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        raise AssertionError("its prompts are read and nothing else")
 
 
 class Known(Given):

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 from mini_world import MiniBenchmark
 from PIL import Image
 
+from harness.protocols import Benchmark, ImageSource
 from harness.samples import SampleFolder
 from harness.types import Chain, Metric, Prompt, Sample, Score, Stage, Tokens
 
 
-class Reds:
+class Reds(Benchmark):
     """Mirrored, a picture of prompt a scores `drop` less; other prompts have no side.
 
     What was scored stands in `seen`. At the image `fail_at` (as `b:40`) the model is gone.
@@ -73,6 +74,10 @@ def write_samples(folder: Path, *, each: int, names: Sequence[str] = "abc") -> P
     return folder
 
 
+class Bare:
+    """A component without a base class."""
+
+
 class Protocoled(MiniBenchmark):
     """One whose protocol says how many images and which seeds."""
 
@@ -87,7 +92,7 @@ class Scoring(MiniBenchmark):
         super().__init__(**given)
 
 
-class Album:
+class Album(ImageSource):
     """A policy of pictures that exist already."""
 
     def samples(self, config: dict[str, Any]) -> Stage:

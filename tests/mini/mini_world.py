@@ -10,13 +10,14 @@ from typing import Any
 
 from PIL import Image
 
+from harness.protocols import Benchmark
 from harness.types import Prompt, Record, Sample, Score
 
 TEMPLATE = "User: {caption}\n\nAssistant:"
 CAPTIONS = ("a red circle", "a blue square on the left of a red circle", "x", "a green ring")
 
 
-class MiniBenchmark:
+class MiniBenchmark(Benchmark):
     """`captions` prompts in every split; a record shows a plain square of changing grey."""
 
     categories = ("color",)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from harness.composition.components import make
-from harness.protocols import Sampling
 from harness.trainers import grpo
 from harness.trainers.learner import Learner
+from harness.types import Sampling
 
 RATES = {"learning_rate": 0.1, "steps": 4, "warmup_steps": 0, "weight_decay": 0.1, "max_grad_norm": 1.0}
 

@@ -27,7 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_systems_do_the_same_work(small: None) -> None:
-    eight, many = bench.races("cpu")
+    eight, many = bench.races_on("cpu")
     assert (eight.setting, many.setting) == ("8 samples, float32", "32 samples, float32")
     assert (eight.amount, eight.unit, eight.count_unit) == (8, "samples", "tokens")
     assert eight.counts == {"chain": 40, "image": 72}

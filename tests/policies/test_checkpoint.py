@@ -85,7 +85,7 @@ def test_a_published_checkpoint_is_saved_as_one_that_transformers_opens(
 def test_transformers_own_generate_draws_from_a_saved_folder_what_the_policy_draws(
     upstream: Path, tmp_path: Path
 ) -> None:
-    from harness.protocols import Sampling
+    from harness.types import Sampling
 
     policy = JanusPolicy(upstream, template=TEMPLATE, plans=False)
     policy.save(tmp_path / "saved")

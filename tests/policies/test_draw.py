@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.protocols import Sampling
+from harness.types import Sampling
 from policies.janus.draw import PerSample, Upstream, chosen_logprob, guide
 
 LOGITS = torch.tensor([2.0, 0.0, -float("inf"), 1.0, -3.0])

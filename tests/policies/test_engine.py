@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.protocols import Sampling
-from harness.types import Prompt, Sample
+from harness.types import Prompt, Sample, Sampling
 from policies.janus.policy import JanusPolicy
 from policies.janus.steps import Replayed
 

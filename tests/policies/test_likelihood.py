@@ -15,9 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import JanusForConditionalGeneration
 
-from harness.protocols import Sampling
 from harness.trainers import lora
-from harness.types import Tokens
+from harness.types import Sampling, Tokens
 from policies.janus import attention, heads
 from policies.janus.likelihood import Likelihood
 from policies.janus.packing import one_per_row

@@ -10,8 +10,7 @@ import pytest
 from mini_world import ROLLOUT, FakeWorkspace
 from PIL import Image, ImageChops
 
-from harness.protocols import Sampling
-from harness.types import Chain, Prompt, Tokens
+from harness.types import Chain, Prompt, Sampling, Tokens
 from policies.pipelines.fetch import fetch
 from policies.pipelines.recipe import Pipeline
 

@@ -11,8 +11,7 @@ from mini_world import TEMPLATE, MiniBenchmark
 from PIL import Image
 
 from harness import chain
-from harness.protocols import Sampling
-from harness.types import Prompt
+from harness.types import Prompt, Sampling
 from policies.janus import vq
 from policies.janus.policy import JanusPolicy
 

@@ -15,10 +15,9 @@ from omegaconf import OmegaConf
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
 from harness.composition.components import make
-from harness.protocols import Sampling
 from harness.stages.keys import key
 from harness.stages.store import DamagedStageError, StageStore
-from harness.types import Prompt, Stage
+from harness.types import Prompt, Sampling, Stage
 from policies.janus import tiny
 from policies.janus.policy import JanusPolicy
 from policies.janus.recipe import Janus, TinyJanus
@@ -147,7 +146,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         ),
         ({"plans": "yes"}, "policies.plans='yes': give true or false"),
         ({"recompute": 1}, "policies.recompute=1: give true or false"),
-        ({"pack": 0}, "policies.pack=0: give a number of tokens from 1, or null"),
+        ({"pack": 0}, "policies.pack=0: give a whole number from 1 (tokens), or null"),
         ({"checkpoint": None}, "policies.checkpoint=None: give a text"),
         ({"revision": 7}, "policies.revision=7: give a text"),
     ],

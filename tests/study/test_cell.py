@@ -45,7 +45,7 @@ def config() -> dict[str, Any]:
         ({"images_per_prompt": 1.5}, "evaluation.images_per_prompt=1.5: give a whole number from 1"),
         (
             {"rollout": ROLLOUT | {"random": "dice"}},
-            "rollout.random='dice': allowed are per_sample and upstream",
+            "evaluation.rollout.random='dice': allowed are per_sample and upstream",
         ),
     ],
     ids=str,
@@ -80,12 +80,31 @@ def test_the_check_changes_the_scores_and_no_sample() -> None:
     assert key(plain[-2]) == key(checked[-2]) and key(plain[-1]) != key(checked[-1])
 
 
-def test_the_benchmarks_protocol_decides_how_many_images() -> None:
+def test_the_benchmarks_protocol_decides_how_many_images_and_which_seeds() -> None:
     benchmark = {**BENCHMARK, "_target_": "mini_reds.Protocoled", "captions": list(CAPTIONS[:2])}
     drawn = plan_stages(
         {**config(), "benchmarks": benchmark, "evaluation": {**EVALUATION, "images_per_prompt": None}}
     )[-2]
     assert drawn.settings["evaluation"]["images_per_prompt"] == 3
+    assert drawn.settings["evaluation"]["first_seed"] == 42
+    assert plan_stages(config())[-2].settings["evaluation"]["first_seed"] is None
+
+
+@pytest.mark.parametrize(
+    ("group", "bases"),
+    [
+        ("benchmarks", "harness.protocols.Benchmark. Write class Bare(Benchmark)"),
+        (
+            "policies",
+            "harness.protocols.PolicyRecipe or harness.protocols.ImageSource. Write class Bare(PolicyRecipe)",
+        ),
+        ("trainers", "harness.protocols.Trainer. Write class Bare(Trainer)"),
+    ],
+)
+def test_a_class_without_the_base_class_of_its_role_is_refused(group: str, bases: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        plan_stages({**config(), group: {"_target_": "mini_reds.Bare"}})
+    assert str(caught.value) == f"the class of {group}=, mini_reds.Bare, must be a subclass of {bases}"
 
 
 def test_how_a_benchmark_scores_is_known_to_the_scores_alone() -> None:

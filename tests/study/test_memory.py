@@ -81,7 +81,7 @@ def test_sizes_of_a_model_to_be_made_are_those_of_the_one_made(
     monkeypatch.setattr(tiny, "_train_vq", lambda *_: None)
     tiny.build(FakeWorkspace(tmp_path), {**POLICY, "benchmark": BENCHMARK, "seed": 0}, {})
     made = sizes.of(tmp_path / "checkpoint", "", PLAIN)
-    before = make(POLICY).sizes(None)
+    before = sizes.of_tiny_janus(make(POLICY), None)
     assert made == replace(
         before, vocabulary=made.vocabulary, linears=made.linears, parameters=made.parameters
     )  # a text decides its words

@@ -12,10 +12,11 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from harness.protocols import Benchmark, Policy, PolicyRecipe, Trainer
 from harness.types import Chain, Metric, Prompt, Sample, Score, Stage, Tokens
 
 
-class ToyPolicy:
+class ToyPolicy(PolicyRecipe, Policy):
     """Its whole weight is one number, and it answers every prompt with a grey square of that brightness."""
 
     def __init__(self, *, start: float) -> None:
@@ -45,7 +46,7 @@ class ToyPolicy:
         )
 
 
-class ToyTrainer:
+class ToyTrainer(Trainer):
     """Two stages: `warm` is the same for all cells, `climb` moves the weight by the reward, slowly, with checkpoints.
 
     While the file that the environment variable TOY_HOLD names exists, training waits after its step.
@@ -86,7 +87,7 @@ class BrokenWarm(ToyTrainer):
         return [Stage(name="warm", program="toy_parts.refuse", settings={}, inputs={"start": start})]
 
 
-class ToyBenchmark:
+class ToyBenchmark(Benchmark):
     categories = ("bright", "dark")
 
     def __init__(self, *, prompts: int) -> None:

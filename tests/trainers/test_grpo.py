@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from harness.composition.components import make
-from harness.protocols import Sampling, TokenLogprobs
+from harness.protocols import Policy
 from harness.reward.function import RewardFunction
 from harness.trainers.advantage import group_advantages
 from harness.trainers.grpo import Grpo, UnscoredError
-from harness.types import Chain, Prompt, Sample, Score, Tokens
+from harness.types import Chain, Prompt, Sample, Sampling, Score, TokenLogprobs, Tokens
 
 WORDS, CODES = 5, 4
 # (chain, image, forced end) of two groups of three; the chains are ragged
@@ -46,7 +46,7 @@ class Table(nn.Module):
 
 
 @dataclass
-class FakePolicy:
+class FakePolicy(Policy):
     """Draws `DRAWN` repeatedly; records are off by `error`, guidance shifts images by `guided_shift`."""
 
     module: Table = field(default_factory=Table)

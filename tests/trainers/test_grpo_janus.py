@@ -170,8 +170,7 @@ def test_no_prompts_is_a_clear_error(train) -> None:
 def test_gradient_reaches_chain_and_image_tokens(janus_folder: Path, guidance: float) -> None:
     from dataclasses import replace
 
-    from harness.protocols import Sampling
-    from harness.types import Prompt
+    from harness.types import Prompt, Sampling
 
     policy = JanusPolicy(janus_folder, template=TEMPLATE, trainable=True)
     sampling = Sampling(guidance=guidance, max_chain_tokens=8)

@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
-from harness.protocols import Sampling
 from harness.trainers import lora
-from harness.types import Prompt
+from harness.types import Prompt, Sampling
 from policies.janus.policy import JanusPolicy
 
 TARGETS = r".*language_model.*\.(q|v)_proj|lm_head|model\.generation_head\.proj_out"

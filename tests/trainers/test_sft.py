@@ -11,12 +11,11 @@ import pytest
 import torch
 from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings
 
-from harness.protocols import Sampling, TokenLogprobs
 from harness.seeds import derive
 from harness.stages import ranks
 from harness.trainers import sft
 from harness.trainers.order import batch
-from harness.types import Tokens
+from harness.types import Sampling, TokenLogprobs, Tokens
 from policies.janus.policy import JanusPolicy
 
 

@@ -21,8 +21,10 @@ class Language(Protocol):
         external: the files whose content decides the answers.
     """
 
-    name: str
-    external: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def external(self) -> tuple[str, ...]: ...
 
     def tokens(self, text: str) -> tuple[Token, ...]:
         """The words and marks of a text in order."""

@@ -32,6 +32,7 @@ from benchmarks.t2i_compbench.models.blip_original import (
 from harness.experts.pixels import normalised_3HW, squeezed, unit_3HW
 from harness.experts.pretrained import Pretrained, blocks, freeze, read_serving
 from harness.names import HUB_ID
+from harness.protocols import Vqa
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ FILES = (".pth", ".pt", ".bin", ".safetensors")
 Ids = Sequence[Sequence[Sequence[int]]]  # of the tokens of every question of every image
 
 
-class BlipVqa:
+class BlipVqa(Vqa):
     """P(yes) / (P(yes) + P(no)) in float32.
 
     Args:
@@ -75,7 +76,7 @@ class BlipVqa:
             self._weights = Pretrained(model=checkpoint, setting="checkpoint", **shared)
         self.given = self._weights is not None
         self._original = self._weights is None or Path(self._weights.model).is_file()
-        self.external = (self._weights.model,) if self._weights and self._original else ()
+        self.external: tuple[str, ...] = (self._weights.model,) if self._weights and self._original else ()
         self.name = self._called()
 
     def _called(self) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from harness.experts.pixels import unit_3HW
 from harness.experts.pretrained import Pretrained, blocks, read_serving
+from harness.protocols import DepthEstimator
 from harness.types import Sample
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LAYER_NORM_EPS = 1e-6  # of the original; copies in transformers' layout say 1e-
 PUBLISHED = "dpt-hybrid-midas"  # Intel's copy of dpt_hybrid-midas-501f0c75.pt in transformers' layout
 
 
-class DptHybrid:
+class DptHybrid(DepthEstimator):
     """A `DepthEstimator` in float32.
 
     Args:

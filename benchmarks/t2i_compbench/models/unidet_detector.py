@@ -18,6 +18,8 @@ from PIL.Image import Image, Resampling
 
 from benchmarks.t2i_compbench.models.frame import frame_size
 from harness.experts.pretrained import Pretrained, blocks, by_halves, freeze, read_serving
+from harness.protocols import Needing, ObjectDetector
+from harness.settings import choice
 from harness.types import Detections, Sample
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ PUBLISHED = {
 }
 
 
-class UniDet:
+class UniDet(ObjectDetector):
     """An `ObjectDetector` in float32. Boxes are in the frame (`frame.frame_size`), scores above 0.1.
 
     Args:
@@ -83,12 +85,8 @@ class UniDet:
         serving: Mapping[str, Any],
         where: str,
     ) -> None:
-        if variant not in PUBLISHED:
-            raise ValueError(f"{where}.variant={variant!r}: allowed are {' and '.join(PUBLISHED)}")
-        if colors not in COLORS:
-            raise ValueError(
-                f"{where}.colors={colors!r}: allowed are {' and '.join(COLORS)}, as the modes of scoring"
-            )
+        choice(f"{where}.variant", variant, list(PUBLISHED))
+        choice(f"{where}.colors", colors, COLORS, hint=", as the modes of scoring")
         device, self._batch = read_serving(where, serving)
         self._where, self._variant, self._labels, self._published = where, variant, labels, PUBLISHED[variant]
         file = checkpoint or self._published.file
@@ -100,13 +98,13 @@ class UniDet:
             raise ValueError(f"{where}.checkpoint={checkpoint}: there is no such file. {self._advice()}")
         self._red_first = variant == "rs200" and colors == "corrected"
         self.given = self._file is not None
-        self.external = (str(self._file),) if self._file else ()
+        self.external: tuple[str, ...] = (str(self._file),) if self._file else ()
         odd = f" ({self._file.name})" if self._file and self._file.name != self._published.file else ""
         self.name = f"{self._published.name}{odd}"
 
     def missing(self) -> list[str]:
         """The checkpoint, where none is given, and what the labels lack."""
-        absent = self._labels.missing() if hasattr(self._labels, "missing") else []
+        absent: list[str] = self._labels.missing() if isinstance(self._labels, Needing) else []
         return [*([] if self.given else [self._advice()]), *absent]
 
     def load(self) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experts.grounding.answers import CONVENTIONS, Grounding, read_boxes
 from harness.experts.judge.rubric import Rubric
+from harness.protocols import ModelJudge
+from harness.settings import choice
 from harness.types import Answer, Box, Question
 
 if TYPE_CHECKING:
@@ -37,24 +39,22 @@ class MllmGrounder:
     def __init__(
         self, *, model: Any, convention: str, question: str, min_pixels: int, max_pixels: int
     ) -> None:
-        if convention not in CONVENTIONS:
-            raise ValueError(f"grounder.convention={convention!r}: allowed are {', '.join(CONVENTIONS)}")
-        if not hasattr(model, "model"):
+        choice("grounder.convention", convention, list(CONVENTIONS))
+        if not isinstance(model, ModelJudge):
             raise ValueError(
                 f"grounder=mllm asks the judge for boxes, and {type(model).__name__} is no model that could"
                 " give them: take judge=server (or qwen2_5_vl, qwen3_vl, openai), or grounder=oracle"
             )
-        family = _family(str(model.model)) or convention
+        family = _family(model.model) or convention
         if family != convention:
             raise ValueError(
                 f"grounder.convention={convention}, but {model.model} gives boxes as {family}:"
                 f" take grounder.convention={family}"
             )
         limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-        theirs = getattr(model, "limits", limits)
-        if CONVENTIONS[convention].factor is not None and theirs != limits:
+        if CONVENTIONS[convention].factor is not None and model.limits not in (None, limits):
             raise ValueError(
-                f"the judge resizes images to {theirs}, but the grounder reads boxes as if to {limits}:"
+                f"the judge resizes images to {model.limits}, but the grounder reads boxes as if to {limits}:"
                 " give the grounder the same"
             )
         self._model, self._convention, self._limits = model, convention, limits

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
-from harness.experts.pretrained import Pretrained, check_share, read_serving
+from harness.experts.pretrained import Pretrained, read_serving
+from harness.settings import number
 from harness.types import CANVAS, Box, Detection
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class PhraseGrounder(ABC):
         self.name = model
         self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
         self._limits = {
-            name: check_share(where, name, value)
+            name: number(f"{where}.{name}", value, least=0, most=1)
             for name, value in (("threshold", threshold), ("overlap", overlap))
         }
 

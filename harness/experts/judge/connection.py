@@ -23,6 +23,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from harness.settings import number, whole_number
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -88,11 +90,9 @@ class Connection:
                 " no name; it is not shown because it may be a key)"
             )
         for name, value in (("concurrency", concurrency), ("tries", tries)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"judge.serving.{name}={value!r}: give a whole number from 1")
+            whole_number(f"judge.serving.{name}", value)
         for name, seconds in (("timeout_s", timeout_s), ("patience_s", patience_s)):
-            if not isinstance(seconds, int | float) or not seconds > 0:
-                raise ValueError(f"judge.serving.{name}={seconds!r}: give a number of seconds above 0")
+            number(f"judge.serving.{name}", seconds, above=0, hint=" (seconds)")
         self.url, self.concurrency = url.rstrip("/"), concurrency
         self.patience_s = patience_s
         self._key_variable, self._timeout_s, self._tries = key_variable, timeout_s, tries

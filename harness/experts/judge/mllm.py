@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from harness.experts.judge.cache import AnswerCache, ask_each_once
 from harness.experts.judge.expected import LEAST_MASS, PREFILL, expected_score
 from harness.experts.judge.server import check_settings
-from harness.experts.pretrained import Pretrained, blocks, check_count
+from harness.experts.pretrained import Pretrained, blocks
+from harness.protocols import ModelJudge
+from harness.settings import whole_number
 from harness.types import Answer, Question
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 AFTER_ONE = ("0", "}", "}\n", ",", ".")  # tokens that may follow a 1: another digit, or the number's end
 
 
-class MllmJudge:
+class MllmJudge(ModelJudge):
     """Asks a model in this process. The first question loads it; judges with equal settings share it.
 
     Args:
@@ -57,7 +59,7 @@ class MllmJudge:
     ) -> None:
         check_settings(score, max_tokens, retry_temperature)
         self.limits = {
-            name: check_count("judge", name, value)
+            name: whole_number(f"judge.{name}", value)
             for name, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels))
         }
         if min_pixels > max_pixels:
@@ -68,7 +70,7 @@ class MllmJudge:
             )
         self.model = model
         self._score, self._max_tokens, self._retry_temperature = score, max_tokens, retry_temperature
-        self._batch_size = check_count("judge.serving", "batch_size", serving["batch_size"])
+        self._batch_size = whole_number("judge.serving.batch_size", serving["batch_size"])
         self._weights = (model, dtype, serving["device"], min_pixels, max_pixels)
         Pretrained(where="judge", model=model, device=serving["device"], dtype=dtype)
         self._settings = f"{model} {dtype} {score} {max_tokens} {retry_temperature} {min_pixels} {max_pixels}"

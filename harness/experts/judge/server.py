@@ -22,7 +22,8 @@ from harness.experts.judge.dialects import (
     read_tokens,
 )
 from harness.experts.judge.expected import LEAST_MASS, expected_score
-from harness.experts.pretrained import check_count
+from harness.protocols import ModelJudge
+from harness.settings import choice, number, whole_number
 from harness.types import Answer, Question
 
 PATH = "/chat/completions"
@@ -37,14 +38,12 @@ def check_settings(score: str, max_tokens: int, retry_temperature: float) -> Non
     Raises:
         ValueError: a setting has a value that is not allowed.
     """
-    if score not in SCORES:
-        raise ValueError(f"judge.score={score!r}: allowed are {' and '.join(SCORES)}")
-    check_count("judge", "max_tokens", max_tokens)
-    if not isinstance(retry_temperature, int | float) or not 0 < retry_temperature <= 2:
-        raise ValueError(f"judge.retry_temperature={retry_temperature!r}: give a number above 0, at most 2")
+    choice("judge.score", score, SCORES)
+    whole_number("judge.max_tokens", max_tokens)
+    number("judge.retry_temperature", retry_temperature, above=0, most=2)
 
 
-class ServerJudge:
+class ServerJudge(ModelJudge):
     """Asks a served model, with many requests at a time. Equal questions are asked once.
 
     Args:
@@ -71,8 +70,7 @@ class ServerJudge:
         retry_temperature: float,
         serving: Mapping[str, Any],
     ) -> None:
-        if flavour not in DIALECTS:
-            raise ValueError(f"judge.flavour={flavour!r}: allowed are {', '.join(DIALECTS)}")
+        choice("judge.flavour", flavour, list(DIALECTS))
         check_settings(score, max_tokens, retry_temperature)
         if score == "expected" and DIALECTS[flavour].constrained is None:
             raise ValueError(

@@ -14,6 +14,7 @@ from PIL.Image import Image
 from harness.experts.pixels import cropped, normalised_3HW, unit_3HW
 from harness.experts.pretrained import Pretrained, read_serving
 from harness.experts.similarity.cosine import features, pair_cosines
+from harness.settings import choice
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +49,7 @@ class Clip:
         device, self._batch = read_serving(where, serving)
         self._pretrained = Pretrained(where=where, model=model, device=device, dtype=dtype)
         self.name = model
-        if long_texts not in LONG_TEXTS:
-            raise ValueError(f"{where}.long_texts={long_texts!r}: allowed are {' and '.join(LONG_TEXTS)}")
-        self._cuts = long_texts == "cut"
+        self._cuts = choice(f"{where}.long_texts", long_texts, LONG_TEXTS) == "cut"
 
     def missing(self) -> list[str]:
         """A message if the model is neither a local folder nor in the hub's cache."""

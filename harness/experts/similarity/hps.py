@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from PIL.Image import Image
 
 from harness.experts.pixels import normalised_3HW, unit_3HW
-from harness.experts.pretrained import Pretrained, check_count, first_line, freeze, read_serving
+from harness.experts.pretrained import Pretrained, first_line, freeze, read_serving
 from harness.experts.similarity.cosine import pair_cosines
 from harness.experts.similarity.open_clip import clip_model, read_checkpoint
+from harness.settings import whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +70,8 @@ class HpsV21:
             raise ValueError(
                 f"{WHERE}.model={model}: there is no {file} in this folder; {WHERE}.file names another"
             )
-        self._vision_heads = check_count(WHERE, "vision_heads", vision_heads)
-        self._text_heads = check_count(WHERE, "text_heads", text_heads)
+        self._vision_heads = whole_number(f"{WHERE}.vision_heads", vision_heads)
+        self._text_heads = whole_number(f"{WHERE}.text_heads", text_heads)
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
         """Cosines in [-1, 1], usually about 0.10 to 0.40. Compare only images of the same text by them."""

@@ -383,7 +383,9 @@ def test_a_row_that_cannot_be_is_refused_with_its_line(
 def test_wrong_settings_of_scoring_are_refused() -> None:
     with pytest.raises(ValueError, match=r"benchmarks\.scoring\.given=/nowhere: there is no such file"):
         scoring(given="/nowhere")
-    with pytest.raises(ValueError, match=r"benchmarks\.scoring\.mode='right': give official or corrected"):
+    with pytest.raises(
+        ValueError, match=r"benchmarks\.scoring\.mode='right': allowed are official and corrected"
+    ):
         scoring(mode="right")
 
 

@@ -14,10 +14,11 @@ from PIL import Image
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from benchmarks.t2i_compbench.measures import IMAGES
 from benchmarks.t2i_compbench.scorer import Scoring
+from harness.protocols import DepthEstimator, ObjectDetector, Vqa
 from harness.types import Box, Chain, Detection, Metric, Prompt, Sample, Score, Tokens
 
 
-class Answers:
+class Answers(Vqa):
     """A `Vqa` that is as sure of an image as it is red, and remembers what it was asked."""
 
     name = "BLIP-VQA"
@@ -46,7 +47,7 @@ class Cosine:
         return [0.3 if len(text) <= 60 else None for text in texts]
 
 
-class Absent:
+class Absent(ObjectDetector, DepthEstimator):
     """A detector without weights."""
 
     given = False
@@ -56,6 +57,11 @@ class Absent:
 
     def missing(self) -> list[str]:
         return [f"{self.name} needs its weights"]
+
+    def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Any]:
+        raise AssertionError("it has no weights")
+
+    depth = detect
 
 
 class Asked:
@@ -318,7 +324,7 @@ def test_an_incomplete_category_is_not_written(world: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': give official or corrected"),
+        ({"mode": "oficial"}, "benchmarks.scoring.mode='oficial': allowed are official and corrected"),
         ({"np": "nltk"}, "np=nltk: give auto, spacy, rules"),
         (
             {"given": {"rs200": None}},

@@ -6,13 +6,14 @@ import pytest
 from PIL import Image
 
 from harness.experts.grounding.grounder import MllmGrounder
+from harness.protocols import ModelJudge
 from harness.types import Answer, Box
 
 PICTURE = Image.new("RGB", (384, 384))
 DOG = '[{"bbox_2d": [98, 49, 196, 294], "label": "a dog"}]'
 
 
-class Model:
+class Model(ModelJudge):
     """Gives the listed answers in order, the last one for ever."""
 
     def __init__(self, *answers: Answer, model: str = "some model") -> None:

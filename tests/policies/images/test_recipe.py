@@ -267,9 +267,9 @@ def test_a_folder_that_holds_no_images(tmp_path: Path, folder: str | None, messa
     [
         ({"allow_partial": "yes"}, r"policies\.allow_partial='yes': give true or false"),
         ({"mixed_sizes": 1}, r"policies\.mixed_sizes=1: give true or false"),
-        ({"guidance": True}, r"policies\.guidance=True: give the number"),
-        ({"guidance": "five"}, r"policies\.guidance='five': give the number"),
-        ({"guidance": float("nan")}, r"policies\.guidance=nan: give the number"),
+        ({"guidance": True}, r"policies\.guidance=True: give a number, or null"),
+        ({"guidance": "five"}, r"policies\.guidance='five': give a number, or null"),
+        ({"guidance": float("nan")}, r"policies\.guidance=nan: give a number, or null"),
         ({"rewriting": False}, r"policies\.rewriting=False: give a text such as none or gpt-4o"),
         ({"rewriting": " "}, r"policies\.rewriting=' ': give a text"),
     ],

@@ -1,0 +1,95 @@
+"""The roles of `policies=`: a model with its starting checkpoint, or a set of images that exist already."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.types import Config, Prompt, Record, Sample, Sampling, Stage, TokenLogprobs, Tokens
+
+
+class Policy(ABC):
+    """The base class of loaded models. A policy that is never trained needs `rollout` only."""
+
+    module: torch.nn.Module
+    """The module whose parameters training changes."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height, in pixels, of the images that the policy draws and that `encode` takes."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
+        """One sample per (prompt, seed) pair, in order, as one batch.
+
+        `Prompt.number` is the index of the image among the images of its prompt.
+        """
+
+    def encode(self, records: Sequence[Record]) -> list[Tokens]:
+        """Token ids of training records (images through the image tokenizer)."""
+        raise NotImplementedError
+
+    def logprobs(
+        self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+    ) -> TokenLogprobs:
+        """Teacher-forced log-probs under `sampling`, with gradient where it is enabled.
+
+        `sampling.guidance` > 1 scores image ids under the guided distribution, 1 scores them under the
+        conditional one. Rows marked `unconditional` have prompt and chain erased (condition dropout) and
+        score only their image ids.
+        """
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Writes a checkpoint folder that the recipe's `load` reads."""
+        raise NotImplementedError
+
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """The large layers, for FSDP to shard; `logprobs` only calls them. Default: none."""
+        return ()
+
+
+class PolicyRecipe(ABC):
+    """The base class of `policies=` components with a model: its start, and how a checkpoint is loaded."""
+
+    trainable: bool = True
+    """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
+
+    encoding: ClassVar[Mapping[str, Any]] = {}
+    """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""
+
+    sizes: ClassVar[str | None] = None
+    """Dotted path of `f(recipe, folder: Path | None) -> ModelSizes | None`: the model's sizes, without torch.
+
+    `folder` is the checkpoint that training starts from, if it exists already. The result is None where the
+    sizes cannot be known, and the path is None where they never are.
+    """
+
+    races: ClassVar[str | None] = None
+    """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
+
+    @abstractmethod
+    def start(self, config: Config) -> Stage:
+        """The stage whose folder holds (or points to) the checkpoint that training starts from."""
+
+    @abstractmethod
+    def load(self, folder: Path, *, trainable: bool = False) -> Policy:
+        """The policy of a checkpoint folder."""
+
+
+class ImageSource(ABC):
+    """The base class of `policies=` components for images that exist already: nothing is trained or drawn."""
+
+    @abstractmethod
+    def samples(self, config: Config) -> Stage:
+        """The stage `samples`, whose folder holds a `samples.jsonl`.
+
+        A `protocol.json` beside it may add labels and notes to tables:
+        `{"labels": {category: [text, ...]}, "notes": [text, ...]}`.
+        """

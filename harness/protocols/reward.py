@@ -1,0 +1,20 @@
+"""The role of reward components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from harness.types import Sample, Score
+
+
+class Component(Protocol):
+    """A reward component."""
+
+    name: str
+    """Its name in a total."""
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Score]:
+        """One score per sample, in order."""
+        ...
