@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
+
 sys.path.append(str(ROOT / "tests" / "mini"))  # `mini_world`, whose classes settings name
+
+# Several workers and the processes that tests start share the cores. Set before any test imports torch.
+for library in THREADS:
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """`make_once(name, write)` returns a folder that all workers of this run share; read it, never write to it.
+
+    The first worker that asks calls `write(folder)`; the others wait. A `write` that fails leaves no folder.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, write: Callable[[Path], None]) -> Path:
+        folder, draft = shared / name, shared / f"{name}.part"
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir()
+                write(draft)
+                draft.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -49,28 +82,28 @@ def prompt_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def janus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def janus_folder(make_once: MakeOnce) -> Path:
     """A checkpoint folder of a tiny random Janus; read it, never write to it."""
     import torch
     from mini_world import write_janus
 
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("start") / "checkpoint"
-    folder.mkdir()
-    write_janus(folder)
-    return folder
+
+    def write(folder: Path) -> None:
+        (folder / "checkpoint").mkdir()
+        write_janus(folder / "checkpoint")
+
+    return make_once("start", write) / "checkpoint"
 
 
 @pytest.fixture(scope="session")
-def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder of a tiny Qwen2.5-VL that was taught our questions (see `tiny_vlm`); read it, never write to it."""
+def vlm_folder(make_once: MakeOnce) -> Path:
+    """A checkpoint folder of a tiny Qwen2.5-VL that was taught our questions; read it, never write to it."""
     import tiny_vlm
     import torch
 
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("vlm") / "model"
-    tiny_vlm.write(folder, steps=180)
-    return folder
+    return make_once("vlm", lambda folder: tiny_vlm.write(folder / "model", steps=180)) / "model"
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Pat
         text=True,
         cwd=tmp_path,
         env=environment,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -296,19 +296,20 @@ def encode(reader: Any, questions: list[Question], answers: list[str] | None = N
 
 
 def start_server(
-    folder: Path, port: int = 0, *, patience_s: float = 120
+    folder: Path, port: int = 0, *, patience_s: float = 300
 ) -> tuple[str, subprocess.Popen[bytes]]:
     """Serves a folder on loopback with `transformers serve`; returns its URL (ending in /v1) once it answers, and its process."""
     import httpx2
 
     hub = folder.parent / "hub"
     hub.mkdir(exist_ok=True)
-    log = folder.parent / f"serve-{time.time_ns()}.log"
+    log = folder.parent / f"serve-{os.getpid()}-{time.time_ns()}.log"
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_CACHE": str(hub),
+        "HF_MODULES_CACHE": str(log.with_suffix(".modules")),
         "PYTHONUNBUFFERED": "1",
     }
     environment.pop("PYTHONPATH", None)

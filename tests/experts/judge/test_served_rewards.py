@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -74,7 +73,6 @@ def test_a_server_killed_in_the_middle_of_a_batch_changes_no_reward(vlm_folder, 
         for _ in range(20):
             sent.acquire()
         tiny_vlm.stop_server(running["process"], signal.SIGKILL)
-        time.sleep(1.0)
         running["process"] = tiny_vlm.start_server(vlm_folder, int(url.split(":")[2].split("/")[0]))[1]
 
     trouble = threading.Thread(target=kill_and_restart)
