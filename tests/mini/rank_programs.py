@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.composition.components import make
 from harness.protocols import Sampling
-from harness.trainers import grpo
 from harness.trainers.learner import Learner
 
 RATES = {"learning_rate": 0.1, "steps": 4, "warmup_steps": 0, "weight_decay": 0.1, "max_grad_norm": 1.0}
@@ -73,6 +71,7 @@ def _descend(saved: Path, cut: bool) -> dict[str, Any]:
 
 def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """GRPO as it is; every rank also writes the weights it ends with."""
+    from harness.trainers import grpo  # seconds of imports, which the other programs do without
 
     class Kept(Learner):
         def finish(self) -> None:
@@ -91,6 +90,8 @@ def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -
 
 def imitate(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the tokens of the whole step."""
+    from harness.composition.components import make
+
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
     examples = policy.encode(make(settings["benchmark"]).records(0, 8))
     learner = Learner(policy.module, **{**RATES, "learning_rate": 1e-3}, blocks=policy.blocks())
