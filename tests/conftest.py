@@ -7,9 +7,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    import tiny_vlm
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
@@ -21,6 +25,13 @@ sys.path.append(str(ROOT / "tests" / "mini"))  # `mini_world`, whose classes set
 for library in THREADS:
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`--numprocesses auto`: a worker for each core this process may use, up to four; each takes about 1 GB."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 @pytest.fixture(scope="session")
@@ -107,12 +118,12 @@ def vlm_folder(make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judge_server(vlm_folder: Path) -> Iterator[str]:
-    """The URL of a real server of that model, `transformers serve`; its name there is the folder's path."""
+def judge_server(vlm_folder: Path) -> Iterator[tiny_vlm.Server]:
+    """A real server of that model, `transformers serve`; its name there is the folder's path."""
     import tiny_vlm
 
     for package in ("fastapi", "openai", "uvicorn"):
         pytest.importorskip(package, reason="`transformers serve` needs it: pip install -e .[dev]")
-    url, process = tiny_vlm.start_server(vlm_folder)
-    yield url
-    tiny_vlm.stop_server(process)
+    server = tiny_vlm.Server(vlm_folder)
+    yield server
+    server.stop()

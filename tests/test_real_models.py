@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_vlm
 import torch
 import upstream_layout
 from safetensors.torch import load_file
@@ -44,13 +45,13 @@ TINY = [
 
 
 @pytest.fixture
-def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Path) -> Path:
+def swept(tmp_path: Path, prompt_files: Path, judge_server: tiny_vlm.Server, vlm_folder: Path) -> Path:
     """The outputs of the sweep."""
     upstream_layout.write(tmp_path / "published", shards=2)
     words = [
         *("preset=paper_1b", *TINY, f"policies.checkpoint={tmp_path / 'published'}"),
         *(
-            f"judge.serving.url={judge_server}",
+            f"judge.serving.url={judge_server.url}",
             f"judge.model={vlm_folder}",
             f"outputs_dir={tmp_path / 'outputs'}",
             "reports_dir=null",
