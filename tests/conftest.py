@@ -27,6 +27,13 @@ for library in THREADS:
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds torch for a test and its fixtures; random weights would depend on the run and the order of tests."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`--numprocesses auto`: a worker for each core this process may use, up to four; each takes about 1 GB."""
