@@ -29,21 +29,24 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Seeds torch for a test and its fixtures; random weights would depend on the run and the order of tests."""
+    """Seeds torch, so that random weights depend on neither the run nor the order of the tests."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`--numprocesses auto`: a worker for each core this process may use, up to four; each takes about 1 GB."""
+    """`--numprocesses auto`: a worker for each core this process may use, up to four; each takes
+    about 1 GB.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 4)
 
 
 @pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """`make_once(name, write)` returns a folder that all workers of this run share; read it, never write to it.
+    """`make_once(name, write)` returns a folder that all workers of this run share; read it, never
+    write to it.
 
     The first worker that asks calls `write(folder)`; the others wait. A `write` that fails leaves no folder.
     """
@@ -66,7 +69,9 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session")
 def conformance_dir() -> Path:
-    """The folder of published vectors: CONFORMANCE_DIR, by default ../shared/conformance beside the checkout."""
+    """The folder of published vectors: CONFORMANCE_DIR, by default ../shared/conformance beside the
+    checkout.
+    """
     folder = Path(os.environ.get("CONFORMANCE_DIR", ROOT.parent / "shared" / "conformance"))
     if not folder.is_dir():
         pytest.skip(f"no conformance vectors at {folder}: set CONFORMANCE_DIR")
@@ -84,7 +89,9 @@ def data_dir() -> Path:
 
 @pytest.fixture
 def prompt_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Prompt files of our own where T2I-CompBench's are looked for (T2I_COMPBENCH_DIR), with pictures of the val prompts and GoT data."""
+    """Prompt files of our own where T2I-CompBench's are looked for (T2I_COMPBENCH_DIR), with
+    pictures of the val prompts and GoT data.
+    """
     from mini_compbench import STEMS, write_pictures, write_prompts
 
     folder = tmp_path / "prompts"

@@ -1,4 +1,6 @@
-"""The layering of docs/architecture.md, read from the imports: nouns below, plugins beside each other, torch only where tensors are."""
+"""The layering of docs/architecture.md, read from the imports: nouns below, plugins beside each
+other, torch only where tensors are.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def module_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports anywhere, `from a import b` as `a.b` where that is a module of ours, else as `a`."""
+    """Every module that a file imports anywhere, `from a import b` as `a.b` where that is a module
+    of ours, else as `a`.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

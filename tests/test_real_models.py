@@ -1,4 +1,6 @@
-"""The paper's preset from a checkpoint in the published layout to a report: GRPO with LoRA, rewarded by a model behind HTTP."""
+"""The paper's preset from a checkpoint in the published layout to a report: GRPO with LoRA,
+rewarded by a model behind HTTP.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`harness.score`: pictures made elsewhere, scored by the rules of any benchmark; the same outcome whatever interrupted it."""
+"""`harness.score`: pictures made elsewhere, scored by the rules of any benchmark; the same outcome
+whatever interrupted it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A folder of pictures scored as a user does it, in all eight categories, with tiny random models and given detections."""
+"""A folder of pictures scored as a user does it, in all eight categories, with tiny random models
+and given detections.
+"""
 
 from __future__ import annotations
 

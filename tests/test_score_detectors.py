@@ -1,4 +1,6 @@
-"""A folder of pictures scored in every category by tiny random models, with no file of what was found elsewhere."""
+"""A folder of pictures scored in every category by tiny random models, with no file of what was
+found elsewhere.
+"""
 
 from __future__ import annotations
 

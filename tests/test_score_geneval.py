@@ -1,4 +1,6 @@
-"""A folder as GenEval's generator leaves it, scored as a user does it: with tiny random models, with given detections, from results."""
+"""A folder as GenEval's generator leaves it, scored as a user does it: with tiny random models,
+with given detections, from results.
+"""
 
 from __future__ import annotations
 

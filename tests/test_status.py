@@ -21,7 +21,9 @@ STAGE = Stage(name="grpo", program="json.dumps", settings={})
 
 @pytest.fixture
 def outputs(tmp_path):
-    """A study `toy` with a cell that is done, one that failed and one whose process is gone, and a shared stage that runs."""
+    """A study `toy` with a cell that is done, one that failed and one whose process is gone, and a
+    shared stage that runs.
+    """
     study = tmp_path / "studies" / "toy"
     here = {"host": locks.me().host, "pid": os.getpid()}
     statuses = {

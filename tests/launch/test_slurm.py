@@ -31,7 +31,9 @@ echo RUNNING
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A folder on PATH with sbatch, srun and squeue; the scripts submitted and their environments are kept in it."""
+    """A folder on PATH with sbatch, srun and squeue; the scripts submitted and their environments
+    are kept in it.
+    """
     folder = tmp_path / "slurm"
     folder.mkdir()
     for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():

@@ -33,7 +33,8 @@ class Net(nn.Module):
 
 
 def descend(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Four steps on eight rows, a checkpoint after the second, and again from there; then the same with blocks cut.
+    """Four steps on eight rows, a checkpoint after the second, and again from there; then the same
+    with blocks cut.
 
     Every rank starts elsewhere, and writes what it ends with.
     """
@@ -89,7 +90,9 @@ def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -
 
 
 def imitate(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the tokens of the whole step."""
+    """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the
+    tokens of the whole step.
+    """
     from harness.composition.components import make
 
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)

@@ -1,7 +1,7 @@
 """A tiny Qwen vision-language model that looks at colors, and `transformers serve` to serve it.
 
-`train` teaches it this repository's questions: a red picture scores 10 and holds a box, a blue one scores 2 and holds nothing, a
-layout scores 8, a description 6. Nothing else can be expected of it.
+`train` teaches it this repository's questions: a red picture scores 10 and holds a box, a blue one
+scores 2 and holds nothing, a layout scores 8, a description 6. Nothing else can be expected of it.
 """
 
 from __future__ import annotations

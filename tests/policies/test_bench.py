@@ -1,4 +1,6 @@
-"""The race of the engine and transformers' `generate`: both do the whole work, on a model small enough for a test."""
+"""The race of the engine and transformers' `generate`: both do the whole work, on a model small
+enough for a test.
+"""
 
 from __future__ import annotations
 

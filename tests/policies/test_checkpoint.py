@@ -1,4 +1,6 @@
-"""Checkpoint folders: whole ones open in either layout, and every kind of wrong one is named with what is wrong and what to do."""
+"""Checkpoint folders: whole ones open in either layout, and every kind of wrong one is named with
+what is wrong and what to do.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Prefill and steps give transformers' own hidden states, with grouped heads, shared parts and hidden slots."""
+"""Prefill and steps give transformers' own hidden states, with grouped heads, shared parts and
+hidden slots.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_prefill_of_right_padded_rows(llama: LlamaModel) -> None:
 def test_rows_step_on_from_a_shared_part(
     llama: LlamaModel, steps: type[Sliced | Replayed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two prompts shared by two rows each, of which every row has its own length, and a stream of one prompt for all."""
+    """Two prompts shared by two rows each, of which every row has its own length, and a stream of
+    one prompt for all.
+    """
     monkeypatch.setattr(Replayed, "bucket", 3)
     decoder = Decoder(llama, torch.float32, PROMPT + STEPS)
     prompts, alone = torch.randn(2, PROMPT, WIDTH), torch.randn(1, PROMPT, WIDTH)

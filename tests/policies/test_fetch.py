@@ -1,4 +1,6 @@
-"""The stage `checkpoint`: links to a folder, or what a hub gives; the hub here is a small server on this machine."""
+"""The stage `checkpoint`: links to a folder, or what a hub gives; the hub here is a small server on
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ SOURCE = {"repository": "someone/janus", "revision": "main"}
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves the files of one folder as the repository someone/janus, as far as huggingface_hub asks for it."""
+    """Serves the files of one folder as the repository someone/janus, as far as huggingface_hub
+    asks for it.
+    """
 
     def __init__(self, files: Path) -> None:
         super().__init__(("127.0.0.1", 0), Page)

@@ -27,7 +27,9 @@ class Recorded(nn.Linear):
 def run(
     copies: int, count: int, *, guidance: float = 3.0, frozen: bool = False
 ) -> tuple[list[Tensor], list[int]]:
-    """Values, gradient of the states and of the head's weight where it is not frozen; and the logits of every call."""
+    """Values, gradient of the states and of the head's weight where it is not frozen; and the
+    logits of every call.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     head = Recorded().requires_grad_(not frozen)

@@ -1,4 +1,6 @@
-"""Teacher-forced log-probs and their gradients are those of transformers' own forward with all logits, in less memory."""
+"""Teacher-forced log-probs and their gradients are those of transformers' own forward with all
+logits, in less memory.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ def scored(
 
 
 def naive(model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = ()) -> Tensor:
-    """The same by transformers' own forward, one sequence at a time, with the logits of every position from both heads."""
+    """The same by transformers' own forward, one sequence at a time, with the logits of every
+    position from both heads.
+    """
     model.model.language_model.set_attn_implementation("eager")
 
     def logits(ids: list[int], image: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""The published layout: its configuration and names become transformers', or are refused with what is wrong."""
+"""The published layout: its configuration and names become transformers', or are refused with what
+is wrong.
+"""
 
 from __future__ import annotations
 

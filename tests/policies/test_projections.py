@@ -1,4 +1,6 @@
-"""Packed products equal the layers they are made of: side by side, with biases, with adapters, in either number format."""
+"""Packed products equal the layers they are made of: side by side, with biases, with adapters, in
+either number format.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class WithoutBfloat16:
 
 @pytest.fixture(params=["packed", "packed without AVX512", "plain"])
 def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN's layout, on a processor without AVX512, and without the layout, as on a machine that has none."""
+    """With oneDNN's layout, on a processor without AVX512, and without the layout, as on a machine
+    that has none.
+    """
     if request.param == "plain":
         monkeypatch.setattr(projections, "_pack", lambda weights: None)
     if request.param == "packed without AVX512":

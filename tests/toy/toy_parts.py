@@ -1,4 +1,6 @@
-"""A world without torch, as a third party would bring it: policy, trainer, benchmark and reward, all tiny and exact."""
+"""A world without torch, as a third party would bring it: policy, trainer, benchmark and reward,
+all tiny and exact.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class ToyPolicy:
 
 
 class ToyTrainer:
-    """Two stages: `warm` is the same for all cells, `climb` moves the weight by the reward, slowly, with checkpoints.
+    """Two stages: `warm` is the same for all cells, `climb` moves the weight by the reward, slowly,
+    with checkpoints.
 
     While the file that the environment variable TOY_HOLD names exists, training waits after its step.
 
@@ -107,7 +110,8 @@ class ToyBenchmark:
 
 
 class ToyMeasured(ToyBenchmark):
-    """Scores the brightness of the left half: mirrored, the right half's. Prompts of dark have no side; pictures without red are unscored.
+    """Scores the brightness of the left half: mirrored, the right half's. Prompts of dark have no
+    side; pictures without red are unscored.
 
     While the file that TOY_HOLD names exists, scoring waits after its first call.
 

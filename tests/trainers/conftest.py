@@ -25,7 +25,9 @@ def tokens_folder(janus_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def train(janus_folder: Path, tokens_folder: Path, tmp_path: Path) -> Train:
-    """`train(program, settings, stop_at=3)` runs in its own folder, and after an interruption once more to the end."""
+    """`train(program, settings, stop_at=3)` runs in its own folder, and after an interruption once
+    more to the end.
+    """
     names = iter(range(99))
 
     def run(program: Program, settings: dict[str, Any], stop_at: int | None = None) -> FakeWorkspace:

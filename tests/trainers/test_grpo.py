@@ -47,7 +47,9 @@ class Table(nn.Module):
 
 @dataclass
 class FakePolicy:
-    """Draws `DRAWN`, again and again; `error` is what its records are off by, `guided_shift` what guidance does to images."""
+    """Draws `DRAWN`, again and again; `error` is what its records are off by, `guided_shift` what
+    guidance does to images.
+    """
 
     module: Table = field(default_factory=Table)
     error: float = 0.0

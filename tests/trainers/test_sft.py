@@ -1,4 +1,6 @@
-"""The `sft` program on a tiny Janus: what it minimises, whom it erases, and that an interruption changes nothing."""
+"""The `sft` program on a tiny Janus: what it minimises, whom it erases, and that an interruption
+changes nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What `harness.fetch` gets for T2I-CompBench, from a server of the test's own that holds the published files."""
+"""What `harness.fetch` gets for T2I-CompBench, from a server of the test's own that holds the
+published files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pictures as GenEval's generator leaves them: a folder for every prompt, whose metadata says which it is; the linter holds."""
+"""Pictures as GenEval's generator leaves them: a folder for every prompt, whose metadata says which
+it is; the linter holds.
+"""
 
 from __future__ import annotations
 

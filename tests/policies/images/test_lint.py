@@ -1,4 +1,6 @@
-"""The protocol linter: one test for each kind of finding, what is left out of a partial set, and that nothing incomplete is accepted."""
+"""The protocol linter: one test for each kind of finding, what is left out of a partial set, and
+that nothing incomplete is accepted.
+"""
 
 from __future__ import annotations
 
