@@ -17,7 +17,8 @@ smoke: $(VENV)/installed
 	$(RUN) -m harness.sweep ablations=reward_components preset=smoke -m
 
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(RUN) -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/installed-dev
 	$(RUN) -m ruff format --check .

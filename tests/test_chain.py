@@ -199,9 +199,9 @@ def test_what_follows_the_end_is_ignored():
     ],
 )
 def test_long_noise_is_read_in_linear_time(noise):
-    begun = time.perf_counter()
+    begun = time.process_time()
     parse(noise * (400_000 // len(noise)) + BOX_END)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -271,6 +271,6 @@ def test_a_layout_of_thousands_of_boxes_is_drawn():
             )
         )
     )
-    begun = time.perf_counter()
+    begun = time.process_time()
     draw_layout(many)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5

@@ -58,7 +58,9 @@ def test_a_link_leads_to_a_file(path, link):
 
 @pytest.fixture
 def beside_the_users_files(monkeypatch, tmp_path, prompt_files):
-    """The working directory holds the files that the README shows, and the prompts lie where they are looked for."""
+    """The working directory holds the files that the README shows, and the prompts lie where they
+    are looked for.
+    """
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.chdir(tmp_path)
     for name, text in FILE.findall(README):

@@ -1,4 +1,6 @@
-"""The page about plugins is true: its files are a package that installs, joins `rewards=`, and is swept beside the built-in rewards."""
+"""The page about plugins is true: its files are a package that installs, joins `rewards=`, and is
+swept beside the built-in rewards.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def run(words: list[str], folder: Path, environment: dict[str, str]) -> subproce
 
 
 def plan(commands: list[str], folder: Path, environment: dict[str, str]) -> list[list[list]]:
-    """Arm, total and settings of `apart` of every cell of every command, as a fresh interpreter plans them, without torch."""
+    """Arm, total and settings of `apart` of every cell of every command, as a fresh interpreter
+    plans them, without torch.
+    """
     done = run(["-c", PLAN, json.dumps(commands)], folder, environment)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])

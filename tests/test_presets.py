@@ -1,4 +1,6 @@
-"""`preset=paper_1b` and `preset=paper_7b` are the paper's setting in one word, and leave the others as they are."""
+"""`preset=paper_1b` and `preset=paper_7b` are the paper's setting in one word, and leave the others
+as they are.
+"""
 
 from __future__ import annotations
 

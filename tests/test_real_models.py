@@ -1,4 +1,6 @@
-"""The paper's preset from a checkpoint in the published layout to a report: GRPO with LoRA, rewarded by a model behind HTTP."""
+"""The paper's preset from a checkpoint in the published layout to a report: GRPO with LoRA,
+rewarded by a model behind HTTP.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_vlm
 import torch
 import upstream_layout
 from safetensors.torch import load_file
@@ -44,13 +47,13 @@ TINY = [
 
 
 @pytest.fixture
-def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Path) -> Path:
+def swept(tmp_path: Path, prompt_files: Path, judge_server: tiny_vlm.Server, vlm_folder: Path) -> Path:
     """The outputs of the sweep."""
     upstream_layout.write(tmp_path / "published", shards=2)
     words = [
         *("preset=paper_1b", *TINY, f"policies.checkpoint={tmp_path / 'published'}"),
         *(
-            f"judge.serving.url={judge_server}",
+            f"judge.serving.url={judge_server.url}",
             f"judge.model={vlm_folder}",
             f"outputs_dir={tmp_path / 'outputs'}",
             "reports_dir=null",
@@ -67,7 +70,7 @@ def swept(tmp_path: Path, prompt_files: Path, judge_server: str, vlm_folder: Pat
         text=True,
         cwd=tmp_path,
         env=environment,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

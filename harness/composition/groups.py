@@ -8,6 +8,8 @@ path entry would list all of site-packages.
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache as kept
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,7 +18,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.files import cache
 from harness.stages import sources
@@ -104,10 +106,10 @@ class GroupSource(ConfigSource):
         path = self._file(config_path)
         if path is None:
             raise ConfigLoadError(f"no configuration {config_path!r}")
-        header = self._get_header_dict(path.read_text(encoding="utf-8")[:512])
-        return ConfigResult(
-            provider=self.provider, path=self.full_path(), config=OmegaConf.load(path), header=header
-        )
+        text = path.read_text(encoding="utf-8")
+        header = self._get_header_dict(text[:512])
+        config = deepcopy(_parsed(path, text))
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         groups = list(options()) if config_path == "" else []
@@ -123,6 +125,12 @@ class GroupSource(ConfigSource):
             return HARNESS / "config.yaml"
         group, _, option = config_path.rpartition("/")
         return options().get(group, {}).get(option)
+
+
+@kept
+def _parsed(path: Path, text: str) -> DictConfig | ListConfig:
+    """The configuration in a file, parsed once per text: every cell of a study reads the same files."""
+    return OmegaConf.load(path)
 
 
 class GroupSearchPath(SearchPathPlugin):

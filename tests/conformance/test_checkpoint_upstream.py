@@ -1,4 +1,5 @@
-"""Published checkpoints load as upstream's own classes load them: names, configuration, tokenizer, what every part computes.
+"""Published checkpoints load as upstream's own classes load them: names, configuration, tokenizer,
+what every part computes.
 
 Runs over every `janus_*` folder that is found, whatever its widths, ids, sharding and constants.
 """

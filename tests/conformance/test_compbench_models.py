@@ -1,4 +1,6 @@
-"""BLIP-VQA and CLIP give what the official modules gave with small weights of a known recipe, through the loaders of original files."""
+"""BLIP-VQA and CLIP give what the official modules gave with small weights of a known recipe,
+through the loaders of original files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the official programs of T2I-CompBench made of given detections, chunks, answers and scores: ours make the same of them."""
+"""What the official programs of T2I-CompBench made of given detections, chunks, answers and scores:
+ours make the same of them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The engine computes and draws what upstream's own programs did, in float32: logits, chains, image tokens, log-probs, pixels.
+"""The engine computes and draws what upstream's own programs did, in float32: logits, chains, image
+tokens, log-probs, pixels.
 
-Runs over every case of every `janus_*` folder that is found. The programs are GoT-R1's (`golden_got`), Janus's own, which writes
-no chain (`golden_janus`), and the image stage of T2I-R1 (`golden_t2ir1`), whose padding no engine of ours uses: its rows are built here.
+Runs over every case of every `janus_*` folder that is found. The programs are GoT-R1's
+(`golden_got`), Janus's own, which writes no chain (`golden_janus`), and the image stage of T2I-R1
+(`golden_t2ir1`), whose padding no engine of ours uses: its rows are built here.
 """
 
 from __future__ import annotations
@@ -221,7 +223,9 @@ def test_text_logits_of_whole_prompts(folder: Path) -> None:
 @pytest.mark.parametrize(("folder", "case"), _cases("t2ir1"))
 @torch.no_grad()
 def test_t2i_r1_by_rows_of_its_own(folder: Path, case: dict[str, Any]) -> None:
-    """Right padding before begin-of-image, hidden in conditional rows only, counted as positions in all; the recorded tokens are forced."""
+    """Right padding before begin-of-image, hidden in conditional rows only, counted as positions in
+    all; the recorded tokens are forced.
+    """
     model, ids = _model(folder), _ids(folder)
     shown_BT = torch.tensor(case["input_ids_right_padded"])
     batch, length = shown_BT.shape

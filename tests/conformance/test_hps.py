@@ -1,4 +1,6 @@
-"""The loader computes what HPSv2's own open_clip computed: pixels, features, cosines (float32). Every `hps_*` folder is a case."""
+"""The loader computes what HPSv2's own open_clip computed: pixels, features, cosines (float32).
+Every `hps_*` folder is a case.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""UniDet detects what the official detector detected, with weights of a known recipe: each stage for itself, and the whole."""
+"""UniDet detects what the official detector detected, with weights of a known recipe: each stage
+for itself, and the whole.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def close(found: Tensor, stated: list[Any], within: float) -> None:
 
 
 def check_detections(found: Detected, stated: dict[str, Any]) -> None:
-    """As many, the same scores in order, and each stated box there with its class; near-equal scores may change places."""
+    """As many, the same scores in order, and each stated box there with its class; near-equal
+    scores may change places.
+    """
     count = len(stated["scores"])
     assert len(found.scores_D) == stated["n"]
     assert found.scores_D.tolist() == sorted(found.scores_D.tolist(), reverse=True)

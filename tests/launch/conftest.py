@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,10 +95,24 @@ def sweeps(tmp_path: Path) -> Iterator[Sweeps]:
             process.communicate()
 
 
+@pytest.fixture(scope="session")
+def undisturbed(make_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The outputs of one undisturbed sweep; copy them, never write to them."""
+
+    def write(folder: Path) -> None:
+        ended = Sweeps(folder / "outputs").run("-m")
+        assert ended.returncode == 0, ended.stderr
+
+    return make_once("sweep", write) / "outputs"
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
-    """One undisturbed sweep, to read from and to compare with."""
-    made = Sweeps(tmp_path_factory.mktemp("finished") / "outputs")
-    ended = made.run("-m")
-    assert ended.returncode == 0, ended.stderr
-    return made
+def finished(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """That sweep, to read from, to compare with and to add to."""
+    return Sweeps(shutil.copytree(undisturbed, tmp_path_factory.mktemp("finished") / "outputs"))
+
+
+@pytest.fixture
+def copied(undisturbed: Path, tmp_path: Path) -> Sweeps:
+    """That sweep in a folder of the test's own, to damage."""
+    return Sweeps(shutil.copytree(undisturbed, tmp_path / "outputs"))

@@ -187,11 +187,10 @@ def test_the_same_study_twice_is_refused_and_another_study_waits_for_the_stage_i
     assert sweeps.scores("full") == sweeps.scores("full", "other")
 
 
-def test_a_damaged_stage_is_refused_before_anything_runs(sweeps):
-    assert sweeps.run("arms=full").returncode == 0
-    scores = sweeps.stage("full", "scores") / "scores.jsonl"
+def test_a_damaged_stage_is_refused_before_anything_runs(copied):
+    scores = copied.stage("full", "scores") / "scores.jsonl"
     scores.write_text(scores.read_text()[:100])
-    again = sweeps.run("arms=full")
+    again = copied.run("arms=full")
     assert again.returncode == 2
     assert f"error: {scores} is damaged" in again.stderr and "delete the folder" in again.stderr
 

@@ -1,4 +1,5 @@
-"""Prints the peak of resident memory, in bytes, that one part of a step takes on a CPU beyond what it starts with.
+"""Prints the peak of resident memory, in bytes, that one part of a step takes on a CPU beyond what
+it starts with.
 
 python memory_probe.py update|rollout|load [recompute]
 """

@@ -1,4 +1,6 @@
-"""Prompt files and pictures named as T2I-CompBench names them, of our own making, and a policy to plan with."""
+"""Prompt files and pictures named as T2I-CompBench names them, of our own making, and a policy to
+plan with.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def write_prompts(folder: Path, *, val: int = 3, train: int = 12) -> None:
 
 
 def write_pictures(folder: Path, prompts: Iterable[str], *, each: int, first: int = 0) -> None:
-    """`each` pictures of every prompt below `folder/samples`, numbered on from `first`, which is their red; no two are equal."""
+    """`each` pictures of every prompt below `folder/samples`, numbered on from `first`, which is
+    their red; no two are equal.
+    """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     for number, text in enumerate((text for text in prompts for _ in range(each)), start=first):
         hue = zlib.crc32(text.encode())

@@ -1,4 +1,6 @@
-"""Tiny random frozen models as folders that `from_pretrained` reads: CLIP, Grounding DINO, OWLv2, and HPS's official file."""
+"""Tiny random frozen models as folders that `from_pretrained` reads: CLIP, Grounding DINO, OWLv2,
+and HPS's official file.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's, with letters for words: every character of ASCII, in a word and at its end; start and end come last."""
+    """CLIP's, with letters for words: every character of ASCII, in a word and at its end; start and
+    end come last.
+    """
     letters = [letter for letter in string.printable if not letter.isspace()]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[])
@@ -62,7 +66,9 @@ def write_clip(folder: Path) -> CLIPModel:
 
 
 def write_hps(folder: Path, name: str = "HPS_v2.1_compressed.pt") -> dict[str, torch.Tensor]:
-    """Random weights under open_clip's names, 4 heads of 8 in both towers, and CLIP's tokenizer beside them."""
+    """Random weights under open_clip's names, 4 heads of 8 in both towers, and CLIP's tokenizer
+    beside them.
+    """
     generator = torch.Generator().manual_seed(1)
     width, joint, vocabulary = 32, 24, len(clip_tokenizer())
 

@@ -1,4 +1,6 @@
-"""A folder of small pictures as GenEval's generator leaves it, prompts of all six tags, and what a detector found in the pictures."""
+"""A folder of small pictures as GenEval's generator leaves it, prompts of all six tags, and what a
+detector found in the pictures.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ CORRECT = {  # of the pictures of each prompt, in order
 
 
 def write_prompts(folder: Path, published: Path) -> None:
-    """The official files' names and forms, one line a prompt; the class names are those of the `published` folder."""
+    """The official files' names and forms, one line a prompt; the class names are those of the
+    `published` folder.
+    """
     folder.mkdir(parents=True)
     (folder / "evaluation_metadata.jsonl").write_text(
         "".join(f"{json.dumps(one)}\n" for one in PROMPTS), encoding="utf-8"
@@ -108,7 +112,9 @@ def write_pictures(
     each: int = EACH,
     size: tuple[int, int] = SIZE,
 ) -> None:
-    """`00000/metadata.jsonl` and `00000/samples/00000.png`: noise, of which no two are equal, and the grid that the generator makes."""
+    """`00000/metadata.jsonl` and `00000/samples/00000.png`: noise, of which no two are equal, and
+    the grid that the generator makes.
+    """
     for place, metadata in enumerate(prompts):
         own = folder / f"{place:05d}"
         (own / "samples").mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Small GoT data on disk: annotation of every kind, pictures in every place, and what may be wrong with them."""
+"""Small GoT data on disk: annotation of every kind, pictures in every place, and what may be wrong
+with them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A benchmark whose score is how red a picture is, and what a benchmark or a policy may offer beyond drawing and scoring."""
+"""A benchmark whose score is how red a picture is, and what a benchmark or a policy may offer
+beyond drawing and scoring.
+"""
 
 from __future__ import annotations
 

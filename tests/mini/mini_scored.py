@@ -1,4 +1,6 @@
-"""A folder of 40 small pictures in all categories of T2I-CompBench, four of each prompt, and what detectors found in them."""
+"""A folder of 40 small pictures in all categories of T2I-CompBench, four of each prompt, and what
+detectors found in them.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ LEFT, RIGHT, FAR_LEFT = [20.0, 100.0, 120.0, 200.0], [320.0, 110.0, 440.0, 210.0
 
 
 def write_found(folder: Path) -> None:
-    """`rs200.jsonl`, `r50.jsonl` and `depth/`: picture 0 is as asked, 1 the other way round, in 2 a thing lacks, in 3 all."""
+    """`rs200.jsonl`, `r50.jsonl` and `depth/`: picture 0 is as asked, 1 the other way round, in 2 a
+    thing lacks, in 3 all.
+    """
     folder.mkdir(parents=True)
 
     def rows(category: str, prompt: str, first: str, second: str) -> list[dict[str, Any]]:

@@ -30,7 +30,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-',."
 def blip_state(
     *, image: int = IMAGE_SIZE, patch: int = 48, width: int = 64, layers: int = 2
 ) -> dict[str, torch.Tensor]:
-    """Random weights under the original's names, large enough that answers differ; one head of 64 for a width of 64."""
+    """Random weights under the original's names, large enough that answers differ; one head of 64
+    for a width of 64.
+    """
     inner, words, generator = 2 * width, blip_original.WORDS, torch.Generator().manual_seed(0)
     shapes = {
         "visual_encoder.cls_token": (1, 1, width),
@@ -61,12 +63,16 @@ def blip_state(
 
 
 def write_blip(file: Path) -> None:
-    """An original `.pth` for 480 pixels in 10 x 10 patches, width 64, two layers; 20 MB for its vocabulary."""
+    """An original `.pth` for 480 pixels in 10 x 10 patches, width 64, two layers; 20 MB for its
+    vocabulary.
+    """
     torch.save({"model": blip_state()}, file)
 
 
 def write_blip_copy(folder: Path) -> None:
-    """The same in transformers' layout at 96 pixels, its configuration as the hub's copies have it: with the library's defaults."""
+    """The same in transformers' layout at 96 pixels, its configuration as the hub's copies have it:
+    with the library's defaults.
+    """
     text = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -87,7 +93,9 @@ def write_blip_copy(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """BERT-base-uncased's ids for what BLIP knows by number, a few colors, and letters for all other words."""
+    """BERT-base-uncased's ids for what BLIP knows by number, a few colors, and letters for all
+    other words.
+    """
     rest = iter([*COLORS, *LETTERS, *(f"##{letter}" for letter in LETTERS)])
     pieces = [
         SPECIAL.get(index) or (next(rest, None) if index > 4000 else None) or f"[unused{index}]"

@@ -1,4 +1,6 @@
-"""Tiny random UniDets as the files that a user would have: all 722 classes, one block a stage, a few channels."""
+"""Tiny random UniDets as the files that a user would have: all 722 classes, one block a stage, a
+few channels.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ GAINS = {"rs200": 2, "r50": 0.5}  # of the class scores, whose vectors are short
 
 
 def unidet_state(variant: str) -> dict[str, Tensor]:
-    """Random weights under the official names, always the same; in a picture that is not plain they detect something."""
+    """Random weights under the official names, always the same; in a picture that is not plain they
+    detect something.
+    """
     with torch.device("meta"):
         model = UniDetModel(SIZES[variant])
     return {

@@ -1,4 +1,6 @@
-"""The smallest world a real Janus trains in: a few prompts, 12x12 pictures, a reward that likes low image codes."""
+"""The smallest world a real Janus trains in: a few prompts, 12x12 pictures, a reward that likes low
+image codes.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +195,9 @@ def grpo_settings(rollout: Mapping[str, Any] | None = None, **changes: Any) -> d
 
 
 def janus_config(*, vocabulary: int, codes: int, text: dict[str, Any], **vision: Any) -> Any:
-    """A Janus with so many words and codes, a decoder as in `text`, and image towers as small as they can be (12x12 pictures)."""
+    """A Janus with so many words and codes, a decoder as in `text`, and image towers as small as
+    they can be (12x12 pictures).
+    """
     from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 
     width = text["hidden_size"]

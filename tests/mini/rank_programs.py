@@ -35,7 +35,8 @@ class Net(nn.Module):
 
 
 def descend(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Four steps on eight rows, a checkpoint after the second, and again from there; then the same with blocks cut.
+    """Four steps on eight rows, a checkpoint after the second, and again from there; then the same
+    with blocks cut.
 
     Every rank starts elsewhere, and writes what it ends with.
     """
@@ -73,6 +74,7 @@ def _descend(saved: Path, cut: bool) -> dict[str, Any]:
 
 def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """GRPO as it is; every rank also writes the weights it ends with."""
+    from harness.trainers import grpo  # seconds of imports, which the other programs do without
 
     class Kept(Learner):
         def finish(self) -> None:
@@ -90,7 +92,11 @@ def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -
 
 
 def imitate(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the tokens of the whole step."""
+    """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the
+    tokens of the whole step.
+    """
+    from harness.composition.components import make
+
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
     examples = policy.encode(make(settings["benchmark"]).records(0, 8))
     learner = Learner(policy.module, **{**RATES, "learning_rate": 1e-3}, blocks=policy.blocks())

@@ -97,7 +97,9 @@ class Server(ThreadingHTTPServer):
 
 
 class Script:
-    """Steps in the order of the requests, the last for ever; `by_body` decides by the request instead. A context manager."""
+    """Steps in the order of the requests, the last for ever; `by_body` decides by the request
+    instead. A context manager.
+    """
 
     def __init__(
         self, *steps: Step, by_body: Callable[[dict[str, Any]], Step] | None = None, models_status: int = 200

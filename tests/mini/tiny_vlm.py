@@ -1,7 +1,7 @@
 """A tiny Qwen vision-language model that looks at colors, and `transformers serve` to serve it.
 
-`train` teaches it this repository's questions: a red picture scores 10 and holds a box, a blue one scores 2 and holds nothing, a
-layout scores 8, a description 6. Nothing else can be expected of it.
+`train` teaches it this repository's questions: a red picture scores 10 and holds a box, a blue one
+scores 2 and holds nothing, a layout scores 8, a description 6. Nothing else can be expected of it.
 """
 
 from __future__ import annotations
@@ -259,16 +259,18 @@ def train(model: Any, reader: Any, steps: int, batch: int = 8) -> float:
     for _ in range(steps):
         asked = [next(endless) for _ in range(batch)]
         inputs = encode(reader, [question for question, _ in asked], [answer for _, answer in asked])
-        labels = inputs["input_ids"].clone()
-        for row, (_, answer) in zip(labels, asked, strict=True):
-            row[: -len(words(f"{answer}<|im_end|>\n")["input_ids"])] = -100
-        output = model(**inputs, labels=labels)
-        output.loss.backward()
+        lengths = [len(words(f"{answer}<|im_end|>\n")["input_ids"]) for _, answer in asked]
+        labels = inputs["input_ids"][:, -max(lengths) :].clone()
+        for row, length in zip(labels, lengths, strict=True):
+            row[:-length] = -100
+        logits = model(**inputs, logits_to_keep=max(lengths) + 1).logits[:, :-1]
+        last = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        last.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        loss = output.loss.item()
+        loss = last.item()
     model.eval()
     return loss
 
@@ -295,59 +297,66 @@ def encode(reader: Any, questions: list[Question], answers: list[str] | None = N
     )
 
 
-def start_server(
-    folder: Path, port: int = 0, *, patience_s: float = 120
-) -> tuple[str, subprocess.Popen[bytes]]:
-    """Serves a folder on loopback with `transformers serve`; returns its URL (ending in /v1) once it answers, and its process."""
-    import httpx2
+class Server:
+    """`transformers serve` with one folder, on loopback; started at once."""
 
-    hub = folder.parent / "hub"
-    hub.mkdir(exist_ok=True)
-    log = folder.parent / f"serve-{time.time_ns()}.log"
-    environment = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_CACHE": str(hub),
-        "PYTHONUNBUFFERED": "1",
-    }
-    environment.pop("PYTHONPATH", None)
-    command = [
-        str(Path(sys.executable).with_name("transformers")),
-        "serve",
-        str(folder),
-        "--device",
-        "cpu",
-        "--dtype",
-        "float32",
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--trust-remote-code"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder.parent
-        )
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := re.search(
-            r"running on (http://127\.0\.0\.1:[0-9]+)", log.read_text(encoding="utf-8", errors="replace")
-        ):
-            try:
-                if httpx2.get(f"{found.group(1)}/health", timeout=2, trust_env=False).status_code == 200:
-                    return f"{found.group(1)}/v1", process
-            except httpx2.HTTPError:
-                pass
-        time.sleep(0.1)
-    stop_server(process)
-    raise RuntimeError(
-        f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
-    )
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, 0
+        self.start()
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
 
-def stop_server(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
-    if process.poll() is None:
-        process.send_signal(how)
+    def start(self, *, patience_s: float = 300) -> None:
+        """Returns once it answers; after a stop, on the same port."""
+        shared = self._folder.parent
+        (shared / "hub").mkdir(exist_ok=True)
+        log = shared / f"serve-{os.getpid()}-{time.time_ns()}.log"
+        command = [str(Path(sys.executable).with_name("transformers")), "serve", str(self._folder)]
+        command += ["--device", "cpu", "--dtype", "float32", "--trust-remote-code"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port)]
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_CACHE": str(shared / "hub"),
+            "HF_MODULES_CACHE": str(log.with_suffix(".modules")),  # servers would write over each other's
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        environment.pop("PYTHONPATH", None)
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=shared
+            )
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._answers(log.read_text(encoding="utf-8", errors="replace")):
+                return
+            time.sleep(0.1)
+        self.stop()
+        written = log.read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"the server did not start:\n{written[-3000:]}")
+
+    def _answers(self, written: str) -> bool:
+        """Whether the server is ready; learns its port from the log."""
+        import httpx2
+
+        named = re.search(r"running on http://127\.0\.0\.1:([0-9]+)", written)
+        if named is None:
+            return False
+        self._port = int(named.group(1))
+        health = self.url.removesuffix("v1") + "health"
         try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            return httpx2.get(health, timeout=2, trust_env=False).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+            try:
+                self._process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()

@@ -1,6 +1,8 @@
-"""The reference runs of UniDet: weights and pictures by their recipe, and how far a tensor is from the sampled one.
+"""The reference runs of UniDet: weights and pictures by their recipe, and how far a tensor is from
+the sampled one.
 
-The weights are made once a process (RS200: 120 million numbers, some seconds): read them, never write to them.
+The weights are made once a process (RS200: 120 million numbers, some seconds): read them, never
+write to them.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def _gain(key: str, classes: float) -> float:
 
 
 def image(height: int, width: int, seed: int) -> Tensor:
-    """A picture of waves, float32 [3, height, width] of whole numbers 0..255, in the channel order the weights want."""
+    """A picture of waves, float32 [3, height, width] of whole numbers 0..255, in the channel order
+    the weights want.
+    """
     noise, (y, x) = np.random.RandomState(seed), np.mgrid[:height, :width]
     channels = []
     for _ in range(3):
@@ -95,7 +99,9 @@ def images(conformance_dir: Path, variant: str) -> list[Tensor]:
 
 
 def distance(found: Tensor, sampled: Mapping[str, Any]) -> float:
-    """The largest difference at the sampled places, as a share of the largest value of the whole; shapes must be equal."""
+    """The largest difference at the sampled places, as a share of the largest value of the whole;
+    shapes must be equal.
+    """
     assert list(found.shape) == sampled["shape"]
     values = found.flatten()[sampled["flat_index"]].double()
     return (values - torch.tensor(sampled["values"], dtype=torch.float64)).abs().max().item() / sampled[

@@ -1,4 +1,6 @@
-"""A tiny random Janus written in the layout Janus-Pro is published in: the loader's rules turned round, by hand."""
+"""A tiny random Janus written in the layout Janus-Pro is published in: the loader's rules turned
+round, by hand.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ BACK = (
 def write(
     folder: Path, *, shards: int = 1, pickled: bool = False, **language: Any
 ) -> JanusForConditionalGeneration:
-    """Writes the folder and returns the model that transformers' own classes make of the same sizes and weights."""
+    """Writes the folder and returns the model that transformers' own classes make of the same sizes
+    and weights.
+    """
     torch.manual_seed(11)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = text.train(["a red circle on the left of a blue square", "User: x\n\nAssistant:"], 300)

@@ -1,4 +1,6 @@
-"""GenEval behind the protocol: prompts and splits, what is asked of models, what a file gives instead, results in and out."""
+"""GenEval behind the protocol: prompts and splits, what is asked of models, what a file gives
+instead, results in and out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Official result files: written as pandas writes them, read back, and refused where they are not what they seem."""
+"""Official result files: written as pandas writes them, read back, and refused where they are not
+what they seem.
+"""
 
 from __future__ import annotations
 

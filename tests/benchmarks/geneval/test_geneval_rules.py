@@ -244,7 +244,9 @@ def test_colors_are_asked_of_those_that_are_looked_at(mode: str) -> None:
     counts=st.tuples(st.integers(1, 2), st.integers(1, 2)),
 )
 def test_what_the_surest_show_any_show(things, color, position, counts) -> None:
-    """By one set of kept objects and one rule of relations, what is right in official mode would be right in corrected mode."""
+    """By one set of kept objects and one rule of relations, what is right in official mode would be
+    right in corrected mode.
+    """
     found = detections(*things)
     second = one(
         "dog",

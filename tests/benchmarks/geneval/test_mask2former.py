@@ -1,4 +1,6 @@
-"""Mask2Former on a tiny random one: what goes in, and its instance rule beside one written out pixel by pixel."""
+"""Mask2Former on a tiny random one: what goes in, and its instance rule beside one written out
+pixel by pixel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""BLIP-VQA on tiny random files of both layouts; that it equals the official modules is tested in tests/conformance."""
+"""BLIP-VQA on tiny random files of both layouts; that it equals the official modules is tested in
+tests/conformance.
+"""
 
 from __future__ import annotations
 

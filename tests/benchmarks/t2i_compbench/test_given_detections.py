@@ -1,4 +1,6 @@
-"""Detections and depth maps given in files: looked up, mirrored, and refused where they cannot be from the official programs."""
+"""Detections and depth maps given in files: looked up, mirrored, and refused where they cannot be
+from the official programs.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ def labels(data_dir: Path) -> list[str]:
 
 
 def names(number: int, label: str) -> tuple[str, str, str, str]:
-    """Names of one class in the four data sets from which the label follows; what is edited by hand follows from none."""
+    """Names of one class in the four data sets from which the label follows; what is edited by hand
+    follows from none.
+    """
     if number in EDITS:
         return "Other", "other/another", "", ""
     first, comma, second = label.partition(", ")

@@ -1,7 +1,9 @@
-"""How often the rules and the annotation file of T2I-R1 name the same phrases, measured on its T2I-CompBench train prompts.
+"""How often the rules and the annotation file of T2I-R1 name the same phrases, measured on its
+T2I-CompBench train prompts.
 
-The file is machine-written and no spaCy output, so agreement is bounded by its errors; it leaves out scenery, which the rules
-(as spaCy) keep, so sentences are judged by the share of annotated phrases that are found, and equality is told beside it.
+The file is machine-written and no spaCy output, so agreement is bounded by its errors; it leaves
+out scenery, which the rules (as spaCy) keep, so sentences are judged by the share of annotated
+phrases that are found, and equality is told beside it.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def singular(word: str) -> str:
 
 
 def plain(phrase: str) -> str:
-    """Small letters, no article, the head in the singular; applied to both sides, so that only phrases are compared."""
+    """Small letters, no article, the head in the singular; applied to both sides, so that only
+    phrases are compared.
+    """
     words = re.sub(r"^(?:an?|the|its|their|his|her|some) ", "", phrase.strip().lower()).split()
     return " ".join([*words[:-1], singular(words[-1])]) if words else ""
 

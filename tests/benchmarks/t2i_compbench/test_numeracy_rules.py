@@ -250,10 +250,10 @@ def test_an_image_of_many_detections_takes_little_time() -> None:
     corners = [(draw.uniform(0, 380), draw.uniform(0, 380)) for _ in range(100)]
     boxes = tuple((x, y, x + draw.uniform(5, 99), y + draw.uniform(5, 99)) for x, y in corners)
     detections = found(*(draw.choice("abcdefghijklmnopqrst") for _ in boxes), boxes=boxes)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(300):
         score_numeracy(["two", "cats", "and", "a", "car"], detections, NOUNS, mode="official")
-    assert time.perf_counter() - start < 1, "0.04 s on an idle core"
+    assert time.process_time() - start < 1, "0.04 s on an idle core"
 
 
 @given(

@@ -65,7 +65,9 @@ class Absent(ObjectDetector, DepthEstimator):
 
 
 class Asked:
-    """A detector of what it is asked for: a dog on the left half, a cat on the right half, nothing else; and their mirror images."""
+    """A detector of what it is asked for: a dog on the left half, a cat on the right half, nothing
+    else; and their mirror images.
+    """
 
     name = "hub/owl"
 

@@ -1,4 +1,6 @@
-"""The backbones of UniDet, tiny and random, beside plain ways to the same; the official numbers are held in tests/conformance."""
+"""The backbones of UniDet, tiny and random, beside plain ways to the same; the official numbers are
+held in tests/conformance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""UniDet as a detector: what it shows its network, what it makes of its answers, and what it says where weights are missing."""
+"""UniDet as a detector: what it shows its network, what it makes of its answers, and what it says
+where weights are missing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def folder(tmp_path_factory):
 
 
 class Network(torch.nn.Module):
-    """Remembers what it was shown; finds one thing in each picture, whose class and score tell the picture."""
+    """Remembers what it was shown; finds one thing in each picture, whose class and score tell the
+    picture.
+    """
 
     def __init__(self, variant: str = "rs200", classes: int = 722) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""UniDet whole, tiny and random: batches of unequal pictures, and precisions; the numbers are held in tests/conformance."""
+"""UniDet whole, tiny and random: batches of unequal pictures, and precisions; the numbers are held
+in tests/conformance.
+"""
 
 from __future__ import annotations
 

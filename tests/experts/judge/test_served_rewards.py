@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def sample(number: int) -> Sample:
 
 def test_a_real_model_tells_red_from_blue_through_the_rewards(vlm_folder, judge_server):
     samples = [sample(number) for number in range(6)]
-    scored = rewards(vlm_folder, judge_server)(samples)
+    scored = rewards(vlm_folder, judge_server.url)(samples)
     for number, reward in enumerate(scored):
         values = {name: score.value for name, score in reward.components.items()}
         red = number % 2 == 0
@@ -60,11 +59,9 @@ def test_a_real_model_tells_red_from_blue_through_the_rewards(vlm_folder, judge_
         assert reward.total.value == pytest.approx(0.7 if red else 0.0)
 
 
-def test_a_server_killed_in_the_middle_of_a_batch_changes_no_reward(vlm_folder, capfd):
-    pytest.importorskip("openai")
-    url, process = tiny_vlm.start_server(vlm_folder)
+def test_a_server_killed_in_the_middle_of_a_batch_changes_no_reward(vlm_folder, judge_server, capfd):
     samples = [sample(number) for number in range(40)]
-    reward, running = rewards(vlm_folder, url), {"process": process}
+    reward = rewards(vlm_folder, judge_server.url)
     sent = threading.Semaphore(0)
     connection = reward.components["pi"].judge._connection
     post = connection.post
@@ -73,19 +70,16 @@ def test_a_server_killed_in_the_middle_of_a_batch_changes_no_reward(vlm_folder, 
     def kill_and_restart() -> None:
         for _ in range(20):
             sent.acquire()
-        tiny_vlm.stop_server(running["process"], signal.SIGKILL)
-        time.sleep(1.0)
-        running["process"] = tiny_vlm.start_server(vlm_folder, int(url.split(":")[2].split("/")[0]))[1]
+        judge_server.stop(signal.SIGKILL)
+        judge_server.start()
 
     trouble = threading.Thread(target=kill_and_restart)
+    trouble.start()
     try:
-        trouble.start()
         interrupted = reward(samples)
-        trouble.join()
-        undisturbed = reward(samples)
     finally:
         trouble.join()
-        tiny_vlm.stop_server(running["process"])
+    undisturbed = reward(samples)
     assert interrupted == undisturbed and all(reward.total.value is not None for reward in interrupted)
     said = capfd.readouterr().err
     assert "does not answer" in said and "answers again after" in said

@@ -214,7 +214,7 @@ def test_an_empty_purse_is_not_waited_for():
 
 def test_a_server_that_stays_busy_is_waited_for_with_patience_only():
     with pytest.raises(ServerGone, match=r"HTTP 429.*waited for 0\.3 s"):
-        ask(Script(status(429)), patience_s=0.3)
+        ask(Script(status(429)), patience_s=1.0)
 
 
 def test_the_key_is_sent_and_shown_nowhere(monkeypatch, capsys):
@@ -297,8 +297,8 @@ def test_a_server_that_stays_away_ends_the_run_with_advice():
         pass
     begun = time.monotonic()
     with pytest.raises(ServerGone, match=r"patience_s.*checkpoints are kept.*run the same command again"):
-        judge(script.url, patience_s=0.3).ask([question(str(number)) for number in range(30)])
-    assert time.monotonic() - begun < 5
+        judge(script.url, patience_s=1.0).ask([question(str(number)) for number in range(30)])
+    assert time.monotonic() - begun < 15, "30 questions wait together, not one after another"
 
 
 def test_answers_are_kept_on_disk_for_the_next_process(tmp_path):
