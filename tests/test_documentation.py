@@ -1,7 +1,7 @@
 """Links, commands, files and names in the documents are true.
 
-A command is a line of a fenced block, or an inline code span, that starts with `python -m harness` or `got-r1`.
-It is composed, planned or run here, except that
+A command is a line of a fenced block, or an inline code span, that starts with `python -m harness` or
+`got-r1`. It is composed, planned or run here, except that
 
 * `docs/plugins.md` belongs to `test_plugins.py`, which runs its commands with that page's files;
 * words with FOLDER or FILE are only composed, because nothing lies there;
@@ -211,9 +211,10 @@ def test_the_readme_leads_to_every_manual():
     assert {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall(README)} >= set(MANUALS)
 
 
-# docs/architecture.md: an inline code span without spaces is a path if its first part is an entry of the repository,
-# or if it ends in .py, .yaml or .md. `PATH.py:NAME` and `PATH.py:CLASS.NAME` also name something in that file. A `*`
-# stands for any name. Spans with other first parts (`outputs/...`, `checkpoint/...`) are written by runs.
+# docs/architecture.md: an inline code span without spaces is a path if its first part is an entry of the
+# repository, or if it ends in .py, .yaml or .md. `PATH.py:NAME` and `PATH.py:CLASS.NAME` also name something in
+# that file. A `*` stands for any name. Spans with other first parts (`outputs/...`, `checkpoint/...`) are written
+# by runs.
 
 
 def is_path(span: str) -> bool:

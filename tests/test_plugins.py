@@ -82,7 +82,7 @@ def run(words: list[str], folder: Path, environment: dict[str, str]) -> subproce
 
 
 def plan(commands: list[str], folder: Path, environment: dict[str, str]) -> list[list[list]]:
-    """Plans the commands in a fresh interpreter, without torch; per command and cell: arm, total, settings of `apart`."""
+    """Plans the commands in a fresh interpreter; per command and cell: arm, total, settings of `apart`."""
     done = run(["-c", PLAN, json.dumps(commands)], folder, environment)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -134,7 +134,7 @@ def test_the_same_files_in_a_folder_need_no_installation(tmp_path):
     assert cells[2][2]["_target_"] == "got_r1_apart.Apart"
 
 
-def test_an_edit_of_the_package_makes_only_its_own_arms_again(installed, tmp_path):
+def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path):
     code = "import sys; from harness.stages import sources; print(sources.digest(sys.argv[1:]))"
 
     def digests() -> list[str]:
@@ -190,7 +190,8 @@ def _counts(path: Path) -> bool:
 
 @pytest.mark.slow
 def test_the_reward_runs_in_a_sweep_next_to_a_built_in_one(installed, tmp_path):
-    words = f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine reports_dir=null {TINY}"
+    arms = "arm.mine=rewards=apart arms=w_PI,mine"
+    words = f"ablations=reward_components preset=smoke {arms} reports_dir=null {TINY}"
     done = run(
         ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
         tmp_path,
