@@ -212,9 +212,9 @@ def test_the_readme_leads_to_every_manual():
 
 
 # docs/architecture.md: an inline code span without spaces is a path if its first part is an entry of the
-# repository, or if it ends in .py, .yaml or .md. `PATH.py:NAME` and `PATH.py:CLASS.NAME` also name something in
-# that file. A `*` stands for any name. Spans with other first parts (`outputs/...`, `checkpoint/...`) are written
-# by runs.
+# repository, or if it ends in .py, .yaml or .md. `PATH.py:NAME` and `PATH.py:CLASS.NAME` also name something
+# in that file. A `*` stands for any name. Spans with other first parts (`outputs/...`, `checkpoint/...`) are
+# written by runs.
 
 
 def is_path(span: str) -> bool:
