@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from PIL import Image
 
 from harness import bench, command, doctor, fetch, generate, score
 from harness.composition import groups
@@ -145,7 +147,7 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
         assert report.main(rest or ["reward_components"]) == 1 and "error: " in capsys.readouterr().err
 
 
-def composed(words: list[str]):
+def composed(words: list[str]) -> DictConfig:
     """The root configuration of a sweep; `seed` and `arms` are swept over and never composed."""
     arguments, search = _read(words)
     with initialize(version_base="1.3", config_path=None):
@@ -177,14 +179,15 @@ def test_the_reward_that_is_shown_scores(beside_the_users_files):
     cells = plan(shlex.split(words)).cells
     assert [cell.config["rewards"]["total"] for cell in cells] == ["pi * brief"]
     sys.path.append("my")
-    from brevity import Brevity  # type: ignore[import-not-found]
+    from brevity import Brevity
 
     from harness.chain import parse
     from harness.types import Prompt, Sample, Tokens
 
     tokens, prompt = Tokens(prompt=(), chain=(), image=()), Prompt(id="p", text="a vase", category="color")
+    image = Image.new("RGB", (1, 1))
     samples = [
-        Sample(prompt=prompt, chain=parse(text), image=None, tokens=tokens, logprobs=(), seed=0)
+        Sample(prompt=prompt, chain=parse(text), image=image, tokens=tokens, logprobs=(), seed=0)
         for text in ["", "a" * 100, "a" * 300, "a" * 900]
     ]
     rewards = RewardFunction(total="brief", components={"brief": Brevity(length=200)})(samples)
