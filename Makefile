@@ -1,6 +1,8 @@
-# make quickstart   the reward-component study on this machine, from nothing to reports/reward_components/
+# make quickstart   installs and runs the reward-component study, to reports/reward_components/
 # make smoke        the same path with tiny numbers, to reports/smoke/
-# make test         the test suite            make check   format, lint, types            make format   mend the first two
+# make test         the test suite
+# make check        format, lint, types
+# make format       repairs format and lint where that is possible
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3

@@ -1,6 +1,4 @@
-"""The page about plugins is true: its files are a package that installs, joins `rewards=`, and is
-swept beside the built-in rewards.
-"""
+"""docs/plugins.md is true: its files are a package that installs, joins `rewards=`, and runs in a sweep."""
 
 from __future__ import annotations
 
@@ -22,7 +20,10 @@ PACKAGE = ROOT / "tests" / "plugin_package"
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 SHOWN = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^python -m harness\.sweep (.*)$", PAGE, re.MULTILINE)
-TINY = "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2 benchmarks.n_prompts=1"
+TINY = (
+    "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2"
+    " benchmarks.n_prompts=1"
+)
 
 PLAN = """
 import json, shlex, sys
@@ -38,14 +39,16 @@ for words in json.loads(sys.argv[1]):
     with initialize(version_base="1.3", config_path=None):
         common = [word for word in arguments if not word.startswith(("seed=", "arms="))]
         config = compose("config", [*search, *common], return_hydra_config=True)
-        cells = planning.plan(config, GlobalHydra.instance().config_loader(), planning.expand(config, arguments)).cells
-    planned.append([[cell.arm, cell.config["rewards"]["total"], cell.config["rewards"]["components"].get("apart")] for cell in cells])
+        loader = GlobalHydra.instance().config_loader()
+        cells = planning.plan(config, loader, planning.expand(config, arguments)).cells
+    rewards = [(cell.arm, cell.config["rewards"]) for cell in cells]
+    planned.append([(arm, reward["total"], reward["components"].get("apart")) for arm, reward in rewards])
 print(json.dumps({"planned": planned, "torch": "torch" in sys.modules}))
 """
 
 
 def install(site: Path) -> None:
-    """What pip does for a package of plain Python: its files, and metadata that names its entry points."""
+    """Installs the package as pip does: its files, and metadata that names its entry points."""
     project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shutil.copytree(
         PACKAGE / "got_r1_apart", site / "got_r1_apart", ignore=shutil.ignore_patterns("__pycache__")
@@ -79,9 +82,7 @@ def run(words: list[str], folder: Path, environment: dict[str, str]) -> subproce
 
 
 def plan(commands: list[str], folder: Path, environment: dict[str, str]) -> list[list[list]]:
-    """Arm, total and settings of `apart` of every cell of every command, as a fresh interpreter
-    plans them, without torch.
-    """
+    """Plans the commands in a fresh interpreter; per command and cell: arm, total, settings of `apart`."""
     done = run(["-c", PLAN, json.dumps(commands)], folder, environment)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -151,7 +152,7 @@ def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path
     assert after[0] != before[0] and after[1] == before[1]
 
 
-def test_pip_makes_the_same_of_it(tmp_path):
+def test_pip_installs_the_same_files(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     shutil.copytree(PACKAGE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
     words = [
@@ -188,8 +189,9 @@ def _counts(path: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_it_is_swept_beside_a_built_in_reward(installed, tmp_path):
-    words = f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine reports_dir=null {TINY}"
+def test_the_reward_runs_in_a_sweep_next_to_a_built_in_one(installed, tmp_path):
+    arms = "arm.mine=rewards=apart arms=w_PI,mine"
+    words = f"ablations=reward_components preset=smoke {arms} reports_dir=null {TINY}"
     done = run(
         ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
         tmp_path,

@@ -74,7 +74,6 @@ def _descend(saved: Path, cut: bool) -> dict[str, Any]:
 
 def keep_weights(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """GRPO as it is; every rank also writes the weights it ends with."""
-    from harness.trainers import grpo  # seconds of imports, which the other programs do without
 
     class Kept(Learner):
         def finish(self) -> None:
@@ -95,8 +94,6 @@ def imitate(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> Non
     """Supervised steps of a real policy whose layers are cut, as `sft.fsdp` has it: loss over the
     tokens of the whole step.
     """
-    from harness.composition.components import make
-
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint", trainable=True)
     examples = policy.encode(make(settings["benchmark"]).records(0, 8))
     learner = Learner(policy.module, **{**RATES, "learning_rate": 1e-3}, blocks=policy.blocks())
