@@ -186,9 +186,12 @@ def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
     )
     image_s = 0.0
     for step in range(IMAGE):
-        own = 2 * samples * step
+        tails = 2 * samples * step
         image_s += step_s(
-            2 * samples, image, own + samples * CHAIN + prompts * PROMPT + prefix, own + 2 * samples * prefix
+            2 * samples,
+            image,
+            tails + samples * CHAIN + prompts * PROMPT + prefix,
+            tails + 2 * samples * prefix,
         )
     return prefill_s + chain_s + image_s
 

@@ -46,15 +46,17 @@ class Decoder:
     """
 
     def __init__(self, language_model: LlamaModel, dtype: torch.dtype, longest: int) -> None:
-        config, like = language_model.config, language_model.embed_tokens.weight
+        config, embedding = language_model.config, language_model.embed_tokens.weight
         self.dtype = dtype
         self._layers = [_layer(layer, dtype) for layer in language_model.layers]
         self._norm = language_model.norm
         self._kv_heads = config.num_key_value_heads
         self._queries = config.num_attention_heads // config.num_key_value_heads
         self._head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._cache_like = like.new_empty(0, dtype=torch.float32 if like.device.type == "cpu" else dtype)
-        cos_1SD, sin_1SD = language_model.rotary_emb(like, torch.arange(longest, device=like.device)[None])
+        cache_dtype = torch.float32 if embedding.device.type == "cpu" else dtype
+        self._cache_like = embedding.new_empty(0, dtype=cache_dtype)
+        positions_1S = torch.arange(longest, device=embedding.device)[None]
+        cos_1SD, sin_1SD = language_model.rotary_emb(embedding, positions_1S)
         half = self._head_dim // 2
         self._cos_SD, self._sin_SD = cos_1SD[0], torch.cat((-sin_1SD[0, :, :half], sin_1SD[0, :, half:]), -1)
 

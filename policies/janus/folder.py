@@ -136,13 +136,13 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(shards)
 
 
-def _json(file: Path, what: str) -> dict[str, Any]:
+def _json(file: Path, content: str) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is no {what} ({error}): {REMEDY}") from error
+        raise ValueError(f"{file} is no {content} ({error}): {REMEDY}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{file} is no {what} (it holds no object): {REMEDY}")
+        raise ValueError(f"{file} is no {content} (it holds no object): {REMEDY}")
     return values
 
 

@@ -65,9 +65,9 @@ def _bias(layers: Sequence[Any], dtype: torch.dtype) -> Tensor | None:
     if all(bias is None for bias in biases):
         return None
     widths = [merged_weight(layer).shape[0] for layer in layers]
-    like = next(bias for bias in biases if bias is not None)
+    present = next(bias for bias in biases if bias is not None)
     rows = [
-        like.new_zeros(width) if bias is None else bias for bias, width in zip(biases, widths, strict=True)
+        present.new_zeros(width) if bias is None else bias for bias, width in zip(biases, widths, strict=True)
     ]
     return torch.cat(rows).to(dtype)
 

@@ -22,7 +22,7 @@ class PipelinePolicy(Policy):
     """The pipeline of the stage `pipeline`, with the settings of `policies.pipelines.recipe.Pipeline`.
 
     Raises:
-        ValueError: it cannot be loaded as it is to be, or does not take an argument of `call`.
+        ValueError: it cannot be loaded with these settings, or does not take an argument of `call`.
     """
 
     def __init__(

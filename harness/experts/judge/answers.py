@@ -148,8 +148,10 @@ def _number_in_words(text: str, scale_max: float) -> float | None:
     number = float(match.group(1))
     if match.group(2) is None and match.group(3) is None:
         return _number(number, scale_max)
-    whole = float(match.group(2)) if match.group(2) is not None else 100.0
-    return number * scale_max / whole if 0 <= number <= whole and 0 < whole < float("inf") else None
+    denominator = float(match.group(2)) if match.group(2) is not None else 100.0
+    if not (0 <= number <= denominator and 0 < denominator < float("inf")):
+        return None
+    return number * scale_max / denominator
 
 
 def _tagged(text: str, scale_max: float) -> Reading | None:

@@ -58,7 +58,7 @@ def clip_model(
     dtype: Any = None,
     activation: str = "gelu",
 ) -> Any:
-    """The `CLIPModel` that computes what open_clip's ViT with these weights computes (LayerNorm eps 1e-5).
+    """The `CLIPModel` that equals open_clip's ViT with these weights (LayerNorm eps 1e-5).
 
     Args:
         state: an open_clip state dict; its tensors become the model's, where `dtype` allows.
