@@ -1,4 +1,4 @@
-"""The two modes of scoring: `official` reproduces every quirk of the official programs, `corrected` fixes them."""
+"""The two modes of scoring: `official` keeps every quirk of the official programs, `corrected` fixes them."""
 
 from __future__ import annotations
 

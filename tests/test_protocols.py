@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import protocols
+from harness.composition import groups
+from harness.stages import sources
 
 FILES = sorted((Path(__file__).parents[1] / "harness" / "protocols").glob("*.py"))
 ROLES = [file for file in FILES if file.name != "__init__.py"]
@@ -74,3 +76,19 @@ def test_every_member_has_a_docstring(made: ast.ClassDef) -> None:
 
 def test_the_package_offers_every_role() -> None:
     assert sorted(protocols.__all__) == sorted(parameter.id for parameter in CLASSES)
+
+
+def named_modules(made: type) -> set[str]:
+    """The modules of a class's dotted paths."""
+    paths = [getattr(made, name, None) for name in ("sizes", "races")]
+    return {path.rpartition(".")[0] for path in paths if path}
+
+
+def test_estimates_and_races_are_in_no_key() -> None:
+    """They are named by dotted paths, so that an edit of them retrains and rescores nothing."""
+    classes = [*groups.classes("policies").values(), *groups.classes("benchmarks").values()]
+    named = set().union(*map(named_modules, classes))
+    assert "policies.janus.sizes" in named and "policies.janus.bench" in named
+    roots = [f"{made.__module__}.{made.__qualname__}" for made in classes]
+    programs = ["policies.janus.policy", "harness.evaluation.score.score", "harness.trainers.sft.train"]
+    assert not named & set(sources.closure([*roots, *programs]))

@@ -183,7 +183,7 @@ def test_damaged_weights_give_no_color(folder):
     ("change", "words"),
     [
         ({"model": ""}, "benchmarks.scoring.colors.model='': give a hub id or a folder"),
-        ({"dtype": "int8"}, "benchmarks.scoring.colors.dtype=int8: allowed are float32, bfloat16, float16"),
+        ({"dtype": "int8"}, "benchmarks.scoring.colors.dtype='int8': allowed are float32, bfloat16, float16"),
         ({"serving": {}}, "benchmarks.scoring.colors.serving has nothing: it takes device and batch_size"),
     ],
 )

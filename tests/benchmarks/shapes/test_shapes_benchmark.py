@@ -175,9 +175,9 @@ def test_the_oracle_is_made_with_the_benchmark(shapes):
         ({"categories": ["colour"]}, r"\['colour'\]; give one or more of color, shape"),
         ({"categories": []}, "give one or more of"),
         ({"categories": ["color", "color"]}, "each once"),
-        ({"val_per_category": 0}, "val_per_category is 0; it must be at least 1"),
-        ({"n_prompts": 0}, "n_prompts is 0"),
-        ({"unfaithful_share": 1.5}, "unfaithful_share is 1.5; it must be between 0 and 1"),
+        ({"val_per_category": 0}, "val_per_category=0: give a whole number from 1"),
+        ({"n_prompts": 0}, "n_prompts=0: give a whole number from 1, or null for all prompts"),
+        ({"unfaithful_share": 1.5}, "unfaithful_share=1.5: give a share from 0 to 1"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(changes, message):

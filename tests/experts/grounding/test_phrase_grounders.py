@@ -269,7 +269,7 @@ def test_lookups_keep_the_order_of_names_and_separate_images():
         ),
         (owl, {"threshold": None}, "phrase_grounder.threshold=None: give a number from 0 to 1"),
         (owl, {"query": "a photo"}, "phrase_grounder.query='a photo': write {} once"),
-        (owl, {"dtype": "half"}, "phrase_grounder.dtype=half: allowed are"),
+        (owl, {"dtype": "half"}, "phrase_grounder.dtype='half': allowed are"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_when_it_is_planned(expert, change, words):

@@ -136,7 +136,7 @@ def test_every_image_requires_its_text(folder):
             {"serving": {"device": "cpu"}},
             "clip.similarity.serving has device: it takes device and batch_size",
         ),
-        ({"dtype": "int8"}, "clip.similarity.dtype=int8: allowed are float32, bfloat16, float16"),
+        ({"dtype": "int8"}, "clip.similarity.dtype='int8': allowed are float32, bfloat16, float16"),
         ({"long_texts": True}, "clip.similarity.long_texts=True: allowed are cut and unscored"),
         ({"model": ""}, "clip.similarity.model='': give a hub id or a folder"),
         (
