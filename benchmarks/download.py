@@ -98,6 +98,7 @@ def _download(address: str, file: Path, source: Source) -> None:
     try:
         pooch.HTTPDownloader(timeout=TIMEOUT_S, chunk_size=2**16)(address, str(file), None)
     except HTTPError as error:
+        assert error.response is not None
         answer = f"{error.response.status_code} {error.response.reason}"
         raise ValueError(f"{address} answers {answer}. {source.advice}") from error
     except RequestException as error:

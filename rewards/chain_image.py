@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from PIL import Image
+
 from harness.chain import without_control_tokens
 from harness.protocols import Grounder
 from harness.types import Box, Chain, Sample, Score
@@ -27,7 +29,8 @@ class ChainImage:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         planned_boxes = [_boxes_by_name(sample.chain) for sample in samples]
-        images, names = [], []
+        images: list[Image.Image] = []
+        names: list[str] = []
         for sample, boxes in zip(samples, planned_boxes, strict=True):
             images += [sample.image] * len(boxes)
             names += boxes
