@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.chain import draw_layout
+<<<<<<< HEAD
 from harness.types import Question, Sample, Score
+=======
+from harness.protocols import Judge
+from harness.types import Chain, Question, Sample, Score
+>>>>>>> libs
 from rewards.judged import Rubric, judge_scores
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ class ChainLayout:
         self.size = size
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        drawn = [any(planned.box is not None for planned in sample.chain.objects) for sample in samples]
+        drawn = [_plans_a_box(sample.chain) for sample in samples]
         questions = [
             self._question(sample) for sample, has_box in zip(samples, drawn, strict=True) if has_box
         ]
@@ -43,3 +48,7 @@ class ChainLayout:
         canvas = draw_layout(sample.chain, self.size)
         facts = {"prompt": sample.prompt, "chain": sample.chain}
         return Question(kind="spatial", text=text, lead=self.rubric.lead, images=(canvas,), facts=facts)
+
+
+def _plans_a_box(chain: Chain) -> bool:
+    return any(planned.box is not None for planned in chain.objects)

@@ -62,6 +62,12 @@ def test_another_file_is_refused_with_what_to_do(server: FileServer, tmp_path: P
     }
 
 
+def test_colleagues_may_read_what_lies_in_a_shared_cache(server: FileServer, tmp_path: Path) -> None:
+    fetch.prompts(tmp_path)
+    (tmp_path / "own").touch()
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
+
+
 def test_without_a_network_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(fetch.MIRROR, "http://127.0.0.1:9")
     with pytest.raises(
