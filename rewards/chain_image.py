@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from harness.chain import without_control_tokens
 from harness.types import Box, Chain, Sample, Score
 
@@ -34,11 +32,7 @@ class ChainImage:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         planned_boxes = [_boxes_by_name(sample.chain) for sample in samples]
-<<<<<<< HEAD
         images: list[Image] = []
-=======
-        images: list[Image.Image] = []
->>>>>>> libs
         names: list[str] = []
         for sample, boxes in zip(samples, planned_boxes, strict=True):
             images += [sample.image] * len(boxes)

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.chain import draw_layout
-<<<<<<< HEAD
-from harness.types import Question, Sample, Score
-=======
-from harness.protocols import Judge
 from harness.types import Chain, Question, Sample, Score
->>>>>>> libs
 from rewards.judged import Rubric, judge_scores
 
 if TYPE_CHECKING:
