@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 PROJECT = "got-r1-harness"
+ABANDONED_S = 3600
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 Row = TypeVar("Row")
@@ -36,7 +38,7 @@ def cache(name: str) -> Path:
 def writing(file: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path that takes the name `file` when the block ends without an error.
 
-    What a killed process of this machine has left of an earlier attempt is removed first.
+    What a killed process has left of an earlier attempt is removed first.
 
     Args:
         file: the file to write; its folder is made where it is missing.
@@ -72,8 +74,7 @@ def write_text(file: Path, text: str) -> None:
 def writing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new, empty folder that takes the name `folder` when the block ends without an error.
 
-    A folder that has the name already is removed, and so is what a killed process of this machine has left
-    behind.
+    A folder that has the name already is removed, and so is what a killed process has left behind.
 
     Raises:
         OSError: a folder cannot be made or renamed. The old one is then where it was, and nothing is left
@@ -225,18 +226,26 @@ def _temporary(path: Path) -> Path:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what killed processes of this machine left beside `path`; restore a folder that they moved."""
-    for left in path.parent.glob(f".{escape(path.name)}.{escape(_host())}.*"):
-        words = left.name.removesuffix(".old").split(".")
-        if words[-1] != "new" or not words[-3].isdecimal() or _is_alive(int(words[-3])):
-            continue
+    """Remove what killed processes left beside `path`; restore a folder that they moved."""
+    prefix = f".{path.name}."
+    for left in path.parent.glob(f"{escape(prefix)}*"):
+        words = left.name.removeprefix(prefix).removesuffix(".old").split(".")
         with suppress(OSError):  # another process removes it too
+            if len(words) != 4 or words[-1] != "new" or not _is_abandoned(left, *words[:2]):
+                continue
             if left.name.endswith(".old") and not path.exists():
                 left.rename(path)
             elif left.is_dir():
                 shutil.rmtree(left)
             else:
                 left.unlink()
+
+
+def _is_abandoned(left: Path, host: str, process: str) -> bool:
+    """Whether the writer is gone: a dead process here, or one elsewhere that wrote nothing for an hour."""
+    if host == _host() and process.isdecimal():
+        return not _is_alive(int(process))
+    return time.time() - left.stat().st_mtime > ABANDONED_S
 
 
 def _host() -> str:

@@ -1,7 +1,7 @@
-"""A folder of samples on disk: `samples.jsonl` with one row per sample and images under `images/`; and the
-rows of scores.
+"""The rows of `samples.jsonl` and `scores.jsonl`, and the folder of samples.
 
-`SampleRow` and `ScoreRow` are the only forms of the rows of `samples.jsonl` and `scores.jsonl`.
+`SampleRow` and `ScoreRow` are the only readers and writers of these rows. A folder of samples holds
+`samples.jsonl` with one row per sample, and images under `images/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.types import Prompt, Sample, Score, Tokens
 
 INDEX = "samples.jsonl"
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
-# What Pillow raises for files that are no whole image.
+# The errors of Pillow for damaged files.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 

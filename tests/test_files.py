@@ -123,6 +123,17 @@ def test_a_kill_before_the_rename_leaves_the_old_file_and_the_next_write_cleans_
     assert file.read_text() == "newer" and names(tmp_path) == ["another", "file"]
 
 
+def test_what_another_machine_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    left = tmp_path / ".file.elsewhere.7.7.new"
+    others = [".file.elsewhere.7.new", ".file.new", ".files.elsewhere.7.7.new", "file.elsewhere.7.7.new"]
+    for path in (left, *(tmp_path / name for name in others)):
+        path.touch()
+        os.utime(path, (0, 0))
+    (tmp_path / ".file.elsewhere.8.8.new").touch()
+    write_text(tmp_path / "file", "x")
+    assert names(tmp_path) == sorted([*others, ".file.elsewhere.8.8.new", "file"])
+
+
 def test_a_file_that_a_living_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "file"
     with writing(file) as slow:

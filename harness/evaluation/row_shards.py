@@ -1,5 +1,4 @@
-"""Rows that several processes write at once and that survive a kill: a folder with one JSON-lines file per
-process.
+"""Rows that several processes write at once and that survive a kill: one JSON-lines file per process.
 
 The processes share n items by blocks of consecutive items. An item that any of the files holds is done,
 whichever process wrote it and however many processes there were.

@@ -1,1 +1,1 @@
-"""From the results of a study to `reports/<study>/`: tables, plots, gallery, claims, one page."""
+"""Writes `reports/<study>/` from the results of a study: tables, plots, gallery, claims and one page."""

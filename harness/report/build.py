@@ -17,15 +17,12 @@ from harness.report.tables import score_tables
 
 
 def write_report(study_folder: Path, reports_dir: Path) -> Path:
-    """Write `reports_dir/<study>/` from `outputs/studies/<study>` and return it, whatever state the cells
-    are in.
+    """Write `reports_dir/<study>/` from `outputs/studies/<study>` and return it.
 
-    The report is written in a folder beside it that then takes its name, so a reader never sees a part of a
-    report.
+    Cells may be in any state. A reader sees the old report or the new one, never a part.
 
     Raises:
-        ValueError: there is no such study, the folder holds something other than a report, or it cannot be
-            written.
+        ValueError: the study does not exist, or its report cannot be written there.
     """
     analysis = Analysis(read_study(study_folder))
     report = check_report_folder(reports_dir, analysis.study.name)

@@ -108,10 +108,10 @@ def describe(findings: Sequence[Finding], shown: int | None = SHOWN) -> str:
     for finding in sorted(findings, key=lambda finding: not finding.kind.error):
         texts.setdefault(finding.kind, []).append(printable(finding.text))
     lines = []
-    for kind, found in texts.items():
-        lines.append(f"{kind.title}: {len(found)}")
-        lines += [f"  {text}" for text in found[:shown]]
-        if shown is not None and len(found) > shown:
+    for kind, kind_texts in texts.items():
+        lines.append(f"{kind.title}: {len(kind_texts)}")
+        lines += [f"  {text}" for text in kind_texts[:shown]]
+        if shown is not None and len(kind_texts) > shown:
             lines.append("  ...")
         lines.append(f"  -> {kind.advice}")
     return "\n".join(lines)

@@ -156,9 +156,9 @@ def _numbered(folders: Sequence[Path]) -> ImageGroup:
     )
 
 
-def _by_prompt(ordered: Sequence[ImageFile], found: Sequence[ImageFile]) -> dict[str, list[ImageFile]]:
-    """Return text -> its images in their order, with the texts in the order in which they were found."""
-    images: dict[str, list[ImageFile]] = {image.text: [] for image in found}
+def _by_prompt(ordered: Sequence[ImageFile], listed: Sequence[ImageFile]) -> dict[str, list[ImageFile]]:
+    """Return text -> its images in their order, with the texts in the order of `listed`."""
+    images: dict[str, list[ImageFile]] = {image.text: [] for image in listed}
     for image in ordered:
         images[image.text].append(image)
     return images
@@ -176,19 +176,19 @@ def _prompt_in(metadata: Path) -> str:
 
 def _indexed(folder: Path) -> ImageGroup:
     """Return the group that `samples.jsonl` lists. Rows with `prompt_id` and `number` may be in any order."""
-    found, rows = [], []
+    images, rows = [], []
     kind = "a row with prompt, image and chain"
     for line, row in read_user_rows(folder / INDEX, SampleRow.from_user_json, kind=kind):
         path = folder / row.image
         image = ImageFile(
             path=path, text=normalized(row.prompt), number=line - 1, chain=row.chain, seed=row.seed
         )
-        found.append(image)
+        images.append(image)
         rows.append((row.prompt_id, row.number, image))
     rows.sort(key=lambda row: row[:2])
     return ImageGroup(
-        sources=(folder / INDEX, *_image_sources(folder, found)),
-        images=_by_prompt([image for *_, image in rows], found),
+        sources=(folder / INDEX, *_image_sources(folder, images)),
+        images=_by_prompt([image for *_, image in rows], images),
         named=False,
     )
 
