@@ -22,7 +22,10 @@ PACKAGE = ROOT / "tests" / "plugin_package"
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 SHOWN = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^python -m harness\.sweep (.*)$", PAGE, re.MULTILINE)
-TINY = "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2 benchmarks.n_prompts=1"
+TINY = (
+    "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2 "
+    "benchmarks.n_prompts=1"
+)
 
 PLAN = """
 import json, shlex, sys
@@ -189,7 +192,10 @@ def _counts(path: Path) -> bool:
 
 @pytest.mark.slow
 def test_it_is_swept_beside_a_built_in_reward(installed, tmp_path):
-    words = f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine reports_dir=null {TINY}"
+    words = (
+        f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine "
+        f"reports_dir=null {TINY}"
+    )
     done = run(
         ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
         tmp_path,

@@ -158,7 +158,8 @@ def test_a_black_picture_is_never_silent(load, monkeypatch) -> None:
     monkeypatch.setattr(policy._pipe, "run_safety_checker", blackened)
     with pytest.raises(
         ValueError,
-        match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker .*safety_checker=false",
+        match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker "
+        r".*safety_checker=false",
     ):
         policy.rollout(PROMPTS, SEEDS, Sampling())
     monkeypatch.setattr(

@@ -150,7 +150,10 @@ def test_reward_rises_on_what_it_rewards(train) -> None:
 
 
 def test_metrics_are_those_the_architecture_page_names(train) -> None:
-    named = "step, reward, component/low, at_0/low, at_1/low, loss, kl, grad_norm, clip_fraction, lr, sampler_gap, zero_spread_groups, unscored"
+    named = (
+        "step, reward, component/low, at_0/low, at_1/low, loss, kl, grad_norm, clip_fraction, "
+        "lr, sampler_gap, zero_spread_groups, unscored"
+    )
     work = train(grpo.train, grpo_settings(steps=1, prompts=4))
     assert {*named.split(", "), "truncated_chains", "faulty_chains", "seconds", "total"} == set(work.lines[0])
     assert work.lines[0]["unscored"] == 3, "the three samples of the prompt whose reward says nothing"

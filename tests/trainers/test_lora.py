@@ -20,7 +20,8 @@ from harness.types import Prompt
 from policies.janus.policy import JanusPolicy
 
 TARGETS = r".*language_model.*\.(q|v)_proj|lm_head|model\.generation_head\.proj_out"
-DECODER = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\..*"  # attention and MLP of the decoder, as the paper's preset has it
+# attention and MLP of the decoder, as the paper's preset has it
+DECODER = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\..*"
 SAMPLING = Sampling(max_chain_tokens=8)
 
 
@@ -109,7 +110,8 @@ def test_targets_that_match_no_trained_layer_are_refused(policy: JanusPolicy, ta
     before = [parameter.requires_grad for parameter in policy.module.parameters()]
     with pytest.raises(
         ValueError,
-        match=r"grpo\.lora\.targets=.*matches no trained linear layer.*such as model\.language_model\S+_proj or lm_head",
+        match=r"grpo\.lora\.targets=.*matches no trained linear layer.*such as "
+        r"model\.language_model\S+_proj or lm_head",
     ):
         lora.add(policy.module, rank=2, alpha=4, targets=targets)
     assert [parameter.requires_grad for parameter in policy.module.parameters()] == before

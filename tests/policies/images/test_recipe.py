@@ -231,15 +231,18 @@ def _sample(text: str, number: int) -> Sample:
         (None, r"policies=images needs policies\.folder=FOLDER"),
         (
             "nowhere",
-            r"policies\.folder=.*nowhere: there is no such folder: give one that holds samples/PROMPT_000000\.png",
+            r"policies\.folder=.*nowhere: there is no such folder: give one that holds "
+            r"samples/PROMPT_000000\.png",
         ),
         (
             "empty",
-            r"policies\.folder=.*empty: there are no color and no shape pictures, neither color/samples/ nor samples/",
+            r"policies\.folder=.*empty: there are no color and no shape pictures, neither "
+            r"color/samples/ nor samples/",
         ),
         (
             "half",
-            r"policies\.folder=.*half: there are no shape pictures, neither shape/samples/ nor samples/.*benchmarks\.categories=\[color\]",
+            r"policies\.folder=.*half: there are no shape pictures, neither shape/samples/ nor "
+            r"samples/.*benchmarks\.categories=\[color\]",
         ),
         ("half/color/samples", r"there are no color and .* The folder to give is the one above samples/"),
         ("bad", r"line 2 of .*samples\.jsonl is no row with prompt, image and chain: 'chain'"),
