@@ -162,7 +162,8 @@ def test_without_the_prompts_the_message_says_what_to_set(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing fetched"))
     with pytest.raises(
         UsageError,
-        match=r"in arm full, seed 0: .*fetch it with .*harness\.fetch t2i_compbench.*set T2I_COMPBENCH_DIR to",
+        match=r"in arm full, seed 0: .*fetch it with .*harness\.fetch t2i_compbench.*set "
+        r"T2I_COMPBENCH_DIR to",
     ):
         planned("ablations=reward_components", "preset=paper_1b", "arms=full")
 

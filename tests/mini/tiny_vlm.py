@@ -104,7 +104,8 @@ def _score(score: int) -> str:
 
 def _layout(rng: random.Random) -> Image.Image:
     left, top = rng.randrange(500), rng.randrange(500)
-    box = f"<|box_start|>({left},{top}),({left + rng.randrange(50, 500)},{top + rng.randrange(50, 500)})<|box_end|>"
+    right, bottom = left + rng.randrange(50, 500), top + rng.randrange(50, 500)
+    box = f"<|box_start|>({left},{top}),({right},{bottom})<|box_end|>"
     return draw_layout(parse(f"<|obj_start|>{rng.choice(WORDS)}<|obj_end|> {box}<begin_of_image>"), 112)
 
 

@@ -159,7 +159,8 @@ def test_the_smallest_and_the_longest_objects_have_a_color(classifier, size):
         (
             (0, 0, 0, 0),
             (0, 0),
-            r"the dog in \(0, 0, 0, 0\) has 0 x 0 pixels and a mask of shape \(0, 0\): give a box of at least one pixel",
+            r"the dog in \(0, 0, 0, 0\) has 0 x 0 pixels and a mask of shape \(0, 0\): give a box "
+            r"of at least one pixel",
         ),
         ((1, 1, 3, 2), (2, 1), r"has 2 x 1 pixels and a mask of shape \(2, 1\)"),
         ((0, 0, 2, 2), (4, 4), r"has 2 x 2 pixels and a mask of shape \(4, 4\)"),

@@ -141,7 +141,8 @@ def test_few_prompts_of_few_tags_keep_their_ids_and_their_order(root: Path) -> N
 def test_there_is_nothing_to_train_on(root: Path, split: str) -> None:
     with pytest.raises(
         ValueError,
-        match=rf"no split '{split}', only val: .*benchmarks=t2i_compbench.*trainers=frozen policies\.checkpoint=",
+        match=rf"no split '{split}', only val: .*benchmarks=t2i_compbench.*trainers=frozen "
+        rf"policies\.checkpoint=",
     ):
         bench(root).prompts(split)
     with pytest.raises(ValueError, match=r"no chains and images to imitate: .*data=got"):

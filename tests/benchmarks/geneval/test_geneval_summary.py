@@ -28,8 +28,10 @@ def test_a_prompt_is_right_where_one_of_its_images_is() -> None:
 
 def test_it_prints_as_the_official_program_does() -> None:
     assert summarise(IMAGES).text() == (
-        "Summary\n=======\nTotal images: 5\nTotal prompts: 3\n% correct images: 40.00%\n% correct prompts: 66.67%\n\n"
-        "Task breakdown\n==============\ncounting         = 25.00% (1 / 4)\ncolors           = 100.00% (1 / 1)\n\n"
+        "Summary\n=======\nTotal images: 5\nTotal prompts: 3\n% correct images: 40.00%\n% correct "
+        "prompts: 66.67%\n\n"
+        "Task breakdown\n==============\ncounting         = 25.00% (1 / 4)\ncolors           = "
+        "100.00% (1 / 1)\n\n"
         "Overall score (avg. over tasks): 0.62500\n"
     )
 

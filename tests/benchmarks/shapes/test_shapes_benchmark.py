@@ -76,7 +76,8 @@ def test_unseen_pairs_are_in_a_quarter_of_val_and_in_no_other_prompt(shapes, rec
 
 def test_prompts_are_fixed_by_the_seed_in_any_process(shapes):
     program = "import sys, yaml; from hydra.utils import instantiate; " + (
-        "print([p.text for s in ('val', 'train') for p in instantiate(yaml.safe_load(open('benchmarks/shapes.yaml'))).prompts(s)])"
+        "print([p.text for s in ('val', 'train') for p in "
+        "instantiate(yaml.safe_load(open('benchmarks/shapes.yaml'))).prompts(s)])"
     )
     out = subprocess.run(
         [sys.executable, "-c", program],
@@ -198,7 +199,8 @@ def test_too_many_prompts_asked_for():
 
 def test_making_it_imports_neither_torch_nor_scipy():
     program = (
-        "import sys, yaml; from hydra.utils import instantiate; instantiate(yaml.safe_load(open('benchmarks/shapes.yaml'))); "
+        "import sys, yaml; from hydra.utils import instantiate; "
+        "instantiate(yaml.safe_load(open('benchmarks/shapes.yaml'))); "
         "sys.exit(any(name in sys.modules for name in ('torch', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

@@ -54,24 +54,29 @@ def test_perfect_pictures_score_one_and_blank_ones_zero(category):
         ("color", COLOR, [RED_CIRCLE, ("red plain square", 4, 2, SMALL)], 0),
         ("color", COLOR, [("blue plain circle", 0, 2, SMALL), ("red plain square", 4, 2, SMALL)], 0),
         ("color", COLOR, [RED_CIRCLE], 0),
-        ("color", COLOR, [RED_CIRCLE, BLUE_SQUARE, GREEN_TRIANGLE], 1),  # the official form does not mind more
-        ("color", COLOR, [("red striped circle", 0, 0, BIG), BLUE_SQUARE], 1),  # nothing said about texture or size
+        # the official form does not mind more
+        ("color", COLOR, [RED_CIRCLE, BLUE_SQUARE, GREEN_TRIANGLE], 1),
+        # nothing said about texture or size
+        ("color", COLOR, [("red striped circle", 0, 0, BIG), BLUE_SQUARE], 1),
         ("shape", "a round tile and a square tile", [RED_CIRCLE, BLUE_SQUARE], 1),
         ("shape", "a round tile and a triangular tile", [RED_CIRCLE, BLUE_SQUARE], 0),
-        ("texture", "a plain circle and a dotted square", [RED_CIRCLE, ("blue dotted square", 4, 2, SMALL)], 1),
+        ("texture", "a plain circle and a dotted square",
+         [RED_CIRCLE, ("blue dotted square", 4, 2, SMALL)], 1),
         ("texture", "a plain circle and a dotted square", [RED_CIRCLE, BLUE_SQUARE], 0),
         ("2D-spatial", LEFT, [RED_CIRCLE, BLUE_SQUARE], 1),
         ("2D-spatial", "a blue square with a red circle on its left", [RED_CIRCLE, BLUE_SQUARE], 1),
-        ("2D-spatial", "a red circle on the right of a blue square", [RED_CIRCLE, BLUE_SQUARE], 0),  # 0.5 before the cut
+        # 0.5 before the cut
+        ("2D-spatial", "a red circle on the right of a blue square", [RED_CIRCLE, BLUE_SQUARE], 0),
         ("2D-spatial", LEFT, [RED_CIRCLE], 0),  # 0.25 before the cut
-        ("2D-spatial", "a red circle next to a blue square", [("red plain circle", 0, 0, SMALL), ("blue plain square", 4, 3, SMALL)],
-         0.5 + 0.5 * 7.5 / 16),
+        ("2D-spatial", "a red circle next to a blue square",
+         [("red plain circle", 0, 0, SMALL), ("blue plain square", 4, 3, SMALL)], 0.5 + 0.5 * 7.5 / 16),
         ("non-spatial", BIGGER, [("red plain circle", 0, 0, BIG), BLUE_SQUARE], 1),
         ("non-spatial", BIGGER, [RED_CIRCLE, BLUE_SQUARE], 2 / 3),
         ("non-spatial", BIGGER, [("red plain circle", 0, 0, BIG)], 1 / 3),
         ("complex", f"{LEFT} and a green triangle", [RED_CIRCLE, BLUE_SQUARE, GREEN_TRIANGLE], 1),
         ("complex", f"{LEFT} and a green triangle", [RED_CIRCLE, BLUE_SQUARE], 0.5),
-        ("complex", "a red circle on the top of a blue square and a green triangle", [RED_CIRCLE, BLUE_SQUARE, GREEN_TRIANGLE], 0.5),
+        ("complex", "a red circle on the top of a blue square and a green triangle",
+         [RED_CIRCLE, BLUE_SQUARE, GREEN_TRIANGLE], 0.5),
     ],
 )  # fmt: skip
 def test_hand_cases(category, text, things, expected):

@@ -8,12 +8,18 @@ import pytest
 
 from benchmarks.t2i_compbench.annotations import Annotation, Spatial, read_annotations
 
-COLOR = '{"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", "dog"], "attr_nouns": ["red apple", "brown dog"]}'
+COLOR = (
+    '{"task_type": "color", "prompt": "a red apple and a brown dog", "nouns": ["apple", '
+    '"dog"], "attr_nouns": ["red apple", "brown dog"]}'
+)
 SPATIAL = (
     '{"task_type": "spatial", "prompt": "a dog near a vase", "nouns": ["dog", "vase"], '
     '"spatial_info": {"obj1": "dog", "obj2": "vase", "locality": "near"}}'
 )
-NUMERACY = '{"task_type": "numeracy", "prompt": "two cows", "nouns": ["cow"], "numeracy_info": [{"obj_name": "cow", "num": 2}]}'
+NUMERACY = (
+    '{"task_type": "numeracy", "prompt": "two cows", "nouns": ["cow"], "numeracy_info": '
+    '[{"obj_name": "cow", "num": 2}]}'
+)
 
 
 def test_records_are_read_in_order(tmp_path):
@@ -74,7 +80,8 @@ def test_the_published_file_is_read_whole(data_dir):
             "obj2=None",
         ),
         (
-            '{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": [{"obj_name": "cat", "num": "2"}]}',
+            '{"prompt": "a cat", "task_type": "numeracy", "nouns": [], "numeracy_info": '
+            '[{"obj_name": "cat", "num": "2"}]}',
             "a whole number",
         ),
         (

@@ -91,7 +91,8 @@ def test_a_flat_depth_is_a_reason_and_no_picture(tmp_path):
     flat = expert(tmp_path / "flat")
     assert flat.name == "DPT (flat)"
     assert flat.depth(samples()[:1]) == [
-        "the depth model sees the same depth everywhere in the image, so that nothing is nearer than anything else"
+        "the depth model sees the same depth everywhere in the image, so that nothing is nearer "
+        "than anything else"
     ]
     assert flat.depth([]) == []
 

@@ -113,7 +113,8 @@ def test_sentences_hold_most_of_what_is_annotated(train, task, equal_at_least, f
         heads_found(chunks, {plain(noun) for noun in one.nouns}) for _, chunks, one in rows if one.nouns
     )
     print(
-        f"{task}, sentences and others: {len(rows)} prompts, equal {equal:.1%}, annotated phrases found {found:.1%}, heads {heads:.1%}"
+        f"{task}, sentences and others: {len(rows)} prompts, equal {equal:.1%}, annotated phrases "
+        f"found {found:.1%}, heads {heads:.1%}"
     )
     assert equal >= equal_at_least and found >= found_at_least
 

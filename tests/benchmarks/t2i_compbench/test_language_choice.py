@@ -31,7 +31,8 @@ PACKAGE = """
 import spacy
 from spacy.language import Language
 
-POS = {"a": "DET", "red": "ADJ", "blue": "ADJ", "car": "NOUN", "book": "NOUN", "near": "ADP", "it": "PRON", "and": "CCONJ"}
+POS = {"a": "DET", "red": "ADJ", "blue": "ADJ", "car": "NOUN", "book": "NOUN"}
+POS |= {"near": "ADP", "it": "PRON", "and": "CCONJ"}
 loads = 0
 
 

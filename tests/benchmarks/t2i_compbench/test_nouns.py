@@ -6,9 +6,12 @@ from benchmarks.t2i_compbench.rules.nouns import ALIASES, bearing, matches, name
 
 PLURALS = """
 mice:mouse people:person women:woman children:child snowmen:snowman geese:goose knives:knife shelves:shelf
-bookshelves:bookshelf leaves:leaf gloves:glove beehives:beehive butterflies:butterfly strawberries:strawberry cookies:cookie
-ties:tie movies:movie tomatoes:tomato potatoes:potato shoes:shoe canoes:canoe photos:photo peaches:peach brushes:brush
-boxes:box dresses:dress buses:bus lenses:lens houses:house blouses:blouse vases:vase horses:horse cactuses:cactus
+bookshelves:bookshelf leaves:leaf gloves:glove beehives:beehive butterflies:butterfly
+strawberries:strawberry cookies:cookie
+ties:tie movies:movie tomatoes:tomato potatoes:potato shoes:shoe canoes:canoe photos:photo
+peaches:peach brushes:brush
+boxes:box dresses:dress buses:bus lenses:lens houses:house blouses:blouse vases:vase
+horses:horse cactuses:cactus
 octopuses:octopus cups:cup skis:ski keys:key toys:toy
 """
 UNCHANGED = """
@@ -52,9 +55,12 @@ def test_the_singular_of_a_singular_is_itself(data_dir):
     ("noun", "label"),
     [
         ("cow", "cattle, cow"), ("table", "dining table"), ("table", "table, desk"), ("desk", "table, desk"),
-        ("phone", "mobile phone, cell phone"), ("sofa", "loveseat, couch"), ("couch", "sofa bed"), ("mouse", "mouse2, mouse"),
-        ("mouse", "mouse1"), ("mice", "mouse1"), ("bag", "handbag"), ("computer", "laptop"), ("painting", "picture, frame"),
-        ("girl", "girl"), ("girl", "person"), ("person", "girl"), ("people", "woman"), ("turtle", "tortoise, tortoise/turtle"),
+        ("phone", "mobile phone, cell phone"), ("sofa", "loveseat, couch"),
+        ("couch", "sofa bed"), ("mouse", "mouse2, mouse"),
+        ("mouse", "mouse1"), ("mice", "mouse1"), ("bag", "handbag"),
+        ("computer", "laptop"), ("painting", "picture, frame"),
+        ("girl", "girl"), ("girl", "person"), ("person", "girl"), ("people", "woman"),
+        ("turtle", "tortoise, tortoise/turtle"),
         ("pen", "pen, pen/pencil"), ("television", "tv"), ("Boots", "boots"), ("tissue", "tissue "),
     ],
 )  # fmt: skip
@@ -65,9 +71,12 @@ def test_labels_that_a_noun_may_bear(noun, label):
 @pytest.mark.parametrize(
     ("noun", "label"),
     [
-        ("cat", "cattle, cow"), ("car", "carrot"), ("bee", "beer"), ("cup", "cupboard"), ("key", "monkey"), ("egg", "eggplant"),
-        ("phone", "microphone"), ("bag", "cabbage"), ("bag", "backpack"), ("bear", "teddy bear"), ("dog", "hot dog"), ("girl", "boy"),
-        ("man", "woman"), ("table", "tablet"), ("laptop", "computer monitor"), ("glass", "glasses"), ("wallet", "handbag"), ("cow", ""),
+        ("cat", "cattle, cow"), ("car", "carrot"), ("bee", "beer"), ("cup", "cupboard"),
+        ("key", "monkey"), ("egg", "eggplant"),
+        ("phone", "microphone"), ("bag", "cabbage"), ("bag", "backpack"),
+        ("bear", "teddy bear"), ("dog", "hot dog"), ("girl", "boy"),
+        ("man", "woman"), ("table", "tablet"), ("laptop", "computer monitor"),
+        ("glass", "glasses"), ("wallet", "handbag"), ("cow", ""),
         ("", "cow"),
     ],
 )  # fmt: skip

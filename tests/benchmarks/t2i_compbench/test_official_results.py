@@ -95,7 +95,8 @@ def test_a_result_with_gaps_is_not_written_and_it_is_said_why(tmp_path: Path) ->
     said = write(tmp_path, [result([0.5, None]), short, result([1.0], "texture")])
     assert said == [
         "color, blip_vqa: vqa_result.json is not written, 1 of 2 images are unscored (question_id 1)",
-        "shape, blip_vqa: vqa_result.json is not written, 7 of 9 images are unscored (question_id 1, 2, 3, 4, 5, ...)",
+        "shape, blip_vqa: vqa_result.json is not written, 7 of 9 images are unscored (question_id "
+        "1, 2, 3, 4, 5, ...)",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["texture"]
 

@@ -188,8 +188,8 @@ def test_complex_prompts_are_scored_as_far_as_there_are_models(
     assert scores[1].value == pytest.approx((1.0 + 0.3) / 2)
     assert [score.value for score in (scores[0], scores[2])] == [None, None]
     assert (
-        scores[0].unscored
-        == "spatial: rs200 needs its weights; or give a file with what it found, benchmarks.scoring.given.rs200=FILE "
+        scores[0].unscored == "spatial: rs200 needs its weights; or give a file with what it found, "
+        "benchmarks.scoring.given.rs200=FILE "
         "(docs/t2i_compbench.md)"
     )
     assert scores[0].evidence["attribute"]["value"] == 1.0, "what was measured is kept"

@@ -147,7 +147,8 @@ def test_caption_lists_join_the_train_prompts_only(root: Path, tmp_path: Path) -
     [
         (
             {"root": "/nowhere"},
-            "T2I-CompBench's prompts are not here, benchmarks.root=/nowhere is no folder: fetch it with `python -m",
+            "T2I-CompBench's prompts are not here, benchmarks.root=/nowhere is no folder: fetch "
+            "it with `python -m",
         ),
         ({"annotations": "/nowhere"}, "benchmarks.annotations=/nowhere: there is no such file"),
         ({"color_val": "2024"}, "benchmarks.color_val=2024: give 2025-09-03, 2023, or null"),

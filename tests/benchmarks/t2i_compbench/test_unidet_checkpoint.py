@@ -126,7 +126,8 @@ def test_a_file_of_something_else_is_refused_by_its_path(tmp_path, capsys, conte
     [
         (
             {STEM: None},
-            "there is no backbone.bottom_up.stem of RS200 or R50; there is backbone.bottom_up.stem.conv1.norm",
+            "there is no backbone.bottom_up.stem of RS200 or R50; there is "
+            "backbone.bottom_up.stem.conv1.norm",
         ),
         (
             {LATERAL: None},

@@ -170,7 +170,8 @@ def test_missing_weights_are_named_with_their_place():
     assert (rs200.given, rs200.external, rs200.name) == (False, (), "UniDet RS200")
     [line], [other] = rs200.missing(), r50.missing()
     for words in (
-        "UniDet RS200 needs its weights Unified_learned_OCIM_RS200_6x+2x.pth: take them from huggingface.co/shikunl/prismer, folder "
+        "UniDet RS200 needs its weights Unified_learned_OCIM_RS200_6x+2x.pth: take them from "
+        "huggingface.co/shikunl/prismer, folder "
         "expert_weights",
         "size and check sum are not known",
         "set benchmarks.scoring.rs200.checkpoint=FILE or UNIDET_RS200_CHECKPOINT",
