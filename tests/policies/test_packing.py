@@ -23,7 +23,7 @@ def test_every_sequence_has_slots_of_its_own_within_one_row(lengths: list[int], 
 
 
 @given(LENGTHS, st.integers(40, 90))
-def test_no_two_rows_could_be_one(lengths: list[int], size: int) -> None:
+def test_no_two_rows_would_fit_into_one(lengths: list[int], size: int) -> None:
     layout = first_fit(lengths, size)
     filled = [0] * layout.rows
     for start, length in zip(layout.starts, lengths, strict=True):

@@ -121,7 +121,7 @@ def test_the_rollout_batch_changes_no_sample(train, rollout: dict[str, Any]) -> 
         assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, abs=1e-5)
 
 
-def test_a_run_that_loses_its_judge_keeps_its_last_step_and_goes_on_from_there(
+def test_a_run_that_loses_its_judge_keeps_its_last_step_and_resumes_there(
     train, tmp_path: Path, janus_folder: Path
 ) -> None:
     """One prompt a step, and the reward says nothing of one of the four."""

@@ -103,7 +103,7 @@ def test_the_learner_of_two_is_the_learner_of_one(descents: tuple[Path, Path], k
 
 @pytest.mark.parametrize("kind", ["whole", "cut"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_restored_run_goes_on_bit_for_bit(descents: tuple[Path, Path], kind: str, processes: int) -> None:
+def test_a_restored_run_resumes_bit_for_bit(descents: tuple[Path, Path], kind: str, processes: int) -> None:
     ranks_ = results(descents[processes - 1])
     for one in ranks_:
         assert len(one[f"{kind} again"]["losses"]) == 2
@@ -115,7 +115,7 @@ def test_a_restored_run_goes_on_bit_for_bit(descents: tuple[Path, Path], kind: s
 
 
 @pytest.mark.parametrize("kind", ["whole", "cut"])
-def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(
+def test_one_process_resumes_from_a_checkpoint_of_two(
     descents: tuple[Path, Path], tmp_path: Path, kind: str
 ) -> None:
     name = f"training-{kind == 'cut'}.pt"
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(
 
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-def test_a_policy_whose_layers_are_cut_trains_as_one_that_is_whole(
+def test_a_policy_with_sharded_layers_trains_as_an_unsharded_one(
     tmp_path: Path, janus_folder: Path, recompute: bool
 ) -> None:
     settings = {"benchmark": BENCHMARK, "policy": {**JANUS, "recompute": recompute}}
@@ -145,13 +145,13 @@ def test_a_policy_whose_layers_are_cut_trains_as_one_that_is_whole(
         assert far.float().mean() < 0.02, name
 
 
-def test_weights_that_drift_apart_are_an_error(tmp_path: Path) -> None:
+def test_weights_that_differ_between_processes_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no longer hold the same weights, first head\.bias"):
         run("drift", tmp_path, {})
     assert not (tmp_path / "training.pt").exists()
 
 
-def test_items_that_cannot_be_shared_out_are_refused() -> None:
+def test_items_that_do_not_divide_among_processes_are_refused() -> None:
     class Three(rank_programs.Learner):
         processes, rank = 3, 1
 
