@@ -46,19 +46,12 @@ def test_a_total_and_a_seed_choose_another_checkpoint():
 
 
 def test_planning_needs_no_torch():
-<<<<<<< HEAD
     code = """
 import sys
 from harness import bench, command, generate
 command.choose([])
 print("torch" in sys.modules)
 """
-=======
-    code = (
-        "import sys; from harness import bench, command, generate; command.choose([]); "
-        "print('torch' in sys.modules)"
-    )
->>>>>>> tests
     root = Path(__file__).resolve().parents[1]
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

@@ -86,16 +86,11 @@ def test_a_model_in_the_cache_is_not_missing(toy, capsys, monkeypatch, tmp_path)
 def test_a_package_that_a_component_imports_and_that_is_not_installed(toy, capsys, tmp_path) -> None:
     (tmp_path / "my" / "rewards").mkdir(parents=True)
     (tmp_path / "my" / "farfetched.py").write_text(
-<<<<<<< HEAD
         "class Far:\n"
         "    name = 'far'\n"
         "    def __call__(self, samples):\n"
         "        import no_such_package\n"
         "        import json\n"
-=======
-        "class Far:\n    name = 'far'\n    def __call__(self, samples):\n        import "
-        "no_such_package\n        import json\n"
->>>>>>> tests
     )
     (tmp_path / "my" / "rewards" / "far.yaml").write_text(
         "total: far\ncomponents:\n  far:\n    _target_: farfetched.Far\n"
@@ -129,19 +124,12 @@ def test_a_judge_that_does_not_answer_is_missing(toy, capsys) -> None:
 
 
 def test_planning_and_estimating_need_no_torch() -> None:
-<<<<<<< HEAD
     code = """
 import sys
 from harness import doctor
 doctor.main(["policies=got_r1_1b"])
 print("torch" in sys.modules)
 """
-=======
-    code = (
-        "import sys; from harness import doctor; doctor.main(['policies=got_r1_1b']); "
-        "print('torch' in sys.modules)"
-    )
->>>>>>> tests
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

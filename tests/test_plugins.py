@@ -21,13 +21,8 @@ PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 SHOWN = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^python -m harness\.sweep (.*)$", PAGE, re.MULTILINE)
 TINY = (
-<<<<<<< HEAD
     "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2"
     " benchmarks.n_prompts=1"
-=======
-    "policies.vq.steps=1 sft.steps=1 sft.records=16 grpo.steps=1 grpo.prompts=1 grpo.samples=2 "
-    "benchmarks.n_prompts=1"
->>>>>>> tests
 )
 
 PLAN = """
@@ -194,17 +189,9 @@ def _counts(path: Path) -> bool:
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 def test_the_reward_runs_in_a_sweep_next_to_a_built_in_one(installed, tmp_path):
     arms = "arm.mine=rewards=apart arms=w_PI,mine"
     words = f"ablations=reward_components preset=smoke {arms} reports_dir=null {TINY}"
-=======
-def test_it_is_swept_beside_a_built_in_reward(installed, tmp_path):
-    words = (
-        f"ablations=reward_components preset=smoke arm.mine=rewards=apart arms=w_PI,mine "
-        f"reports_dir=null {TINY}"
-    )
->>>>>>> tests
     done = run(
         ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
         tmp_path,

@@ -325,7 +325,6 @@ def test_a_samples_folder_of_the_shapes_world_is_scored_without_torch(tmp_path: 
     drawn = [sample(prompt, number) for number, prompt in enumerate(world.prompts("val"))]
     SampleFolder(tmp_path / "samples-1234").append(0, drawn)
     words = ["samples=samples-1234", "benchmarks.categories=[color]", "benchmarks.n_prompts=4"]
-<<<<<<< HEAD
     code = f"""
 import sys
 from harness import score
@@ -333,12 +332,6 @@ code = score.main({words!r})
 print("torch" in sys.modules)
 sys.exit(code)
 """
-=======
-    code = (
-        f"import sys; from harness import score; code = score.main({words!r}); print('torch' "
-        f"in sys.modules); sys.exit(code)"
-    )
->>>>>>> tests
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -157,13 +157,8 @@ def test_a_black_image_is_an_error(load, monkeypatch) -> None:
     monkeypatch.setattr(policy._pipe, "run_safety_checker", blackened)
     with pytest.raises(
         ValueError,
-<<<<<<< HEAD
         match=r"the image of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker"
         r" .*safety_checker=false",
-=======
-        match=r"the picture of 'a dog with a hat' \(p1\) is black: the pipeline's safety checker "
-        r".*safety_checker=false",
->>>>>>> tests
     ):
         policy.rollout(PROMPTS, SEEDS, Sampling())
     monkeypatch.setattr(

@@ -47,13 +47,8 @@ def test_a_template_that_writes_bos_itself_gets_no_second_one() -> None:
 def test_upstreams_prompts_are_reproduced(conformance_dir: Path) -> None:
     golden = json.loads((conformance_dir / "janus_tiny" / "golden_got.json").read_text(encoding="utf-8"))
     template = (
-<<<<<<< HEAD
         "User: Follow the caption to generate an image through a chain of thought process: {caption}"
         "\n\nAssistant:"
-=======
-        "User: Follow the caption to generate an image through a chain of thought process: "
-        "{caption}\n\nAssistant:"
->>>>>>> tests
     )
     chains = ChainTokenizer.load(conformance_dir / "janus_tiny" / "checkpoint", template)
     assert golden["prompts"]

@@ -19,11 +19,7 @@ from harness.types import Prompt, Sampling
 from policies.janus.policy import JanusPolicy
 
 TARGETS = r".*language_model.*\.(q|v)_proj|lm_head|model\.generation_head\.proj_out"
-<<<<<<< HEAD
 # attention and MLP of the decoder, as in the paper's preset
-=======
-# attention and MLP of the decoder, as the paper's preset has it
->>>>>>> tests
 DECODER = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\..*"
 SAMPLING = Sampling(max_chain_tokens=8)
 
@@ -113,13 +109,8 @@ def test_targets_that_match_no_trained_layer_are_refused(policy: JanusPolicy, ta
     before = [parameter.requires_grad for parameter in policy.module.parameters()]
     with pytest.raises(
         ValueError,
-<<<<<<< HEAD
         match=r"grpo\.lora\.targets=.*matches no trained linear layer.*such as model\.language_model\S+_proj"
         " or lm_head",
-=======
-        match=r"grpo\.lora\.targets=.*matches no trained linear layer.*such as "
-        r"model\.language_model\S+_proj or lm_head",
->>>>>>> tests
     ):
         lora.add(policy.module, rank=2, alpha=4, targets=targets)
     assert [parameter.requires_grad for parameter in policy.module.parameters()] == before

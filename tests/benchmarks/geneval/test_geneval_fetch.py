@@ -52,13 +52,8 @@ def test_another_file_is_refused_with_what_to_do(server: FileServer, tmp_path: P
     server.pages[PATHS["object_names.txt"]] = b"person\n"
     with pytest.raises(
         ValueError,
-<<<<<<< HEAD
         match=r"content of object_names\.txt is refused: .*run the same command again\. "
         r".*set GENEVAL_DIR to it; or set GENEVAL_MIRROR",
-=======
-        match=r"came as object_names\.txt is refused: .*run the same command again\. .*set "
-        r"GENEVAL_DIR to it; or set GENEVAL_MIRROR",
->>>>>>> tests
     ):
         fetch.prompts(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {

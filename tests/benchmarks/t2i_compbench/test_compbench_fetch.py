@@ -129,13 +129,8 @@ def test_a_wrong_sum_is_refused_with_both(server: FileServer, tmp_path: Path) ->
     got, published = hashlib.sha256(b"a fluffy cat").hexdigest(), sums()["texture_val.txt"]
     with pytest.raises(
         ValueError,
-<<<<<<< HEAD
         match=f"content of texture_val.txt is refused: its SHA-256 is {got}, "
         f"that of the published file is {published}",
-=======
-        match=f"came as texture_val.txt is refused: its SHA-256 is {got}, that of the published "
-        f"file is {published}",
->>>>>>> tests
     ):
         fetch.prompts(tmp_path)
     assert (tmp_path / "shape_val.txt").is_file()
@@ -170,13 +165,8 @@ def test_without_a_network_it_says_what_to_do(
     monkeypatch.setenv(fetch.MIRROR, base)
     with pytest.raises(
         ValueError,
-<<<<<<< HEAD
         match=r"cannot be fetched: .*clone github\.com/Karine-Huang/T2I-CompBench elsewhere"
         r".*T2I_COMPBENCH_DIR",
-=======
-        match=r"cannot be fetched: .*clone github\.com/Karine-Huang/T2I-CompBench "
-        r"elsewhere.*T2I_COMPBENCH_DIR",
->>>>>>> tests
     ):
         fetch.prompts(tmp_path)
 

@@ -336,13 +336,8 @@ def test_numbers_that_do_not_follow_the_prompt_file(tmp_path: Path) -> None:
     assert drawn[0].image.getpixel((0, 0))[0] == 2  # type: ignore[index]
     (note,) = protocol(tmp_path / "work")["notes"][2:]
     assert note.startswith(
-<<<<<<< HEAD
         "categories whose numbers do not follow the prompt file: 1, namely color: the picture at place 0 is"
         " of 'val color number 1'"
-=======
-        "categories whose numbers do not follow the prompt file: 1, namely color: the picture at "
-        "place 0 is of 'val color number 1'"
->>>>>>> tests
     )
 
 
@@ -464,14 +459,8 @@ def test_a_category_of_which_nothing_is_complete_is_refused(tmp_path: Path) -> N
     with pytest.raises(ValueError) as caught:
         planned(config(tmp_path / "made", allow_partial=True))
     assert str(caught.value).splitlines()[:2] == [
-<<<<<<< HEAD
         f"policies.folder={tmp_path / 'made'}: 0 of 3 shape prompts are complete, which leaves nothing to"
         " score. To score the others alone: benchmarks.categories=[color]",
-=======
-        f"policies.folder={tmp_path / 'made'}: 0 of 3 shape prompts are complete, which leaves "
-        f"nothing to score. "
-        "The others are scored alone with benchmarks.categories=[color]",
->>>>>>> tests
         "prompts that lack pictures: 3",
     ]
 

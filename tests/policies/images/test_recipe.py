@@ -233,7 +233,6 @@ def _sample(text: str, number: int) -> Sample:
         (None, r"policies=images needs policies\.folder=FOLDER"),
         (
             "nowhere",
-<<<<<<< HEAD
             r"policies\.folder=.*nowhere: there is no such folder: give one that holds"
             r" samples/PROMPT_000000\.png",
         ),
@@ -246,20 +245,6 @@ def _sample(text: str, number: int) -> Sample:
             "half",
             r"policies\.folder=.*half: there are no shape images, neither shape/samples/ nor samples/"
             r".*benchmarks\.categories=\[color\]",
-=======
-            r"policies\.folder=.*nowhere: there is no such folder: give one that holds "
-            r"samples/PROMPT_000000\.png",
-        ),
-        (
-            "empty",
-            r"policies\.folder=.*empty: there are no color and no shape pictures, neither "
-            r"color/samples/ nor samples/",
-        ),
-        (
-            "half",
-            r"policies\.folder=.*half: there are no shape pictures, neither shape/samples/ nor "
-            r"samples/.*benchmarks\.categories=\[color\]",
->>>>>>> tests
         ),
         ("half/color/samples", r"there are no color and .* Give the folder above samples/"),
         ("bad", r"line 2 of .*samples\.jsonl is not a row with prompt, image and chain: it has no 'chain'"),
