@@ -6,7 +6,9 @@ from harness.types import Score
 
 
 class Apart:
-    """1 where no two planned boxes overlap by more than `tolerance` (IoU); 0 where two coincide or there is none."""
+    """1 where no two planned boxes overlap by more than `tolerance` (IoU); 0 where two coincide or
+    there is none.
+    """
 
     name = "apart"
 
