@@ -213,7 +213,7 @@ def test_an_empty_purse_is_not_waited_for():
 
 def test_a_server_that_stays_busy_is_waited_for_with_patience_only():
     with pytest.raises(ServerGone, match=r"waited for 0\.3 s .*HTTP 429"):
-        ask(Script(status(429)), patience_s=1.0)
+        ask(Script(status(429)), patience_s=0.3)
 
 
 def test_the_key_is_sent_and_shown_nowhere(monkeypatch, capsys):
