@@ -17,6 +17,11 @@ ROLLOUT = {
 }
 
 
+def label(value: Any) -> str:
+    """The name of a check, or the value; never an address, which differs between workers."""
+    return getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize(
     ("check", "value", "limits", "message"),
     [
@@ -42,7 +47,7 @@ ROLLOUT = {
         (settings.flag, 1, {}, "a.b=1: give true or false"),
         (settings.text, " ", {}, "a.b=' ': give a text"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_a_refusal_says_what_is_allowed(check: Any, value: Any, limits: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
@@ -62,7 +67,7 @@ def test_a_refusal_says_what_is_allowed(check: Any, value: Any, limits: dict[str
         (settings.flag, False, {}),
         (settings.text, "x", {}),
     ],
-    ids=str,
+    ids=label,
 )
 def test_what_is_allowed_is_returned(check: Any, value: Any, limits: dict[str, Any]) -> None:
     assert check("a.b", value, **limits) is value
