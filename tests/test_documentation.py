@@ -14,6 +14,7 @@ import ast
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ def test_there_are_commands_of_every_kind():
     modules = {words.split()[2] for words in commands()}
     names = ("sweep", "status", "report", "generate", "bench", "doctor", "fetch", "score")
     assert modules == {f"harness.{name}" for name in names}
+
+
+def test_the_words_got_r1_and_python_m_harness_run_those_commands():
+    from harness.__main__ import COMMANDS
+
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts == {"got-r1": "harness.__main__:main"}
+    assert {words.split()[2] for words in commands()} == {f"harness.{name}" for name in COMMANDS}
 
 
 @pytest.mark.parametrize("words", commands())
