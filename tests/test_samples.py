@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from harness.chain import parse
-from harness.samples import SampleFolder
-from harness.types import Prompt, Sample, Tokens
+from harness.samples import SampleFolder, SampleRow, ScoreRow, sample_row, score_row
+from harness.types import Prompt, Sample, Score, Tokens
 
 
 def sample(number: int, *, forced: bool = False) -> Sample:
@@ -124,3 +124,47 @@ def test_keep_drops_the_rows_after_the_first_ones(tmp_path: Path) -> None:
     folder.keep(2)
     assert [row.index for row in folder.rows()] == [0, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "samples.jsonl"]
+
+
+def test_a_row_of_a_sample_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
+    row = sample_row(sample(3, forced=True), 7, "images/00007.png")
+    assert SampleRow.from_json(json.loads(json.dumps(row.to_json()))) == row
+    for key in row.to_json():
+        with pytest.raises(KeyError, match=key):
+            SampleRow.from_json({name: value for name, value in row.to_json().items() if name != key})
+
+
+def test_a_row_of_a_user_needs_prompt_image_and_chain_only() -> None:
+    row = {"prompt": "a cat", "image": "cat.png", "chain": ""}
+    assert SampleRow.from_user_json(row) == SampleRow(prompt="a cat", image="cat.png", chain="")
+    known = {**row, "prompt_id": 7, "number": "3", "seed": 5, "other": None}
+    assert SampleRow.from_user_json(known) == SampleRow(
+        prompt="a cat", image="cat.png", chain="", prompt_id="7", number=3, seed=5
+    )
+    for key in row:
+        with pytest.raises(KeyError, match=key):
+            SampleRow.from_user_json({name: value for name, value in row.items() if name != key})
+
+
+@pytest.mark.parametrize("mirrored", [None, Score(value=0.25)])
+def test_a_row_of_a_score_holds_the_mirrored_score_only_where_it_was_checked(mirrored: Score | None) -> None:
+    drawn = sample_row(sample(1), 7, "images/00007.png")
+    score = Score(value=0.5, evidence={"boxes": [1]})
+    unchecked = score_row(drawn, score)
+    assert list(unchecked.to_json()) == [
+        "index",
+        "prompt_id",
+        "category",
+        "number",
+        "seed",
+        "value",
+        "unscored",
+        "evidence",
+    ]
+    checked = score_row(drawn, score, mirrored, mirror_checked=True)
+    assert checked.to_json() == {
+        **unchecked.to_json(),
+        "mirrored": mirrored.value if mirrored else None,
+    }
+    for row in (unchecked, checked):
+        assert ScoreRow.from_json(json.loads(json.dumps({**row.to_json(), "image": "x.png"}))) == row
