@@ -132,9 +132,7 @@ def file_digest(path: Path) -> str:
 def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
     if size < LARGE:
         return _content(path)
-    known = (
-        files.cache("digests") / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
-    )
+    known = files.cache("digests") / hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
     with suppress(OSError, ValueError):
         if len(digest := known.read_text(encoding="ascii")) == DIGEST_DIGITS:
             return digest
