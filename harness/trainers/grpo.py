@@ -118,7 +118,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the metrics of a step report about one sample; processes exchange these."""
+    """The result for one sample that the metrics of a step report; processes exchange outcomes."""
 
     reward: float | None
     unscored: str | None

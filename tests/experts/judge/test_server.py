@@ -66,9 +66,9 @@ def test_a_question_is_sent_as_one_message_text_image_text():
         "top_k": -1, "repetition_penalty": 1.0
     }  # fmt: skip
     ((message),) = body["messages"]
-    first, image, last = message["content"]
+    first, sent_image, last = message["content"]
     assert (first, last) == ({"type": "text", "text": "fixed\n"}, {"type": "text", "text": "varies"})
-    kind, _, data = image["image_url"]["url"].partition(",")
+    kind, _, data = sent_image["image_url"]["url"].partition(",")
     assert kind == "data:image/png;base64"
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
     assert sent.format == "PNG" and sent.tobytes() == image.tobytes()
