@@ -140,7 +140,7 @@ def test_a_benchmark_without_exact_experts_names_real_ones() -> None:
     assert judge["_target_"].endswith("ServerJudge")
     with pytest.raises(
         UsageError,
-        match=r"refers to benchmarks\.oracle\.judge, which is not there: .*judge=.* do not go together",
+        match=r"refers to benchmarks\.oracle\.judge, which does not exist: .*judge=.* do not fit together",
     ):
         planned("benchmarks=t2i_compbench", "judge=oracle", "trainers=grpo")
 

@@ -68,11 +68,7 @@ def test_every_program_of_the_shipped_studies_is_pinned(lines):
     [
         pytest.param(MACHINE, id="machine"),
         pytest.param(RACES, id="races"),
-        pytest.param(
-            ESTIMATORS,
-            id="estimators",
-            marks=pytest.mark.xfail(strict=True, reason="policies/janus/recipe.py imports its sizes"),
-        ),
+        pytest.param(ESTIMATORS, id="estimators"),
     ],
 )
 def test_what_decides_no_number_is_in_no_key(lines, pattern):

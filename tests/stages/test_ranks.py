@@ -92,7 +92,7 @@ def test_a_rank_0_that_hangs_is_ended_when_its_child_has_died(tmp_path: Path) ->
     ("processes", "items", "message"),
     [
         (0, 8, "resources.processes=0: give a whole number from 1"),
-        ("two", 8, "resources.processes=two: give a whole number from 1"),
+        ("two", 8, "resources.processes='two': give a whole number from 1"),
         (3, 8, r"resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts"),
     ],
 )

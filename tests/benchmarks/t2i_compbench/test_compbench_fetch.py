@@ -29,6 +29,7 @@ from benchmarks.t2i_compbench.files import (
 from benchmarks.t2i_compbench.labels import COLUMNS, EDITS, read_labels
 from harness import fetch as command
 from harness.composition import groups
+from harness.protocols import Benchmark
 
 OLD = "7710d059c3391fe97fbf9e2ad3813ed0e7d87979"
 
@@ -85,7 +86,7 @@ def test_as_a_command_it_fills_the_cache(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    offering = type("Offering", (), {"fetches": {"t2i_compbench": f"{fetch.__name__}.prompts"}})
+    offering = type("Offering", (Benchmark,), {"fetches": {"t2i_compbench": f"{fetch.__name__}.prompts"}})
     monkeypatch.setattr(groups, "classes", lambda group: {"t2i_compbench": offering})
     assert command.main(["t2i_compbench"]) == 0
     place = OmegaConf.create({"root": "${fetched:t2i_compbench}"}).root

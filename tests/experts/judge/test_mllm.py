@@ -160,7 +160,7 @@ def test_equal_questions_are_asked_once_and_answers_are_kept(folder, tmp_path):
     ("changes", "message"),
     [
         ({"score": "mean"}, "judge.score='mean'"),
-        ({"dtype": "int8"}, "judge.dtype=int8"),
+        ({"dtype": "int8"}, "judge.dtype='int8'"),
         ({"max_tokens": 0}, "judge.max_tokens=0"),
         ({"min_pixels": 20_000}, "judge.min_pixels=20000 exceeds judge.max_pixels=12544"),
         ({"retry_temperature": 0}, "judge.retry_temperature=0"),
