@@ -21,7 +21,9 @@ from typing import Any
 from harness.stages import contents, syntax
 
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
-CONTRACTS = "harness.protocols"  # decides no number, so a new optional member must not retrain anything
+# These decide no number: roles of plugins, checks that return a setting unchanged or refuse it, and hints for
+# errors. So a new optional member or a new check must not retrain anything.
+NOT_COUNTED = frozenset({"harness.protocols", "harness.settings", "harness.names"})
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
 
 
@@ -126,7 +128,7 @@ def closure(roots: Iterable[str], tops: Iterable[str] = OURS) -> dict[str, Path]
             continue
         for depth in range(1, len(names) + 1):
             module = ".".join(names[:depth])
-            if module == CONTRACTS:
+            if module in NOT_COUNTED:
                 break
             if module in modules:
                 continue

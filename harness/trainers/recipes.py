@@ -48,7 +48,8 @@ class Sft(Trainer):
                 whole_number(f"sft.{name}", sft[name])
         if sft["records"] is not None and sft["batch_size"] > sft["records"]:
             raise ValueError(
-                f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more records"
+                f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more"
+                " records"
             )
         share("sft.condition_dropout", sft["condition_dropout"], whole=False)
         flag("sft.fsdp", sft["fsdp"])
@@ -77,7 +78,8 @@ class Sft(Trainer):
         recipe: PolicyRecipe = make(policy)
         if data.endless and self._sft["records"] is None:
             raise ValueError(
-                "sft.records=null means all records, and those of this data= have no end: give a whole number from 1"
+                "sft.records=null means all records, and those of this data= have no end: give a whole number"
+                " from 1"
             )
         settings = {
             "data": self._data,
@@ -164,8 +166,9 @@ def _rollout(rollout: Mapping[str, Any]) -> None:
     check_rollout("rollout", rollout)
     if rollout["random"] == "upstream":
         raise ValueError(
-            "rollout.random=upstream gives all samples of a prompt one chain, so that no group compares chains:"
-            " train with per_sample (evaluation.rollout.random=upstream draws the benchmark's prompts as GoT-R1's script)"
+            "rollout.random=upstream gives all samples of a prompt one chain, so no group compares chains:"
+            " train with per_sample (evaluation.rollout.random=upstream draws the benchmark's prompts as"
+            " GoT-R1's script does)"
         )
 
 
@@ -180,5 +183,6 @@ def _lora(adapters: Any) -> None:
         re.compile(adapters["targets"])
     except (re.error, TypeError) as error:
         raise ValueError(
-            f"grpo.lora.targets={adapters['targets']!r}: give a regular expression for names of layers ({error})"
+            f"grpo.lora.targets={adapters['targets']!r}: give a regular expression for names of layers"
+            f" ({error})"
         ) from None

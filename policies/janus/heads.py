@@ -43,7 +43,7 @@ def logprobs(
     if len(ids_N) <= size:
         return _score(head, states_KNH, ids_N, guidance, temperature)
     parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
-    # nothing here is random, and a non-reentrant checkpoint also works where only the head's weights want a gradient
+    # nothing here is random; a non-reentrant checkpoint also works if only the head's weights need a gradient
     scores = []
     for states, ids in parts:
         arguments = (head, states, ids, guidance, temperature)

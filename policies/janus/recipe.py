@@ -58,7 +58,7 @@ class Janus(PolicyRecipe):
         choice("policies.weights", weights, WEIGHTS)
         if weights == "bfloat16" and precision == "float32":
             raise ValueError(
-                "policies.precision=float32 cannot be had with policies.weights=bfloat16: set one of them as the other"
+                "policies.precision=float32 does not go with policies.weights=bfloat16: set both to the same"
             )
         flag("policies.plans", plans)
         flag("policies.recompute", recompute)
@@ -94,7 +94,8 @@ class Janus(PolicyRecipe):
             )
         if not HUB_ID.fullmatch(self.checkpoint):
             raise ValueError(
-                f"policies.checkpoint={self.checkpoint}: there is no such folder, and it is no hub id (owner/name)"
+                f"policies.checkpoint={self.checkpoint}: there is no such folder, and it is no hub id"
+                " (owner/name)"
             )
         settings = {"repository": self.checkpoint, "revision": self._revision}
         return Stage(name="checkpoint", program="policies.janus.fetch.download", settings=settings)
@@ -134,7 +135,8 @@ class TinyJanus(PolicyRecipe):
         if vq["patch_size"] != patch:
             levels = len(vq["channel_multiplier"])
             raise ValueError(
-                f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must be {patch}"
+                f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must"
+                f" be {patch}"
             )
         if vq["image_size"] % patch:
             raise ValueError(
