@@ -46,7 +46,8 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     benchmark: Benchmark = make_component("benchmarks", config["benchmarks"])
     if trainer.trains and (isinstance(policy, ImageSource) or not policy.trainable):
         raise ValueError(
-            "the policy of policies= cannot be trained, but the trainer of trainers= trains. Use trainers=frozen"
+            "the policy of policies= cannot be trained, but the trainer of trainers= trains. "
+            "Use trainers=frozen"
         )
     make(used_components(config["rewards"])["components"])
 
@@ -106,7 +107,7 @@ def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str
 
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
-    """The settings of drawing, completed with the benchmark's first seed and its number of images per prompt."""
+    """The settings of drawing, completed with the benchmark's first seed and images per prompt."""
     evaluation = {name: value for name, value in given.items() if name != "check"}
     if evaluation["images_per_prompt"] is None:
         evaluation["images_per_prompt"] = benchmark.images_per_prompt

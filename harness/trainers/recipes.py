@@ -48,8 +48,8 @@ class Sft(Trainer):
                 whole_number(f"sft.{name}", sft[name])
         if sft["records"] is not None and sft["batch_size"] > sft["records"]:
             raise ValueError(
-                f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it or give more"
-                " records"
+                f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it"
+                " or give more records"
             )
         share("sft.condition_dropout", sft["condition_dropout"], whole=False)
         flag("sft.fsdp", sft["fsdp"])

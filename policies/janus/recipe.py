@@ -135,8 +135,8 @@ class TinyJanus(PolicyRecipe):
         if vq["patch_size"] != patch:
             levels = len(vq["channel_multiplier"])
             raise ValueError(
-                f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it must"
-                f" be {patch}"
+                f"policies.vq.patch_size={vq['patch_size']}: with {levels} levels in channel_multiplier it"
+                f" must be {patch}"
             )
         if vq["image_size"] % patch:
             raise ValueError(

@@ -139,7 +139,7 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     [
         ({"precision": "float16"}, "policies.precision='float16': allowed are float32, bfloat16, auto"),
         ({"weights": "float16"}, "policies.weights='float16': allowed are float32 and bfloat16"),
-        ({"weights": "bfloat16"}, "policies.precision=float32 cannot be had with policies.weights=bfloat16"),
+        ({"weights": "bfloat16"}, "policies.precision=float32 does not go with policies.weights=bfloat16"),
         (
             {"template": "{caption} {caption}"},
             "policies.template='{caption} {caption}': it must hold {caption} once",

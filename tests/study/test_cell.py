@@ -62,7 +62,7 @@ def test_a_policy_of_pictures_gives_the_samples_itself() -> None:
     given = {**config(), "policies": {"_target_": "mini_reds.Album"}}
     given["evaluation"] = {**given["evaluation"], "images_per_prompt": None}
     with pytest.raises(
-        ValueError, match=r"cannot be trained, and the trainer of trainers= trains: use trainers=frozen"
+        ValueError, match=r"cannot be trained, but the trainer of trainers= trains\. Use trainers=frozen"
     ):
         plan_stages(given)
     samples, scores = plan_stages({**given, "trainers": {"_target_": "harness.trainers.recipes.Frozen"}})
