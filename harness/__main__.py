@@ -10,11 +10,11 @@ COMMANDS = {
     "sweep": "run a study: train, sample, score and report every arm and seed",
     "status": "show the state of the cells of a study",
     "report": "write the report of a study again",
-    "generate": "plan and draw one prompt",
+    "generate": "draw one prompt: the image, its chain, and the boxes over the image",
     "score": "score a folder of images by a benchmark's rules",
     "doctor": "show settings, stages, memory, and what is missing on this machine",
     "bench": "measure how fast this machine draws, trains and scores",
-    "fetch": "fetch the models and data that a benchmark needs",
+    "fetch": "fetch the published files that a benchmark needs",
 }
 MODULES = {"report": "harness.report.__main__"}  # the others are harness.COMMAND
 

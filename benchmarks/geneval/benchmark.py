@@ -58,7 +58,7 @@ class GenEval(Benchmark):
         """The prompts of val in the order of their file; the number in an id is that of its official folder.
 
         Raises:
-            ValueError: another split, of which there is none.
+            ValueError: there is no split of that name.
         """
         if split != "val":
             raise ValueError(

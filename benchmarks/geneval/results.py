@@ -78,7 +78,7 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
     """The results of the wanted prompts, by the prompt's place in the metadata and the image's number, in
     this order.
 
-    The images of a prompt are numbered anew, from 0, in the order of their files' numbers. Which prompt
+    The images of a prompt are numbered again from 0, in the order of their files' numbers. Which prompt
     it is, the result itself says, whatever its folder is called.
 
     Args:

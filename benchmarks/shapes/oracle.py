@@ -114,7 +114,7 @@ def _similarity(text: str, seen: Sequence[Detection]) -> float | None:
 
 
 def _detect_once(detector: ShapesDetector, images: Sequence[Image]) -> list[list[Detection]]:
-    """Detections per picture; a picture that is given several times is looked at once."""
+    """Detections per image. Equal images are looked at once."""
     distinct = {id(image): image for image in images}
     seen = dict(zip(distinct, detector.detect(list(distinct.values())), strict=True))
     return [seen[id(image)] for image in images]

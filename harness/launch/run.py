@@ -37,7 +37,7 @@ def run(study: Study, config: DictConfig) -> int:
 
     Args:
         study: as planned.
-        config: the root configuration, of which `cluster`, `resources` and `reports_dir` are read.
+        config: the root configuration; only `cluster`, `resources` and `reports_dir` are read.
 
     Returns:
         0 if all cells are done and reported, 1 if not, 130 after Ctrl-C.
@@ -175,7 +175,7 @@ def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
 def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> None:
     try:
         running[task.name] = cluster.submit(task)
-    except Exception as error:  # the other jobs go on
+    except Exception as error:  # the other jobs continue
         refused = f"the job was not accepted: {error}"
         write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
 

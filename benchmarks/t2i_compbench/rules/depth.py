@@ -111,7 +111,7 @@ def _overlap(a: Box4, b: Box4) -> float:
 
 
 def _overwritten(nouns: objects.Objects, labels: Sequence[str]) -> Places:
-    """The official scan: the noun found first is taken anew from every later label that holds it, until
+    """The official scan: the noun found first is taken again from every later label that holds it, until
     the other is found.
     """
     first, second = nouns

@@ -41,11 +41,10 @@ def clip(boxes_N4: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_finite(*tensors: Tensor) -> None:
-    """That all are numbers: what is none passes every threshold unseen, and an image of which nothing is
-    known would look empty.
+    """Checks that all values are finite. NaN passes every threshold unseen, and the image would look empty.
 
     Raises:
-        FloatingPointError: some are not.
+        FloatingPointError: a value is NaN or infinite.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise FloatingPointError(

@@ -1,4 +1,4 @@
-"""The three box stages, each of which refines the boxes of the one before (arXiv 1712.00726), and the
+"""The three box stages, each refining the boxes of the one before (arXiv 1712.00726), and the
 detections.
 
 Shape letters: C channels, H W rows and columns of a level, N boxes, E numbers of a box,

@@ -23,7 +23,7 @@ NORMS = {
     "rs200": ((123.68, 116.779, 103.939), (58.393, 57.12, 57.375)),
     "r50": ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0)),
 }
-MULTIPLE = 32  # of which the sides of a padded batch are
+MULTIPLE = 32  # the sides of a padded batch are multiples of it
 
 
 class UniDetModel(nn.Module):
