@@ -244,8 +244,8 @@ def answers(model: Any, pixels_B3HW: torch.Tensor, ids: Ids) -> list[list[float]
 
 
 def _side_by_side(ids: Ids) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The questions of each image as one row: tokens_BT, positions_BT that restart for each question, and mask_B1TT, 0
-    within a question.
+    """The questions of each image as one row: tokens_BT, positions_BT that restart for each question, and
+    mask_B1TT, 0 within a question.
     """
     import torch
     from torch.nn.utils.rnn import pad_sequence
