@@ -75,13 +75,8 @@ class Scorer:
     def __init__(
         self, source: Source, metric: Metric, prompts: Sequence[Prompt], *, mode: Mode, colors: bool
     ) -> None:
-        self._source, self.metric, self._prompts, self._mode, self._colors = (
-            source,
-            metric,
-            prompts,
-            mode,
-            colors,
-        )
+        self._source, self.metric, self._prompts = source, metric, prompts
+        self._mode, self._colors = mode, colors
 
     def load(self) -> None:
         """Loads what the categories need.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.mode import check_mode
 from benchmarks.t2i_compbench import official
+from benchmarks.t2i_compbench.combined_measures import Imported, ThreeInOne
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.files import objects_file, read_routing
 from benchmarks.t2i_compbench.language.choose import Language, choose_language
@@ -17,14 +18,12 @@ from benchmarks.t2i_compbench.measures import (
     IMAGES,
     BlipVqa,
     ClipScore,
-    Imported,
     Measure,
     Numeracy,
     PhraseDetector,
     PhraseSpatial,
     Spatial,
     Spatial3D,
-    ThreeInOne,
     score_with,
 )
 from benchmarks.t2i_compbench.prompts import Prompts
@@ -87,20 +86,10 @@ class Scoring:
             raise ValueError(
                 f"{WHERE}.given has {', '.join(given) or 'nothing'}: it takes {', '.join(GIVEN)}"
             )
-        self.mode, self.language, self.vqa, self.clip = (
-            check_mode(mode),
-            choose_language(np, noun_phrases),
-            vqa,
-            clip,
-        )
-        self.rs200: ObjectDetector
-        self.r50: ObjectDetector
-        self.rs200, self.r50 = (
-            GivenDetections(file=file, name=Path(file).name, labels=given["labels"])
-            if (file := given[name])
-            else model
-            for name, model in (("rs200", rs200), ("r50", r50))
-        )
+        self.mode, self.language = check_mode(mode), choose_language(np, noun_phrases)
+        self.vqa, self.clip = vqa, clip
+        self.rs200 = _given_detections(given["rs200"], given["labels"]) or rs200
+        self.r50 = _given_detections(given["r50"], given["labels"]) or r50
         self.depth = (
             GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else depth
         )
@@ -319,6 +308,10 @@ class Scorer:
 def _parts(measure: Measure) -> Mapping[str, Measure]:
     """The measures that a measure is made of, by what 3-in-1 calls them."""
     return measure.parts if isinstance(measure, ThreeInOne) else {measure.name: measure}
+
+
+def _given_detections(file: str | None, labels: str | None) -> ObjectDetector | None:
+    return GivenDetections(file=file, name=Path(file).name, labels=labels) if file else None
 
 
 def _lacking(name: str, detector: ObjectDetector) -> str | None:

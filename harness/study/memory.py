@@ -194,11 +194,8 @@ def _samples(
     rollout, batch = evaluation["rollout"], evaluation["batch_size"]
     half = "policies.weights=bfloat16" if sizes.weight_bytes > 2 else ""
     resident = (Item("weights", _all_weights(sizes), half), *_cuda(gpu))
-    chain, guided, fewer = (
-        rollout["max_chain_tokens"],
-        rollout["guidance"] > 1,
-        _half("evaluation.batch_size", batch),
-    )
+    chain, guided = rollout["max_chain_tokens"], rollout["guidance"] > 1
+    fewer = _half("evaluation.batch_size", batch)
     phases = _rollout(sizes, batch, chain, guided, False, gpu, fewer)
     return StageMemory(stage="samples", resident=resident, phases=phases)
 

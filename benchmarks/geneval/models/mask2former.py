@@ -29,11 +29,8 @@ if TYPE_CHECKING:
 
 HUB = "facebook/mask2former-swin-small-coco-instance"
 SIZE = "about 0.28 GB"  # 69 million weights in float32
-LONG, SHORT, MULTIPLE = (
-    1333,
-    800,
-    32,
-)  # pixels: an image's sides are at most so long, and padded to a multiple
+LONG, SHORT = 1333, 800  # pixels: the largest sides of a resized image
+MULTIPLE = 32  # pixels: the padded sides are multiples of it
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green and blue in 0..255
 BEST = 100  # pairs of query and class that can become objects
 
