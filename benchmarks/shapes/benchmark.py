@@ -17,11 +17,8 @@ from harness.protocols import Benchmark
 from harness.settings import share, whole_number
 from harness.types import Prompt, Record, Sample, Score
 
-SPLITS = (
-    "val",
-    "dev",
-    "train",
-)  # in the order in which they are drawn, so that val does not depend on the others' sizes
+# in the order in which they are drawn, so that val does not depend on the sizes of the others
+SPLITS = ("val", "dev", "train")
 
 
 class Shapes(Benchmark):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from harness import files
 
-LARGE = (
-    64 * 2**20
-)  # bytes; digests of files from this size on are cached, because weights take minutes to read
+# bytes: digests of files from this size on are cached, because weights take minutes to read
+LARGE = 64 * 2**20
 DIGEST_DIGITS = 64
 
 

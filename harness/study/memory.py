@@ -318,9 +318,8 @@ def _rollout(
         Item("logits of a step", logits, remedy),
         Item("image table", sizes.codes * sizes.hidden * sizes.weight_bytes),
     ]
-    copied = (
-        adapted or not gpu or product_bytes != sizes.weight_bytes
-    )  # else the weights are used as they are
+    # else the weights are used as they are
+    copied = adapted or not gpu or product_bytes != sizes.weight_bytes
     if copied:
         half = "policies.weights=bfloat16" if sizes.weight_bytes > product_bytes and not adapted else ""
         items.append(Item("weights laid out for drawing", _count(sizes, sizes.drawing) * product_bytes, half))

@@ -85,10 +85,8 @@ class DptHybrid(DepthEstimator):
         from transformers import DPTForDepthEstimation
 
         model = self._pretrained.load(DPTForDepthEstimation, amend=_as_official)
-        model.dpt.embeddings.image_size = (
-            SIDE,
-            SIDE,
-        )  # the hybrid refuses other sizes than this, though it resizes its positions to any
+        # the hybrid refuses other sizes than this, though it resizes its positions to any
+        model.dpt.embeddings.image_size = (SIDE, SIDE)
         return model
 
 

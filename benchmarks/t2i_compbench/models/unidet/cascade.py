@@ -17,11 +17,8 @@ from benchmarks.t2i_compbench.models.unidet.boxes import check_finite, clip, dec
 from benchmarks.t2i_compbench.models.unidet.regions import box_head, read_regions
 from benchmarks.t2i_compbench.models.unidet.sizes import Sizes
 
-WEIGHTS = (
-    (10.0, 10.0, 5.0, 5.0),
-    (20.0, 20.0, 10.0, 10.0),
-    (30.0, 30.0, 15.0, 15.0),
-)  # of the deltas of each stage
+# of the deltas of each stage
+WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
 LOWEST = 0.1  # score that is no detection yet
 OVERLAP = 0.5
 MOST = 300  # detections of an image
