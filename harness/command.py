@@ -201,7 +201,7 @@ def composed(words: Sequence[str]) -> Iterator[Root]:
     overrides, folder = without_flags(prepare(words))
     parsed = OverridesParser.create().parse_overrides(overrides)
     plain = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    search = [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"] if folder else []
+    search = [f"hydra.searchpath=[{quote(f'folder://{folder.resolve()}')}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
         config = compose("config", [*search, *plain], return_hydra_config=True)
         yield Root(config=config, overrides=overrides, loader=GlobalHydra.instance().config_loader())

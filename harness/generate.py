@@ -79,6 +79,7 @@ def read_request(taken: dict[str, str]) -> Request:
         UsageError: no prompt, an empty or unreadable one, or a count below 1.
     """
     text, count, out = taken.get("prompt"), taken.get("n", "1"), taken.get("out", "generated")
+    text = text and text.removeprefix("\ufeff")  # a byte order mark, of "prompt=$(cat FILE)"
     if text is None or not text.strip():
         problem = "no prompt is given" if text is None else f"the prompt is empty: {text!r}"
         raise UsageError(f"{problem}. Write it with quotes around the whole: {EXAMPLE}")

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.files import read_user_rows
+from harness.files import read_user_rows, read_user_text
 from harness.samples import INDEX, SampleRow
 
 SAMPLES, CHAINS, METADATA = "samples", "chains", "metadata.jsonl"
@@ -166,7 +166,7 @@ def _by_prompt(ordered: Sequence[ImageFile], listed: Sequence[ImageFile]) -> dic
 
 def _prompt_in(metadata: Path) -> str:
     try:
-        return normalized(str(json.loads(metadata.read_text(encoding="utf-8"))["prompt"]))
+        return normalized(str(json.loads(read_user_text(metadata))["prompt"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{metadata} must hold the line of the prompt file for the images beside it,"

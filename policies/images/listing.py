@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 
 from harness.chain import parse
-from harness.files import write_rows, write_text
+from harness.files import read_user_text, write_rows, write_text
 from harness.samples import INDEX, SampleRow
 from harness.types import Config, Prompt
 from policies.images.assignment import Assignment, assign, complete
@@ -168,4 +168,4 @@ def _row(prompt: Prompt, image: ImageFile, *, index: int, number: int) -> Sample
 
 
 def _read_chain(file: Path) -> str:
-    return file.read_text(encoding="utf-8").removesuffix("\n")
+    return read_user_text(file).removesuffix("\n")

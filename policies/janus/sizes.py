@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import read_user_text
 from harness.protocols import ModelSizes
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def of(folder: Path | None, checkpoint: str, settings: Mapping[str, Any]) -> Mod
     """
     for path in (folder, Path(checkpoint).expanduser()):
         if path is not None and (path / "config.json").is_file():
-            return of_config(json.loads((path / "config.json").read_text(encoding="utf-8")), settings)
+            return of_config(json.loads(read_user_text(path / "config.json")), settings)
     size = SIZE_IN_NAME.search(checkpoint.rpartition("/")[2])
     if size is None:
         return None
