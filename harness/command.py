@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.composition import groups
-from harness.composition.arguments import UsageError, explain, prepare, quote
+from harness.composition.arguments import CONFIG_DIR, UsageError, explain, prepare, quote
 from harness.launch.board import StatusLines, duration
 from harness.settings import whole_number
 from harness.stages import locks
@@ -34,7 +34,6 @@ from harness.study.planning import CellPlan, expand, plan, settings_of
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
-CONFIG_DIR = ("-cd", "--config-dir")
 LINE_EVERY_S = 5.0
 
 

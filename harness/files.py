@@ -31,9 +31,21 @@ Row = TypeVar("Row")
 
 def cache(name: str) -> Path:
     """Return `$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. It may be deleted."""
-    with suppress(RuntimeError):  # there is no home directory
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
+    with suppress(ValueError):  # there is no home directory
+        return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / PROJECT / name
     return Path(tempfile.gettempdir()) / PROJECT / name
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user has written, where `~` and `~NAME` at its beginning are home folders.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text}: {error} Give the path from / on") from None
 
 
 @contextmanager

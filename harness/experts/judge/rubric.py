@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from harness.chain import without_control_tokens
-from harness.files import read_user_text
+from harness.files import read_user_text, user_path
 
 
 class Rubric:
@@ -26,7 +26,7 @@ class Rubric:
     """
 
     def __init__(self, name: str, *fields: str, folder: Path) -> None:
-        path = Path(name) if Path(name).suffix else folder / f"{name}.txt"
+        path = user_path(name) if Path(name).suffix else folder / f"{name}.txt"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.txt")))
             raise ValueError(
