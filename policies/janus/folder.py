@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_user_text
-
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")  # optional, in both layouts
 PROCESSOR_FILES = (
@@ -140,7 +138,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 def _json(file: Path, content: str) -> dict[str, Any]:
     try:
-        values = json.loads(read_user_text(file))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{file} is no {content} ({error}): {REMEDY}") from error
     if not isinstance(values, dict):
