@@ -215,7 +215,8 @@ def open_user_text(file: Path, *, remedy: str = "") -> BinaryIO:
 
 
 def _other_encoding(file: Path, reason: str, remedy: str) -> ValueError:
-    return ValueError(f"{file} is not UTF-8 text ({reason}): save it as UTF-8. {remedy}".rstrip())
+    problem = f"{file} cannot be read as UTF-8 ({reason}): it is not UTF-8 text, or damaged"
+    return ValueError(f"{problem}. Save it as UTF-8. {remedy}".rstrip())
 
 
 def read_user_rows(

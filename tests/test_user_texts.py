@@ -85,7 +85,9 @@ def test_another_encoding_is_named_with_the_file(tmp_path: Path, reader: str, en
 def test_a_list_of_prompts_in_utf_16_is_no_list_of_other_prompts(tmp_path: Path) -> None:
     file = tmp_path / "captions.txt"
     file.write_text("a cow\n", encoding="utf-16-le")
-    with pytest.raises(ValueError, match=r"captions\.txt is not UTF-8 text .*zero bytes.*save it as UTF-8"):
+    with pytest.raises(
+        ValueError, match=r"captions\.txt cannot be read as UTF-8 .*zero bytes.*Save it as UTF-8"
+    ):
         compbench.read_captions(file)
 
 
