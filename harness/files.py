@@ -31,8 +31,8 @@ Row = TypeVar("Row")
 
 def cache(name: str) -> Path:
     """Return `$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. It may be deleted."""
-    with suppress(ValueError):  # there is no home directory
-        return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / PROJECT / name
+    with suppress(RuntimeError, ValueError):  # there is no home directory
+        return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
     return Path(tempfile.gettempdir()) / PROJECT / name
 
 
