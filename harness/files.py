@@ -190,7 +190,7 @@ def read_user_text(file: Path, *, remedy: str = "") -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _other_encoding(file, str(error), remedy) from None
+        raise _other_encoding(file, str(error), remedy) from error
     if "\0" in text:
         raise _other_encoding(file, "it holds zero bytes, as UTF-16 does", remedy)
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -161,7 +161,10 @@ def _chains(folder: Path, images: PromptImages) -> Iterator[Finding]:
             try:
                 read_user_text(image.chain)
             except (ValueError, OSError) as error:
-                yield Finding(kind=BAD_CHAIN, text=f"{within(folder, image.chain)}: {error}", images=(image,))
+                reason = error.__cause__ or error  # without the file's name, which stands here already
+                yield Finding(
+                    kind=BAD_CHAIN, text=f"{within(folder, image.chain)}: {reason}", images=(image,)
+                )
 
 
 def _odd_sizes(

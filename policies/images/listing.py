@@ -68,7 +68,7 @@ def list_images(work: Workspace, settings: dict[str, Any], inputs: dict[str, Pat
     chosen = choose(settings, image_set, findings, lint)
     # Paths need not be UTF-8, so the rows are ASCII.
     write_rows(work.folder / INDEX, _rows(image_set.prompts, chosen), ascii_only=True)
-    notes = protocol(settings, image_set.prompts, image_set.assignment, chosen, findings)
+    notes = protocol(settings, image_set, chosen, findings)
     write_text(work.folder / PROTOCOL, json.dumps(notes, indent=1))
 
 
@@ -91,7 +91,7 @@ def find(settings: Config) -> ImageSet:
     for name in benchmark.all_categories:
         texts.setdefault(name, set()).update(benchmark.texts(name))
     try:
-        groups = read_groups(folder, asked)
+        groups = read_groups(folder, asked, prompts, texts)
     except ValueError as error:
         raise ValueError(f"policies.folder={folder}: {error}") from None
     assignment, findings = assign(prompts, count, groups)
