@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 import numpy as np
 
+from harness.files import open_user_text
 from harness.types import Detections
 
 SLACK = 1.0  # pixels that rounding may put a box beyond its frame
@@ -65,8 +66,8 @@ class GivenRows(Generic[Key, Content]):
     def _places(self) -> dict[Key, int]:
         """Where in the file each row begins, in bytes."""
         places: dict[Key, int] = {}
-        with self._file.open("rb") as stream:
-            start = 0
+        with open_user_text(self._file) as stream:
+            start = stream.tell()
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     key = self._checked(number, line)
@@ -87,7 +88,7 @@ class GivenRows(Generic[Key, Content]):
             raise ValueError(f"line {number} of {self._file} is no row of detections: {what}") from None
 
     def _read(self, line: bytes) -> tuple[Key, Content]:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8"))
         if not isinstance(row, dict):
             raise ValueError("it is no JSON object")
         return self._read_row(row)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.composition import groups
-from harness.composition.arguments import UsageError, explain, prepare, quote
+from harness.composition.arguments import CONFIG_DIR, UsageError, explain, prepare, quote
 from harness.launch.board import StatusLines, duration
 from harness.settings import whole_number
 from harness.stages import locks
@@ -34,7 +34,6 @@ from harness.study.planning import CellPlan, expand, plan, settings_of
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
-CONFIG_DIR = ("-cd", "--config-dir")
 LINE_EVERY_S = 5.0
 
 
@@ -201,7 +200,7 @@ def composed(words: Sequence[str]) -> Iterator[Root]:
     overrides, folder = without_flags(prepare(words))
     parsed = OverridesParser.create().parse_overrides(overrides)
     plain = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    search = [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"] if folder else []
+    search = [f"hydra.searchpath=[{quote(f'folder://{folder.resolve()}')}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
         config = compose("config", [*search, *plain], return_hydra_config=True)
         yield Root(config=config, overrides=overrides, loader=GlobalHydra.instance().config_loader())

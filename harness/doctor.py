@@ -22,6 +22,7 @@ from rich.table import Table
 from harness import command
 from harness.command import Choice
 from harness.composition.components import make
+from harness.files import user_path
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
 from harness.protocols import Needing
@@ -164,10 +165,10 @@ def _absent_packages(target: str) -> set[str]:
 
 def _to_be_fetched(value: Any) -> bool:
     """Whether the value is the id of a model on the hub that is not in huggingface_hub's cache."""
-    if not isinstance(value, str) or not HUB_ID.fullmatch(value) or Path(value).expanduser().is_dir():
+    if not isinstance(value, str) or not HUB_ID.fullmatch(value) or user_path(value).is_dir():
         return False
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
+    home = user_path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
+    cache = user_path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     return not any((cache / f"models--{value.replace('/', '--')}" / "snapshots").glob("*"))
 
 

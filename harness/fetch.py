@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.utils import get_method
 
 from harness import command
 from harness.composition import groups
 from harness.composition.arguments import UsageError
-from harness.files import cache
+from harness.files import cache, user_path
 from harness.names import unknown
 from harness.stages.store import StorageError
 from harness.study.roles import checked_class
@@ -66,7 +65,7 @@ def fetch(words: list[str]) -> None:
     name = names[0]
     if name not in offer_by_name:
         raise UsageError(unknown("thing to fetch", name, offer_by_name))
-    target = Path(settings["to"]).expanduser() if settings else cache(name)
+    target = user_path(settings["to"]) if settings else cache(name)
     try:
         get_method(offer_by_name[name].program)(target)
     except OSError as error:

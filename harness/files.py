@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, reads and writes JSON lines, and names the cache.
+"""Writes files and folders whole or not at all, reads texts and JSON lines, and names the cache.
 
 A reader sees a file or folder as it was before or as it is after, never a part, also when the writer is
 killed. Plugins use this module too.
@@ -6,6 +6,7 @@ killed. Plugins use this module too.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import json
 import os
@@ -18,10 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 PROJECT = "got-r1-harness"
 ABANDONED_S = 3600
+OTHER_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # those of UTF-32 begin alike
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 Row = TypeVar("Row")
@@ -29,9 +31,21 @@ Row = TypeVar("Row")
 
 def cache(name: str) -> Path:
     """Return `$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. It may be deleted."""
-    with suppress(RuntimeError):  # there is no home directory
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
+    with suppress(RuntimeError, ValueError):  # there is no home directory
+        return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
     return Path(tempfile.gettempdir()) / PROJECT / name
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user has written, where `~` and `~NAME` at its beginning are home folders.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text}: {error} Give the path from / on") from None
 
 
 @contextmanager
@@ -160,6 +174,51 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_user_text(file: Path, *, remedy: str = "") -> str:
+    """Return the text of a file that a user gives, without byte order mark; lines end in a line feed.
+
+    Args:
+        file: in UTF-8.
+        remedy: the last sentence of an error.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no text in UTF-8; names the file.
+    """
+    with open_user_text(file, remedy=remedy) as stream:
+        content = stream.read()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _other_encoding(file, str(error), remedy) from error
+    if "\0" in text:
+        raise _other_encoding(file, "it holds zero bytes, as UTF-16 does", remedy)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def open_user_text(file: Path, *, remedy: str = "") -> BinaryIO:
+    """Return a text file of a user as a stream of bytes that begins behind its byte order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it has the mark of another encoding than UTF-8; names the file.
+    """
+    stream = file.open("rb")
+    start = stream.read(len(codecs.BOM_UTF8))
+    for mark, name in OTHER_MARKS.items():
+        if start.startswith(mark):
+            stream.close()
+            raise _other_encoding(file, f"it is {name}", remedy)
+    if start != codecs.BOM_UTF8:
+        stream.seek(0)
+    return stream
+
+
+def _other_encoding(file: Path, reason: str, remedy: str) -> ValueError:
+    problem = f"{file} cannot be read as UTF-8 ({reason}): it is not UTF-8 text, or damaged"
+    return ValueError(f"{problem}. Save it as UTF-8. {remedy}".rstrip())
+
+
 def read_user_rows(
     file: Path, read: Callable[[dict[str, Any]], Row], *, kind: str = "a valid row", remedy: str = ""
 ) -> Iterator[tuple[int, Row]]:
@@ -175,10 +234,7 @@ def read_user_rows(
         OSError: the file cannot be read.
         ValueError: it is not UTF-8, or a line is no such row; names the file, the line and the problem.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold other separators
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} cannot be read as UTF-8 ({error}). {remedy}".rstrip()) from None
+    lines = read_user_text(file, remedy=remedy).split("\n")  # not splitlines: JSON may hold other separators
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -16,6 +16,7 @@ from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
+from harness.files import user_path
 from harness.launch.environment import job_environment
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
@@ -79,6 +80,7 @@ def read_request(taken: dict[str, str]) -> Request:
         UsageError: no prompt, an empty or unreadable one, or a count below 1.
     """
     text, count, out = taken.get("prompt"), taken.get("n", "1"), taken.get("out", "generated")
+    text = text and text.removeprefix("\ufeff")  # a byte order mark, of "prompt=$(cat FILE)"
     if text is None or not text.strip():
         problem = "no prompt is given" if text is None else f"the prompt is empty: {text!r}"
         raise UsageError(f"{problem}. Write it with quotes around the whole: {EXAMPLE}")
@@ -92,7 +94,7 @@ def read_request(taken: dict[str, str]) -> Request:
     if not out:
         raise UsageError("out= is empty: give a folder")
     return Request(
-        prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=Path(out)
+        prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=user_path(out)
     )
 
 

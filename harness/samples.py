@@ -80,16 +80,21 @@ class SampleRow:
     def from_user_json(cls, row: Mapping[str, Any]) -> SampleRow:
         """Return the row of a user's JSON object, which needs `prompt`, `image` and `chain` only.
 
+        null is as missing, and a chain of null is none.
+
         Raises:
             KeyError: one of them is missing.
-            ValueError, TypeError: `number` is no number.
+            ValueError, TypeError: `number` is no number, `prompt` or `image` is null.
         """
+        for name in ("prompt", "image"):
+            if row[name] is None:
+                raise ValueError(f"its {name} is null")
         return cls(
-            prompt_id=str(row.get("prompt_id", "")),
-            number=int(row.get("number", 0)),
+            prompt_id=str(row.get("prompt_id") or ""),
+            number=int(row.get("number") or 0),
             prompt=str(row["prompt"]),
             image=str(row["image"]),
-            chain=str(row["chain"]),
+            chain="" if row["chain"] is None else str(row["chain"]),
             seed=row.get("seed"),
         )
 

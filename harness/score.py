@@ -20,7 +20,7 @@ from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError, quote
 from harness.evaluation.score import describe
-from harness.files import read_rows, write_rows, writing_folder
+from harness.files import read_rows, user_path, write_rows, writing_folder
 from harness.generate import writing
 from harness.launch.environment import job_environment
 from harness.report.summary import ABOUT, Summary, remarks, summarize, table
@@ -122,7 +122,7 @@ def read_request(words: Sequence[str]) -> Request:
     if len(given) != 1:
         problem = "both samples= and results= are given: give one" if given else "no folder is given"
         raise UsageError(f"{problem}. For instance: {EXAMPLE}")
-    folder, results = Path(taken[given[0]]), given == ["results"]
+    folder, results = user_path(taken[given[0]]), given == ["results"]
     if not folder.is_dir():
         raise UsageError(f"{given[0]}={folder}: there is no such folder")
     if "draw" in taken and taken["draw"] != "boxes":
@@ -140,7 +140,7 @@ def read_request(words: Sequence[str]) -> Request:
     return Request(
         folder=folder,
         results=results,
-        out=Path(out).resolve(),
+        out=user_path(out).resolve(),
         boxes="draw" in taken,
         words=(*images, *rest, *short),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.analysis.results import read_plan
+from harness.files import user_path
 from harness.launch.board import line, table
 from harness.names import nearest
 from harness.stages import locks
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("study", nargs="?", help="name of a study; default: all")
     parser.add_argument(
         "--outputs",
-        type=Path,
+        type=user_path,
         default=Path("outputs"),
         help="the outputs_dir of the study; default: outputs",
     )

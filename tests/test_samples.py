@@ -168,3 +168,11 @@ def test_a_row_of_a_score_holds_the_mirrored_score_only_where_it_was_checked(mir
     }
     for row in (unchecked, checked):
         assert ScoreRow.from_json(json.loads(json.dumps({**row.to_json(), "image": "x.png"}))) == row
+
+
+def test_null_in_a_row_of_a_user_is_as_missing() -> None:
+    row = {"prompt": "a cat", "image": "a.png", "chain": ""}
+    nothing = {"prompt_id": None, "number": None, "seed": None, "chain": None}
+    assert SampleRow.from_user_json({**row, **nothing}) == SampleRow.from_user_json(row)
+    with pytest.raises(ValueError, match="its prompt is null"):
+        SampleRow.from_user_json({**row, "prompt": None})

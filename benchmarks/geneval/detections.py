@@ -7,8 +7,8 @@ The file holds one JSON line per image:
      "colors": ["red", null]}
 
 `number` counts the images of a prompt from 0. Boxes are in pixels of the image, `frame` is its width and
-height. Labels are GenEval's class names or numbers. `colors` is optional; an entry is null where GenEval
-needs no color.
+height. Labels are GenEval's class names or numbers. `colors` is optional, or null; an entry is null where
+GenEval needs no color.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ class GivenDetections:
                 "score 0: leave it out"
             )
         found = read_detections(row, self._label)
-        colors = row.get("colors", [None] * len(found.labels))
+        colors = row.get("colors")
+        if colors is None:
+            colors = [None] * len(found.labels)
         if (
             not isinstance(colors, list)
             or len(colors) != len(found.labels)

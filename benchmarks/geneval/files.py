@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.files import read_user_text
+
 TAGS = (
     "single_object",
     "two_object",
@@ -137,7 +139,4 @@ def _check_position(position: Any, place: int) -> None:
 def _text(file: Path) -> str:
     if not file.is_file():
         raise ValueError(f"{file.parent} lacks {file.name}: {GET}")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error}): take the file as it was published") from None
+    return read_user_text(file, remedy="Or take the file as it was published")

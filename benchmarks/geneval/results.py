@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.geneval.files import Line
 from benchmarks.geneval.rules import Kept
-from harness.files import writing
+from harness.files import read_user_text, writing
 from harness.types import Detections
 
 RESULTS = "results.jsonl"
@@ -96,7 +96,7 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
         )
     places = {line["prompt"]: place for place, line in enumerate(metadata)}
     by_prompt: dict[int, dict[int, Result]] = {}
-    for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
+    for number, text in enumerate(read_user_text(file).split("\n"), start=1):
         if not text.strip():
             continue
         try:
@@ -129,7 +129,7 @@ def _line(result: Result) -> str:
     return json.dumps(row, separators=(",", ":")).replace("/", "\\/")
 
 
-def _read_line(text: bytes) -> Result:
+def _read_line(text: str) -> Result:
     row = json.loads(text)
     texts = ("filename", "tag", "prompt", "reason", "metadata", "details")
     if not isinstance(row, dict) or not isinstance(row.get("correct"), bool):

@@ -80,9 +80,9 @@ def read_annotations(file: Path) -> dict[str, Annotation]:
 def _record(record: Mapping[str, Any]) -> tuple[str, Annotation]:
     annotation = Annotation(
         nouns=_texts(record, "nouns"),
-        attributes=_texts(record, "attr_nouns") if "attr_nouns" in record else (),
-        spatial=_spatial(record["spatial_info"]) if "spatial_info" in record else None,
-        numeracy=_counts(record["numeracy_info"]) if "numeracy_info" in record else (),
+        attributes=_texts(record, "attr_nouns") if record.get("attr_nouns") is not None else (),
+        spatial=_spatial(record["spatial_info"]) if record.get("spatial_info") is not None else None,
+        numeracy=_counts(record["numeracy_info"]) if record.get("numeracy_info") is not None else (),
         task=_text(record, "task_type"),
     )
     return _text(record, "prompt"), annotation

@@ -14,6 +14,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from harness.files import read_user_text
+
 STEMS = {
     "color": "color",
     "shape": "shape",
@@ -28,6 +30,7 @@ OTHERS = {"spatial_owlv2": "spatial", "spatial_gdino": "spatial"}  # categories 
 DATA_FILES = ("sources.json",)  # count in the keys of stages
 OLD_COLOR_VAL = "before_2025-09-03/color_val.txt"
 VERSIONS = {"2025-09-03": "color_val.txt", "2023": OLD_COLOR_VAL}  # of color_val.txt -> name in sources.json
+PUBLISHED = "Or take the file as it was published"
 GET = (
     "fetch it with `python -m harness.fetch t2i_compbench`, or set T2I_COMPBENCH_DIR to "
     "examples/dataset of a checkout"
@@ -52,7 +55,7 @@ def read_prompts(file: Path) -> list[str]:
     Raises:
         ValueError: the file is not UTF-8, or holds no prompt or an empty one.
     """
-    prompts = [line.split("\t")[0] for line in _text(file).splitlines()]
+    prompts = [line.split("\t")[0] for line in read_user_text(file, remedy=PUBLISHED).splitlines()]
     for number, prompt in enumerate(prompts, start=1):
         if not prompt.strip():
             raise ValueError(
@@ -125,7 +128,7 @@ def read_captions(file: Path) -> list[str]:
     Raises:
         ValueError: the file is not UTF-8, or holds no caption.
     """
-    captions = [line.strip() for line in _text(file).split("\n") if line.strip()]
+    captions = [line.strip() for line in read_user_text(file).split("\n") if line.strip()]
     if not captions:
         raise ValueError(f"{file} holds no caption: give a text file with one a line")
     return captions
@@ -135,12 +138,3 @@ def _there(file: Path) -> Path:
     if not file.is_file():
         raise ValueError(f"{file.parent} lacks {file.name}: {GET}")
     return file
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not UTF-8 text ({error}): convert it, or take the file as it was published"
-        ) from None

@@ -15,6 +15,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.files import read_user_text
+
 COUNT = 722
 # SHA-256 of the labels, joined by line feeds
 DIGEST = "8840546c24c3df8df852bb4d6b36032e77f3882311798fe786f33ea6db4caf40"
@@ -73,10 +75,7 @@ def read_labels(file: Path) -> tuple[str, ...]:
     """
     if not file.is_file():
         raise ValueError(f"there is no label file {file}: {GET}")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error}): {GET}") from None
+    text = read_user_text(file, remedy=f"Or {GET}")
     labels = _of_json(file, text) if text.lstrip()[:1] in ("[", "{") else _of_csv(file, text)
     if len(labels) != COUNT:
         raise ValueError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.files import writing
+from harness.files import read_user_text, writing
 
 RESULT = "vqa_result.json"
 SHOWN = 5
@@ -129,7 +129,7 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _read(file: Path, form: Form, count: int) -> dict[int, float]:
-    rows = json.loads(file.read_text(encoding="utf-8"))
+    rows = json.loads(read_user_text(file))
     if not isinstance(rows, list):
         raise ValueError("it is no list of {question_id, answer}")
     values: dict[int, float] = {}

@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from harness.composition import groups
+from harness.files import user_path
 from harness.names import unknown
 
 MULTIRUN = ("-m", "--multirun")  # what Hydra asks for; a study is always a sweep
@@ -43,6 +44,18 @@ HYDRA_PRINTS = {
 }
 VALUE_FLAGS = {"-c", "--cfg", "-p", "--package", "-i", "--info", "-cd", "--config-dir"}
 ARM = re.compile(r"\+?arm\.([^=]+)=(.*)", re.DOTALL)
+TEXTS = {
+    "study.name",
+    "study.arm",
+    "study.baseline",
+    "study.full",
+    "outputs_dir",
+    "reports_dir",
+}  # also 2026_11_27
+ARMS = re.compile(r"[\w\-, \[\]]*")
+QUOTES = re.compile(r"[\"']")
+HOME = re.compile(r"(?<=[\[,: ])~[^\s,\[\]{}]*")  # a path within a list or mapping, which the grammar refuses
+CONFIG_DIR = ("-cd", "--config-dir")
 ARM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -72,9 +85,11 @@ def prepare(argv: Sequence[str]) -> list[str]:
     for word in words:
         arm = ARM.fullmatch(word)
         if word.startswith("-"):
-            flags.append(word)
+            flag, _, value = word.partition("=")
+            is_folder = flag in CONFIG_DIR
+            flags.append(f"{flag}={user_path(value)}" if is_folder and value else word)
             if word in VALUE_FLAGS:
-                flags += islice(words, 1)
+                flags += (str(user_path(value)) if is_folder else value for value in islice(words, 1))
         elif arm:
             arms.setdefault(arm[1], []).extend(_arm_overrides(arm[1], arm[2]))
         else:
@@ -93,15 +108,32 @@ def check_arm_name(name: str) -> None:
 
 
 def readable(override: str) -> str:
-    """The same override in Hydra's grammar: a value that the grammar refuses is quoted as text."""
+    """The same override in Hydra's grammar: names, and a value that the grammar refuses, are quoted."""
     key, equals, value = override.partition("=")
+    if key.lstrip("+") == "arms" and ARMS.fullmatch(value):  # names, also such as true
+        return f"{key}=" + re.sub(
+            r"[\w-]+", lambda name: name[0] if name[0] == "null" else _text(name[0]), value
+        )
+    if value[:1] in ("[", "{") and not QUOTES.search(value):
+        return f"{key}=" + HOME.sub(lambda path: quote(path[0]), value)
     if not equals or value[:1] in ("[", "{", '"', "'"):
         return override
+    if key.lstrip("+") in TEXTS and (value != "null" or key.endswith("study.name")):
+        return f"{key}={_text(value)}"
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
         return f"{key}={quote(value)}"
     return override
+
+
+def _text(value: str) -> str:
+    """The value, in quotes where Hydra would read it as a number, a truth value or several values."""
+    try:
+        read = OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        read = None
+    return value if read == value or not value else quote(value)
 
 
 def quote(text: str) -> str:
@@ -196,7 +228,7 @@ def _use_config_dir(flags: Sequence[str]) -> None:
     Raises:
         UsageError: one of its options has the name of one of ours, which would hide it.
     """
-    folders = [value for flag, value in pairwise(flags) if flag in ("-cd", "--config-dir")]
+    folders = [value for flag, value in pairwise(flags) if flag in CONFIG_DIR]
     folders += [flag.partition("=")[2] for flag in flags if flag.startswith(("--config-dir=", "-cd="))]
     for folder in map(Path, folders):
         for group, options in groups.options().items():

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import instantiate
 
+from harness.files import user_path
+
+HOME = re.compile(r"~[^/\s]*(/.*)?")  # such a text is a path, whatever its setting is called
+
 
 def make(settings: Mapping[str, Any]) -> Any:
     """The object that `settings` describe. All constructors receive plain lists and dicts."""
-    return instantiate(settings, _convert_="all")
+    return instantiate(with_homes(settings), _convert_="all")
+
+
+def with_homes(settings: Any) -> Any:
+    """The settings with `~` and `~NAME` at the beginning of paths replaced by home folders.
+
+    A text of that form stays where there is no such home folder.
+    """
+    if isinstance(settings, Mapping):
+        return {name: with_homes(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [with_homes(value) for value in settings]
+    if isinstance(settings, str) and HOME.fullmatch(settings):
+        try:
+            return str(user_path(settings))
+        except ValueError:
+            return settings
+    return settings

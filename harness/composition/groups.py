@@ -9,18 +9,20 @@ path entry would list all of site-packages.
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache as kept
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harness.files import cache
+from harness.files import cache, read_user_text
 from harness.stages import sources
 
 HARNESS = Path(__file__).resolve().parents[1]
@@ -106,7 +108,7 @@ class GroupSource(ConfigSource):
         path = self._file(config_path)
         if path is None:
             raise ConfigLoadError(f"no configuration {config_path!r}")
-        text = path.read_text(encoding="utf-8")
+        text = read_user_text(path)
         header = self._get_header_dict(text[:512])
         config = deepcopy(_parsed(path, text))
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
@@ -125,6 +127,18 @@ class GroupSource(ConfigSource):
             return HARNESS / "config.yaml"
         group, _, option = config_path.rpartition("/")
         return options().get(group, {}).get(option)
+
+
+class FolderSource(FileConfigSource):
+    """A user's folder as a config source, `folder://PATH`; its YAML may begin with a byte order mark."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "folder"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        text = read_user_text(Path(self.path, self._normalize_file_name(config_path)))
+        return replace(super().load_config(config_path), header=self._get_header_dict(text[:512]))
 
 
 @kept

@@ -16,12 +16,13 @@ from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
+from harness.files import open_user_text
+
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
 HEAD = 2**16  # bytes that distinguish an array from lines
 CHUNK = 2**16  # bytes of a JSON array that are read at a time
 ROWS = 1024  # of a parquet file that become Python values at a time
 ROW_GROUPS = 2  # whose images stay in memory
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _END = object()
 
@@ -48,22 +49,22 @@ def rows(file: Path, columns: Sequence[str], embedded: str | None = None) -> Ite
         embedded: the one of them that holds images, in a parquet file.
 
     Raises:
-        ValueError: the file is damaged, and the number of lost rows is unknown.
+        ValueError: the file is damaged or not UTF-8, and the number of lost rows is unknown.
     """
     if file.suffix == ".parquet":
         return _parquet_rows(file, columns, embedded)
-    with file.open("rb") as stream:
-        start = stream.read(HEAD).removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
+    with open_user_text(file) as stream:
+        start = stream.read(HEAD).lstrip()[:1]
     return _array_rows(file) if start == b"[" else _line_rows(file)
 
 
 def _line_rows(file: Path) -> Iterator[Row]:
-    with file.open("rb") as stream:
+    with open_user_text(file) as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
             try:
-                yield _row(number, json.loads(line.decode("utf-8-sig")))
+                yield _row(number, json.loads(line.decode("utf-8")))
             except (ValueError, RecursionError) as error:
                 yield Row(number=number, columns={}, fault=f"the line is not JSON: {error}")
 
@@ -80,9 +81,7 @@ def _array_rows(file: Path) -> Iterator[Row]:
         import ijson
     except ImportError as error:
         raise _not_installed(file, "a JSON array", "ijson") from error
-    with file.open("rb") as stream:
-        if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
-            stream.seek(0)
+    with open_user_text(file) as stream:
         # Without use_float, because with it ijson refuses integers of more than 64 bits, such as hashes.
         values = ijson.items(stream, "item", buf_size=CHUNK)
         for number in count(1):

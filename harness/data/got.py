@@ -18,6 +18,7 @@ from harness.chain import END, without_control_tokens
 from harness.data import chains
 from harness.data.files import SUFFIXES, Row, rows
 from harness.data.images import FITS, ImageFolder, Images, ImageTars, fit, open_image
+from harness.files import user_path
 from harness.types import Prompt, Record
 
 COLUMNS = ("prompt", "chain", "image")
@@ -176,8 +177,8 @@ class _Source:
                     "file: give a folder or tar files"
                 )
             self.image_files = self.shards
-        elif isinstance(images, str) and Path(images).expanduser().is_dir():
-            self.images = ImageFolder(Path(images).expanduser())
+        elif isinstance(images, str) and user_path(images).is_dir():
+            self.images = ImageFolder(user_path(images))
         else:
             wanted = "a folder that holds images, or .tar files; * matches any name"
             self.image_files = _files(setting, images, (".tar",), wanted)
@@ -215,7 +216,7 @@ def _files(setting: str, patterns: Any, suffixes: Sequence[str], wanted: str) ->
     """
     files: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
-        path = Path(pattern).expanduser()
+        path = user_path(pattern)
         matches = [path]
         if not path.exists():
             matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import user_path
 from harness.settings import choice, whole_number
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class Pretrained:
     def __init__(self, *, where: str, model: str, device: str, dtype: str, setting: str = "model") -> None:
         if not isinstance(model, str) or not model:
             raise ValueError(f"{where}.{setting}={model!r}: give a hub id or a folder")
-        if model.startswith((".", "~", "/")) and not Path(model).expanduser().exists():
+        if model.startswith((".", "~", "/")) and not user_path(model).exists():
             raise ValueError(f"{where}.{setting}={model}: there is no such folder")
         if device not in ("auto", "cpu", "mps") and device.partition(":")[0] != "cuda":
             raise ValueError(f"{where}.serving.device={device}: allowed are auto, cpu, mps, cuda and cuda:N")
         choice(f"{where}.dtype", dtype, DTYPES)
-        self.model, self._setting = str(Path(model).expanduser()), f"{where}.{setting}"
+        self.model, self._setting = str(user_path(model)), f"{where}.{setting}"
         self._device, self._dtype = device, dtype
 
     def device(self) -> torch.device:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.files import user_path
 from harness.report.build import write_report
 
 
@@ -17,12 +18,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("study", help="a study that was swept, such as reward_components")
     parser.add_argument(
         "--outputs",
-        type=Path,
+        type=user_path,
         default=Path("outputs"),
         help="the outputs_dir of the sweep (default: outputs)",
     )
     parser.add_argument(
-        "--reports", type=Path, default=Path("reports"), help="the folder of the reports (default: reports)"
+        "--reports",
+        type=user_path,
+        default=Path("reports"),
+        help="the folder of the reports (default: reports)",
     )
     given = parser.parse_args(arguments)
     try:

@@ -13,13 +13,14 @@ import importlib.metadata
 import importlib.util
 import site
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.stages import contents, syntax
 
+ROOT = Path(contents.__file__).resolve().parents[2]  # of our packages
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
 # These decide no number: roles of plugins, checks that return a setting unchanged or refuse it, and hints for
 # errors. So a new optional member or a new check must not retrain anything.
@@ -35,23 +36,29 @@ def plugin_packages() -> dict[str, str]:
 
 @cache
 def locate(module: str) -> Path | None:
-    """The file of a module (of a package: its `__init__.py`, or the folder where it has none), or None."""
+    """The file of a module (of a package: its `__init__.py`, or the folder where it has none), or None.
+
+    Raises:
+        ValueError: a package or module of the user's hides one of ours.
+    """
     top, *names = module.split(".")
-    candidates = [Path(location) for location in _top_level(top)]
+    candidates = _first_package([Path(location) for location in _top_level(top)])
     for name in names:
-        folders = [folder for folder in candidates if folder.is_dir()]
-        candidates = []
-        for folder in folders:
-            if (folder / name).is_dir():
-                candidates.append(folder / name)
-            if (folder / f"{name}.py").is_file():
-                candidates.append(folder / f"{name}.py")
+        found = []
+        for folder in candidates:
+            found += [folder / name, folder / f"{name}.py"]
+        candidates = _first_package(found)
     for path in candidates:
-        if path.is_file():
-            return path
-        if path.is_dir():
-            return path / "__init__.py" if (path / "__init__.py").is_file() else path
+        return path / "__init__.py" if (path / "__init__.py").is_file() else path
     return None
+
+
+def _first_package(paths: Sequence[Path]) -> list[Path]:
+    """The first module or package with an `__init__.py`, as Python chooses; else all folders together."""
+    for path in paths:
+        if path.is_file() or (path / "__init__.py").is_file():
+            return [path]
+    return [path for path in paths if path.is_dir()]
 
 
 def digests(roots: Iterable[str]) -> dict[str, str]:
@@ -61,7 +68,7 @@ def digests(roots: Iterable[str]) -> dict[str, str]:
     Each is read once per process, as Python itself reads its modules once.
 
     Raises:
-        ValueError: a module is no Python, or its `DATA_FILES` is not as it must be.
+        ValueError: a module is no Python or hides one of ours, or its `DATA_FILES` is not as it must be.
     """
     return dict(_digests(tuple(sorted(set(roots)))))
 
@@ -167,9 +174,29 @@ def _top_level(name: str) -> tuple[str, ...]:
     spec = importlib.util.find_spec(name)
     if spec is None:
         return ()
-    if spec.submodule_search_locations is not None:
-        return tuple(spec.submodule_search_locations)
-    return (spec.origin,) if spec.origin else ()
+    locations = tuple(spec.submodule_search_locations or filter(None, [spec.origin]))
+    if name not in OURS or ROOT / name in [Path(location).resolve() for location in locations]:
+        return locations
+    # An editable install finds our modules after a folder of this name in the working directory.
+    for location in map(Path, locations):
+        if hidden := _hidden(location, ROOT / name):
+            raise ValueError(
+                f"{hidden} hides the module of this name in {ROOT / name}: rename yours, or run the command"
+                " in another folder"
+            )
+    return (*locations, str(ROOT / name))
+
+
+def _hidden(theirs: Path, ours: Path) -> Path | None:
+    """What Python imports in place of our package or of one of its modules; None for nothing."""
+    if theirs.is_file() or (theirs / "__init__.py").is_file():
+        return theirs
+    modules = {file.relative_to(ours).parts[0].removesuffix(".py") for file in ours.rglob("*.py")}
+    for path in sorted(theirs.iterdir()):
+        is_module = path.suffix == ".py" or path.is_dir()
+        if is_module and path.name.removesuffix(".py") in modules:
+            return path
+    return None
 
 
 def _plugin_tops(roots: Iterable[str]) -> set[str]:

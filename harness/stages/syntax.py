@@ -55,7 +55,7 @@ def read_module(name: str, path: Path) -> Module:
         ValueError: the file is no Python, or its `DATA_FILES` is no tuple of patterns.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_bytes())  # reads the mark and the encoding as Python does
     except SyntaxError as error:
         raise ValueError(f"{path} cannot be read as Python: {error}") from error
     tree = _Essentials().visit(tree)

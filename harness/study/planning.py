@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.analysis import claims
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm_name, explain, readable
-from harness.composition.components import make
-from harness.files import write_text
+from harness.composition.components import make, with_homes
+from harness.files import user_path, write_text
 from harness.names import unknown
 from harness.stages import ranks
 from harness.stages.keys import key
@@ -56,7 +56,8 @@ class CellPlan:
     @property
     def composition(self) -> list[str]:
         """All overrides of the cell in Hydra's grammar; later ones win."""
-        return [*self.common, *map(readable, self.overrides), f"study.arm={self.arm}", f"seed={self.seed}"]
+        own = [readable(f"study.arm={self.arm}"), f"seed={self.seed}"]
+        return [*self.common, *map(readable, self.overrides), *own]
 
     def __str__(self) -> str:
         return f"arm {self.arm}, seed {self.seed}"
@@ -127,9 +128,12 @@ def arms_of(config: DictConfig) -> dict[str, list[str]]:
         raise UsageError(
             f"arm {twice[0]!r} is an arm of {config.study.name} already: give yours another name"
         )
-    arms = {str(name): overrides for name, overrides in {**written, **added}.items()}
-    arms = arms or {str(config.study.name): []}
+    arms = {**written, **added}
+    if not arms:
+        return {_name(config): []}
     for name, overrides in arms.items():
+        if not isinstance(name, str):
+            raise UsageError(f"an arm is {name!r} in its YAML, and no text: put its name in quotes there")
         check_arm_name(name)
         if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
             raise UsageError(
@@ -152,12 +156,7 @@ def plan(
     Raises:
         UsageError: a cell cannot be composed or a component refuses its settings; names the arm.
     """
-    name = str(config.study.name)
-    if not STUDY_NAME.fullmatch(name):
-        raise UsageError(
-            f"study.name={name!r}: a name starts with a letter or digit, "
-            "followed by letters, digits, _ . and -"
-        )
+    name = _name(config)
     planned = tuple(_plan_cell(cell, settings_of(config, loader, cell)) for cell in cells)
     outputs = Path(folder_setting(config, "outputs_dir"))
     processes = config.resources.processes
@@ -174,6 +173,23 @@ def plan(
         store=StageStore(outputs / "stages", processes=processes),
         cells=planned,
     )
+
+
+def _name(config: DictConfig) -> str:
+    """The name of the study.
+
+    Raises:
+        UsageError: it is no text, or has characters that are not allowed.
+    """
+    name = config.study.name
+    if not isinstance(name, str):
+        raise UsageError(f"study.name is {name!r} in its YAML, and no text: put the name in quotes there")
+    if not STUDY_NAME.fullmatch(name):
+        raise UsageError(
+            f"study.name={name!r}: a name starts with a letter or digit, "
+            "followed by letters, digits, _ . and -"
+        )
+    return name
 
 
 def settings_of(config: DictConfig, loader: ConfigLoader, cell: CellPlan) -> dict[str, Any]:
@@ -218,7 +234,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
         facts.pop(name, None)
     for role in ("baseline", "full"):
         if facts.get(role) is not None and facts[role] not in arms:
-            raise UsageError(unknown(f"arm as study.{role}", facts[role], arms))
+            raise UsageError(unknown(f"arm as study.{role}", str(facts[role]), arms))
     categories: dict[str, None] = {}
     for cell in cells:
         categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
@@ -234,13 +250,18 @@ def folder_setting(config: DictConfig, name: str) -> str:
     """The value of `outputs_dir` or `reports_dir`.
 
     Raises:
-        UsageError: it is empty or null.
+        UsageError: it is empty or null, no text, or below a home folder that does not exist.
     """
     value = config[name]
     if not value:
         shown = "null" if value is None else value
         raise UsageError(f"{name}={shown}: give a folder, such as {name}={name.removesuffix('_dir')}")
-    return str(value)
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is {value!r} in its YAML, and no text: put the folder in quotes there")
+    try:
+        return str(user_path(value))
+    except ValueError as error:
+        raise UsageError(f"{name}={error}") from error
 
 
 def write_plan(study: Study) -> None:
@@ -277,19 +298,22 @@ def _first_status(study: Study, cell: Cell) -> Status:
 
 
 def _resolved(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:
-    """The named entries as plain values. They may refer to other entries."""
+    """The named entries as plain values, with home folders in paths. They may refer to other entries."""
     values = {}
     for name in names:
         node = config[name]
         if OmegaConf.is_config(node):
             node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        values[name] = node
+        values[name] = with_homes(node)
     return values
 
 
 def _values(override: Override) -> list[Any]:
     """The values of an override that may be one value, a list, or a sweep."""
-    return list(override.sweep_iterator()) if override.is_sweep_override() else _listed(override.value())
+    if not override.is_sweep_override():
+        return _listed(override.value())
+    values = list(override.sweep_iterator())
+    return [value.text if isinstance(value, QuotedString) else value for value in values]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -7,10 +7,10 @@ A folder has one of three layouts:
   `CATEGORY/samples/`. The number counts over prompts and images, so the images of a prompt are in its
   order. If the model writes chains, they are in `chains/PROMPT_000012.txt` beside `samples/`.
 - GenEval's, with one folder per prompt: `00012/metadata.jsonl` holds the prompt, and
-`00012/samples/00000.png` and so
-  on are its images in the order of their numbers. Other names are not images.
+  `00012/samples/00000.png` and so on are its images in the order of their numbers. Other names are not
+  images. A rewritten prompt belongs to the one that has the other entries of its metadata (tag, objects).
 - Ours: a `samples.jsonl` (of a `samples` stage, or of `harness.generate`), whose rows may hold any prompt
-and chain.
+  and chain.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from harness.files import read_user_rows
+from harness.files import read_user_rows, read_user_text
 from harness.samples import INDEX, SampleRow
+from harness.types import Prompt
 
 SAMPLES, CHAINS, METADATA = "samples", "chains", "metadata.jsonl"
 NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)", re.DOTALL)
@@ -52,14 +55,16 @@ class ImageGroup:
     """Images that were numbered together: text of a prompt -> its images in order.
 
     `sources` are the files and folders that were read. `common` is False for the folder of a single
-    category. `named` is True where the names of files hold prompt and number. `nameless` are images whose
-    names hold neither, `unsupported` images of another format, `others` all other files.
+    category. `named` is True where the names of files hold prompt and number. `rewritten` are the prompts
+    whose images were made from another text. `nameless` are images whose names hold neither, `unsupported`
+    images of another format, `others` all other files.
     """
 
     sources: tuple[Path, ...]
     images: Mapping[str, Sequence[ImageFile]]
     common: bool = True
     named: bool = True
+    rewritten: frozenset[str] = frozenset()
     nameless: tuple[Path, ...] = field(default=())
     unsupported: tuple[Path, ...] = field(default=())
     others: tuple[Path, ...] = field(default=())
@@ -70,8 +75,19 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def read_groups(folder: Path, categories: Sequence[str]) -> dict[str, ImageGroup]:
+def read_groups(
+    folder: Path,
+    categories: Sequence[str],
+    prompts: Sequence[Prompt] = (),
+    texts: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> dict[str, ImageGroup]:
     """Return category -> the group of its images.
+
+    Args:
+        folder: in one of the layouts.
+        categories: those to score.
+        prompts: those to score, which rewritten prompts are compared with.
+        texts: category -> the texts of all its prompts, also of categories that are not scored.
 
     Raises:
         ValueError: the folder has none of the layouts, or no images of a category.
@@ -84,7 +100,7 @@ def read_groups(folder: Path, categories: Sequence[str]) -> dict[str, ImageGroup
         )
     numbered = [path for path in folder.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
     if any((path / METADATA).is_file() for path in numbered):
-        return dict.fromkeys(categories, _numbered(sorted(numbered)))
+        return dict.fromkeys(categories, _numbered(sorted(numbered), prompts, texts))
     folders = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
     absent = [name for name, path in folders.items() if not (path / SAMPLES).is_dir()]
     if absent:
@@ -136,12 +152,24 @@ def _named(folder: Path, *, common: bool) -> ImageGroup:
     )
 
 
-def _numbered(folders: Sequence[Path]) -> ImageGroup:
+def _numbered(
+    folders: Sequence[Path], prompts: Sequence[Prompt], texts: Mapping[str, Collection[str]]
+) -> ImageGroup:
     """Return the group of folders that hold one prompt each, with images named by their numbers."""
     images: list[ImageFile] = []
-    others, sources = [], []
+    others, sources, rewritten = [], [], set()
+    known = {normalized(text) for category in texts.values() for text in category}
+    scored = {prompt.category for prompt in prompts}
     for folder in folders:
-        text = _prompt_in(folder / METADATA)
+        metadata = _metadata(folder / METADATA)
+        text = normalized(str(metadata["prompt"]))
+        if text not in known:
+            same = [prompt for prompt in prompts if _has_objects(metadata, prompt.facts)]
+            if len(same) == 1:
+                text = normalized(same[0].text)
+                rewritten.add(text)
+            elif metadata.get("tag") in set(texts) - scored:  # rewritten, of a category that is not scored
+                continue
         sources += [path for path in (folder / METADATA, folder / SAMPLES) if path.exists()]
         for path in (folder / SAMPLES).glob("*"):
             if NUMBERED.fullmatch(path.name):
@@ -152,6 +180,7 @@ def _numbered(folders: Sequence[Path]) -> ImageGroup:
         sources=tuple(sources),
         images=_by_prompt(sorted(images, key=lambda image: (image.number, image.path)), images),
         named=False,
+        rewritten=frozenset(rewritten),
         others=tuple(sorted(others)),
     )
 
@@ -164,9 +193,17 @@ def _by_prompt(ordered: Sequence[ImageFile], listed: Sequence[ImageFile]) -> dic
     return images
 
 
-def _prompt_in(metadata: Path) -> str:
+def _has_objects(metadata: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether the metadata agree with the facts of a prompt in everything but its text."""
+    objects = {name: value for name, value in facts.items() if name != "prompt"}
+    return bool(objects) and all(metadata.get(name) == value for name, value in objects.items())
+
+
+def _metadata(metadata: Path) -> dict[str, Any]:
     try:
-        return normalized(str(json.loads(metadata.read_text(encoding="utf-8"))["prompt"]))
+        found: dict[str, Any] = json.loads(read_user_text(metadata))
+        _ = found["prompt"]
+        return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{metadata} must hold the line of the prompt file for the images beside it,"

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from harness.files import read_user_text
 from harness.types import Prompt
 from policies.images.findings import (
     ANIMATED,
@@ -158,9 +159,12 @@ def _chains(folder: Path, images: PromptImages) -> Iterator[Finding]:
     for _, image in images:
         if isinstance(image.chain, Path) and image.chain.is_file():
             try:
-                image.chain.read_text(encoding="utf-8")
-            except (UnicodeDecodeError, OSError) as error:
-                yield Finding(kind=BAD_CHAIN, text=f"{within(folder, image.chain)}: {error}", images=(image,))
+                read_user_text(image.chain)
+            except (ValueError, OSError) as error:
+                reason = error.__cause__ or error  # without the file's name, which stands here already
+                yield Finding(
+                    kind=BAD_CHAIN, text=f"{within(folder, image.chain)}: {reason}", images=(image,)
+                )
 
 
 def _odd_sizes(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 
 from harness.chain import parse
-from harness.files import write_rows, write_text
+from harness.files import read_user_text, write_rows, write_text
 from harness.samples import INDEX, SampleRow
 from harness.types import Config, Prompt
 from policies.images.assignment import Assignment, assign, complete
@@ -68,7 +68,7 @@ def list_images(work: Workspace, settings: dict[str, Any], inputs: dict[str, Pat
     chosen = choose(settings, image_set, findings, lint)
     # Paths need not be UTF-8, so the rows are ASCII.
     write_rows(work.folder / INDEX, _rows(image_set.prompts, chosen), ascii_only=True)
-    notes = protocol(settings, image_set.prompts, image_set.assignment, chosen, findings)
+    notes = protocol(settings, image_set, chosen, findings)
     write_text(work.folder / PROTOCOL, json.dumps(notes, indent=1))
 
 
@@ -91,7 +91,7 @@ def find(settings: Config) -> ImageSet:
     for name in benchmark.all_categories:
         texts.setdefault(name, set()).update(benchmark.texts(name))
     try:
-        groups = read_groups(folder, asked)
+        groups = read_groups(folder, asked, prompts, texts)
     except ValueError as error:
         raise ValueError(f"policies.folder={folder}: {error}") from None
     assignment, findings = assign(prompts, count, groups)
@@ -168,4 +168,4 @@ def _row(prompt: Prompt, image: ImageFile, *, index: int, number: int) -> Sample
 
 
 def _read_chain(file: Path) -> str:
-    return file.read_text(encoding="utf-8").removesuffix("\n")
+    return read_user_text(file).removesuffix("\n")

@@ -19,7 +19,7 @@ from policies.images.findings import (
     UNSUPPORTED_FORMAT,
     Finding,
 )
-from policies.images.folder import ImageFile, ImageGroup, normalized
+from policies.images.folder import METADATA, ImageFile, ImageGroup, normalized
 
 NEAR = 0.8  # of difflib's similarity
 COMPARED = 50  # texts that are compared with the prompts: each takes milliseconds
@@ -92,6 +92,8 @@ def _unknown_prompts(
         if not hint and place < COMPARED:
             near = nearest(text, lacking, NEAR) or nearest(text, sorted(known), NEAR)
             hint = f", close to {near!r}" if near else ""
+        if not hint and any(source.name == METADATA for source in group.sources):
+            hint = f", nor is it a rewritten one: its {METADATA} has the tag and objects of no prompt"
         yield Finding(
             kind=UNKNOWN_PROMPT,
             text=f"{text!r} ({len(group.images[text])} pictures){hint}",

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.types import Config, Prompt
+from harness.types import Config
 from policies.images.assignment import Assignment
 from policies.images.findings import Finding, Kind, printable
+from policies.images.folder import normalized
+
+if TYPE_CHECKING:
+    from policies.images.listing import ImageSet
 
 _MADE = {"guidance": "guidance", "prompt rewriting": "rewriting"}
 
 
 def protocol(
     settings: Config,
-    prompts: Sequence[Prompt],
-    assignment: Assignment,
+    image_set: ImageSet,
     chosen: Assignment,
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
     """Return the content of `protocol.json`: `{"labels": {category: [text, ...]}, "notes": [text, ...]}`.
 
-    A category is labeled as partial if any image of its prompts was left out.
+    A category is labeled as partial if any image of its prompts was left out, and as rewritten if images
+    were made from other texts than its prompts.
     """
-    labels = {}
-    for category in dict.fromkeys(prompt.category for prompt in prompts):
-        ids = [prompt.id for prompt in prompts if prompt.category == category]
+    labels: dict[str, list[str]] = {}
+    assignment = image_set.assignment
+    for category, group in image_set.groups.items():
+        prompts = [prompt for prompt in image_set.prompts if prompt.category == category]
+        ids = [prompt.id for prompt in prompts]
         if any(name not in chosen or len(assignment[name]) > len(chosen[name]) for name in ids):
             labels[category] = [f"partial: {sum(name in chosen for name in ids)} of {len(ids)} prompts"]
+        rewritten = sum(one.id in chosen and normalized(one.text) in group.rewritten for one in prompts)
+        if rewritten:
+            labels.setdefault(category, []).append(f"rewritten prompts: {rewritten} of {len(ids)}")
     notes = []
     for name, setting in _MADE.items():
         value = settings[setting]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from harness.files import user_path
 from harness.protocols import ImageSource
 from harness.settings import flag, number, text
 from harness.types import Config, Stage
@@ -46,7 +45,7 @@ class Pictures(ImageSource):
         if rewriting is not None:
             text("policies.rewriting", rewriting, hint=" such as none or gpt-4o, or null if it is not known")
         self._settings = {
-            "folder": str(Path(folder).resolve()),
+            "folder": str(user_path(folder).resolve()),
             "allow_partial": allow_partial,
             "mixed_sizes": mixed_sizes,
             "guidance": guidance,

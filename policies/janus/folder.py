@@ -138,7 +138,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 def _json(file: Path, content: str) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{file} is no {content} ({error}): {REMEDY}") from error
     if not isinstance(values, dict):

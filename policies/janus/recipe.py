@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.files import user_path
 from harness.names import HUB_ID
 from harness.protocols import PolicyRecipe
 from harness.settings import choice, flag, text, whole_number
@@ -82,7 +83,7 @@ class Janus(PolicyRecipe):
         Raises:
             ValueError: it is neither a folder nor a hub id, or the folder is no Janus checkpoint.
         """
-        path = Path(self.checkpoint).expanduser().absolute()
+        path = user_path(self.checkpoint).absolute()
         if path.is_dir():
             files = {file.name: str(file) for file in folders.read(path).files}
             external = tuple(files.values())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import read_user_text, user_path
 from harness.protocols import ModelSizes
 
 if TYPE_CHECKING:
@@ -160,9 +161,9 @@ def of(folder: Path | None, checkpoint: str, settings: Mapping[str, Any]) -> Mod
         checkpoint: `policies.checkpoint`.
         settings: `weights`, `precision` and `recompute` of the policy.
     """
-    for path in (folder, Path(checkpoint).expanduser()):
+    for path in (folder, user_path(checkpoint)):
         if path is not None and (path / "config.json").is_file():
-            return of_config(json.loads((path / "config.json").read_text(encoding="utf-8")), settings)
+            return of_config(json.loads(read_user_text(path / "config.json")), settings)
     size = SIZE_IN_NAME.search(checkpoint.rpartition("/")[2])
     if size is None:
         return None

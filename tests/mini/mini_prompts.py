@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from harness.protocols import Benchmark
 from harness.types import Prompt, Sample, Score
@@ -51,3 +53,14 @@ class Known(Given):
 
     def texts(self, category: str) -> Sequence[str]:
         return self._given[category]
+
+
+class KnownFacts(Known):
+    """It knows the facts of its prompts, by their texts."""
+
+    def __init__(self, *, facts: Mapping[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._facts = facts
+
+    def prompts(self, split: str) -> list[Prompt]:
+        return [replace(one, facts=self._facts[one.text]) for one in super().prompts(split)]

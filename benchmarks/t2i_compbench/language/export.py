@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.t2i_compbench.language.spacy_model import MODEL, SpacyModel, installed_meta
 from benchmarks.t2i_compbench.language.tokens import Token
-from harness.files import write_text
+from harness.files import read_user_text, write_text
 
 AGAIN = "Export again with `python -m harness.fetch noun_phrases` on a machine that has spaCy's model"
 
@@ -78,7 +78,7 @@ class Export:
 
 def _content(file: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_user_text(file))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as an export of noun phrases ({error}). {AGAIN}") from None
     if (

@@ -31,6 +31,7 @@ from benchmarks.t2i_compbench.models.blip_original import (
 )
 from harness.experts.pixels import normalised_3HW, squeezed, unit_3HW
 from harness.experts.pretrained import Pretrained, blocks, freeze, read_serving
+from harness.files import user_path
 from harness.names import HUB_ID
 from harness.protocols import Vqa
 
@@ -163,7 +164,7 @@ class BlipVqa(Vqa):
 
 
 def _check_there(checkpoint: str) -> None:
-    path = Path(checkpoint).expanduser()
+    path = user_path(checkpoint)
     if not path.exists() and (path.suffix in FILES or not HUB_ID.fullmatch(checkpoint)):
         raise ValueError(
             f"{WHERE}.checkpoint={checkpoint}: there is no such file or folder, and it is no hub id. "

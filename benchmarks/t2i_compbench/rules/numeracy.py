@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.mode import Mode
 from benchmarks.t2i_compbench.rules.nouns import PERSONS, bearing
+from harness.files import read_user_text
 from harness.types import Detections
 
 SAME = 0.9  # two boxes that share more than this of either one, or of both, are one thing
@@ -52,7 +53,7 @@ class Nouns:
             ValueError: a line is not of that form.
         """
         singulars, plurals = [], []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_user_text(file).splitlines(), start=1):
             words = [part.strip().lower() for part in line.split(" - ")]
             if len(words) < 2:
                 raise ValueError(

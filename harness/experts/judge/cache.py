@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import write_text
+from harness.files import user_path, write_text
 from harness.types import Answer, Question
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class AnswerCache:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         self.hits = self.misses = 0
 
     def get(self, key: str) -> Answer | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from harness.chain import without_control_tokens
+from harness.files import read_user_text, user_path
 
 
 class Rubric:
@@ -21,17 +22,17 @@ class Rubric:
         folder: the folder of the named rubrics.
 
     Raises:
-        ValueError: there is no such file, or a placeholder is missing or unknown.
+        ValueError: there is no such file, it is not UTF-8, or a placeholder is missing or unknown.
     """
 
     def __init__(self, name: str, *fields: str, folder: Path) -> None:
-        path = Path(name) if Path(name).suffix else folder / f"{name}.txt"
+        path = user_path(name) if Path(name).suffix else folder / f"{name}.txt"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.txt")))
             raise ValueError(
                 f"no rubric {name!r} (looked for {path}): give one of {known}, or the path of a .txt file"
             )
-        text = path.read_text(encoding="utf-8")
+        text = read_user_text(path)
         self.template = Template(text)
         if not self.template.is_valid() or set(self.template.get_identifiers()) != set(fields):
             wanted = ", ".join(f"${field}" for field in fields)

@@ -316,6 +316,16 @@ def test_without_colors_only_the_tags_that_ask_for_them_are_unscored(root: Path,
     ], "nothing to ask of"
 
 
+def test_colors_of_null_are_no_colors(root: Path, tmp_path: Path) -> None:
+    file = given(tmp_path, colors=False)
+    without = bench(root, scoring=scoring(given=file))
+    expected = without.score(every(without))
+    lines = Path(file).read_text().splitlines()
+    Path(file).write_text("\n".join(json.dumps({**json.loads(line), "colors": None}) for line in lines))
+    benchmark = bench(root, scoring=scoring(given=file))
+    assert benchmark.score(every(benchmark)) == expected
+
+
 def test_rows_that_lack_or_are_of_another_size_are_reasons(root: Path, tmp_path: Path) -> None:
     benchmark = bench(root, scoring=scoring(given=given(tmp_path)))
     prompt = benchmark.prompts("val")[0]

@@ -158,7 +158,7 @@ def test_a_line_that_is_no_result_is_refused_with_its_number(
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["[1]\n", "cow\n", "\ufeff"])
+@pytest.mark.parametrize("text", ["[1]\n", "cow\n", "\ufeffcow\n"])
 def test_another_file_is_refused(file: Path, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text, encoding="utf-8")

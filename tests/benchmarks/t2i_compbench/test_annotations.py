@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,13 @@ def test_a_file_without_records_is_refused(tmp_path, content):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         read_annotations(tmp_path / "nothing.json")
+
+
+def test_a_field_of_null_is_as_missing(tmp_path: Path) -> None:
+    row = {"task_type": "object", "prompt": "a cat", "nouns": ["cat"]}
+    nothing = dict.fromkeys(("attr_nouns", "spatial_info", "numeracy_info"))
+    found = []
+    for name, content in (("a", row), ("b", {**row, **nothing})):
+        (tmp_path / name).write_text(json.dumps(content))
+        found.append(read_annotations(tmp_path / name))
+    assert found[0] == found[1]

@@ -161,3 +161,43 @@ def test_contents_count_and_what_lies_beside_them_does_not(folder: Path) -> None
     assert key(planned(cell(folder))) == before
     Image.new("RGB", (64, 48)).save(folder / "00000" / "samples" / "00000.png")
     assert key(planned(cell(folder))) != before
+
+
+def rewrite(folder: Path, places: range, **changes: Any) -> None:
+    for place in places:
+        line = {**PROMPTS[place], "prompt": f"A vivid, detailed photo. {PROMPTS[place]['prompt']}", **changes}
+        (folder / f"{place:05d}" / "metadata.jsonl").write_text(json.dumps(line))
+
+
+def known(folder: Path, *tags: str, **settings: Any) -> dict[str, Any]:
+    """A cell whose benchmark knows the objects of its prompts."""
+    facts = {one["prompt"]: one for one in PROMPTS}
+    made = cell(folder, **settings)
+    benchmark = {**made["benchmarks"], "_target_": "mini_prompts.KnownFacts", "facts": facts}
+    return {**made, "benchmarks": {**benchmark, "categories": list(tags or TEXTS)}}
+
+
+def test_a_rewritten_prompt_is_known_by_its_tag_and_objects(folder: Path, tmp_path: Path) -> None:
+    before = rows(tmp_path / "before", known(folder))
+    rewrite(folder, range(1, len(PROMPTS)), extra="a key of another program")
+    assert rows(tmp_path / "work", known(folder)) == before
+    labels = protocol(tmp_path / "work")["labels"]
+    assert labels == {
+        **{tag: ["rewritten prompts: 1 of 1"] for tag in TEXTS if tag != "single_object"},
+        "position": ["rewritten prompts: 2 of 2"],
+    }
+
+
+def test_rewritten_prompts_of_other_categories_are_left_alone(folder: Path, tmp_path: Path) -> None:
+    rewrite(folder, range(len(PROMPTS)))
+    found = rows(tmp_path / "work", known(folder, "colors"))
+    assert [row.prompt for row in found] == ["a photo of a red dog"] * EACH
+
+
+def test_a_rewritten_prompt_with_other_objects_does_not_belong(folder: Path) -> None:
+    rewrite(folder, range(3, 4), include=[{"class": "dog", "count": 1, "color": "blue"}])
+    told = refusal(known(folder))
+    text = "'A vivid, detailed photo. a photo of a red dog' (4 pictures)"
+    assert (
+        f"{text}, nor is it a rewritten one: its metadata.jsonl has the tag and objects of no prompt" in told
+    )
