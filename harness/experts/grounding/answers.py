@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.experts import relaxed_json
-from harness.experts.judge.answers import REFUSAL, cleaned
+from harness.experts.judge.answers import REFUSAL, broken_off, cleaned
 from harness.types import CANVAS
 
 Corners = tuple[float, float, float, float]
@@ -81,10 +81,11 @@ def read_boxes(
         image_size: width and height in pixels of the image that was sent.
         min_pixels: the smallest area of an image after the model's processor.
         max_pixels: the largest area.
-        finish_reason: the server's. The complete boxes of an answer cut at the token limit count.
+        finish_reason: the server's. The complete boxes of an answer cut at the token limit count; an answer
+            that broke off for another reason is unreadable.
     """
-    if finish_reason in ("content_filter", "refusal"):
-        return _unreadable(f"the answer ended with {finish_reason!r}")
+    if (reason := broken_off(finish_reason)) is not None:
+        return _unreadable(reason)
     text = cleaned(raw or "")
     if not text.strip():
         return _unreadable("the answer is empty")

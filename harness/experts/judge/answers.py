@@ -44,6 +44,10 @@ _LABELED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _TAGS = re.compile(r"<(score|answer)>(?P<tag>[^<>]*)</\1>|\\boxed\{(?P<boxed>[^{}]*)\}", re.IGNORECASE)
+WHOLE = {  # how whole answers end, in the terms of OpenAI, TGI, Anthropic, OpenAI's Responses, Cohere
+    *("stop", "eos", "eos_token", "stop_sequence", "end_turn", "completed", "complete"),
+}
+CUT = "length"
 REFUSAL = re.compile(r"\b(?:cannot|can not|can't|unable|won't|refuse[sd]?)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
@@ -54,22 +58,29 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     Args:
         raw: the answer as received; None if there was none.
         scale_max: the upper end of the scale in the question.
-        finish_reason: the server's: "stop", "length" for an answer cut at the token limit, "content_filter"
-            or "refusal".
+        finish_reason: the server's: one of `WHOLE`, or "length" for an answer cut at the token limit. After
+            any other the answer is unscored.
     """
-    if finish_reason in ("content_filter", "refusal"):
-        return Reading(None, f"the answer ended with {finish_reason!r}")
+    if (reason := broken_off(finish_reason)) is not None:
+        return Reading(None, reason)
     text = cleaned(raw or "")
     if not text.strip():
         return Reading(None, "the answer is empty")
     if "<think>" in text:
         return Reading(None, "the answer never ends its thinking")
     reading = _read(text, scale_max)
-    cut_at_number = finish_reason == "length" and reading.value is not None and text[-1] in "0123456789./"
+    cut_at_number = finish_reason.lower() == CUT and reading.value is not None and text[-1] in "0123456789./"
     # If one more digit would change the reading, the number may be incomplete: a 1 of a cut 10.
     if cut_at_number and _read(text + "5", scale_max) != reading:
         return Reading(None, "the answer was cut at its number")
     return reading
+
+
+def broken_off(finish_reason: str) -> str | None:
+    """Why an answer that ended so cannot be read; None for a whole answer and one cut at the token limit."""
+    if finish_reason.lower() in (*WHOLE, CUT):
+        return None
+    return f"the answer ended with {finish_reason!r}"
 
 
 def cleaned(raw: str) -> str:

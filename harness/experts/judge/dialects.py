@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.experts.judge.answers import CUT
 from harness.experts.judge.expected import PREFILL
 from harness.types import Answer, Question
 
@@ -95,10 +96,13 @@ def _image(image: Image) -> dict[str, Any]:
 
 
 def read_answer(content: Mapping[str, Any]) -> Answer:
-    """The first choice of a chat completion, or a failure if there is none."""
+    """The first choice of a chat completion, or a failure if there is none.
+
+    An answer without a finish reason may be cut.
+    """
     try:
         choice = content["choices"][0]
-        message, finish = choice["message"], choice.get("finish_reason") or "stop"
+        message, finish = choice["message"], str(choice.get("finish_reason") or CUT)
         text, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         return Answer(

@@ -118,6 +118,12 @@ def test_a_withheld_answer_is_unreadable_and_a_cut_one_counts_as_far_as_it_goes(
     assert read(whole, finish="length").boxes == (DOG,)
 
 
+@pytest.mark.parametrize("finish", ["abort", "error", "max_tokens", "incomplete", "new_one"])
+@pytest.mark.parametrize("raw", ["[]", "[100, 200, 300, 400]", "There is no dog."])
+def test_an_answer_that_broke_off_is_unreadable(raw, finish):
+    assert read(raw, finish=finish).status == "unreadable" and read(raw, finish="STOP").status != "unreadable"
+
+
 def test_pixels_are_those_of_the_resized_image():
     (box,) = read("[98, 0, 392, 196]", "qwen2_5_vl").boxes
     assert box == (250.0, 0.0, 1000.0, 500.0)

@@ -95,6 +95,18 @@ def test_a_withheld_answer_is_unscored_with_its_reason():
     assert reading.value is None and "content_filter" in (reading.unscored or "")
 
 
+@pytest.mark.parametrize("finish", ["abort", "error", "max_tokens", "incomplete", "tool_calls", "new_one", ""])
+@pytest.mark.parametrize("raw", ['{"reasoning": "all there", "score": 1', '{"score": 8}', "Score: 8"])
+def test_only_reasons_known_to_be_good_make_an_answer_whole(raw, finish):
+    reading = read_score(raw, 10, finish)
+    assert reading.value is None and repr(finish) in (reading.unscored or "")
+
+
+@pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos_token", "stop_sequence", "completed"])
+def test_a_whole_answer_is_read_in_the_terms_of_every_server(finish):
+    assert read_score('{"score": 8}', 10, finish).value == 8
+
+
 @given(
     st.text(alphabet=st.sampled_from("{}[]\"':,/.%-0189 \n\\scoreatinghulf<>*"), max_size=60),
     st.sampled_from(["stop", "length"]),

@@ -132,6 +132,8 @@ def test_equal_questions_are_asked_once():
         (reply(None, refusal="I would rather not"), Answer(text="I would rather not", finish="refusal")),
         (reply(None), Answer(text=None)),
         (reply("half", "length"), Answer(text="half", finish="length")),
+        (reply("half", "abort"), Answer(text="half", finish="abort")),
+        (reply("half", None), Answer(text="half", finish="length")),  # it may be cut
         (reply("", "content_filter"), Answer(text=None, finish="content_filter")),
     ],
 )
