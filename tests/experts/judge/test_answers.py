@@ -95,7 +95,9 @@ def test_a_withheld_answer_is_unscored_with_its_reason():
     assert reading.value is None and "content_filter" in (reading.unscored or "")
 
 
-@pytest.mark.parametrize("finish", ["abort", "error", "max_tokens", "incomplete", "tool_calls", "new_one", ""])
+@pytest.mark.parametrize(
+    "finish", ["abort", "error", "max_tokens", "incomplete", "tool_calls", "new_one", ""]
+)
 @pytest.mark.parametrize("raw", ['{"reasoning": "all there", "score": 1', '{"score": 8}', "Score: 8"])
 def test_only_reasons_known_to_be_good_make_an_answer_whole(raw, finish):
     reading = read_score(raw, 10, finish)
@@ -133,6 +135,12 @@ def test_any_text_reads_as_a_value_on_the_scale_or_a_reason(text, finish):
         "```\n",
         "<score>",
         "a cannot score of 1. ",
+        "on a scale of 1 ",
+        "score: 4 (",
+        "max score ",
+        "final ",
+        "满分",
+        "score: seven and ",
     ],
 )
 def test_noise_is_read_fast(noise):
