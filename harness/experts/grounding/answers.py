@@ -13,7 +13,7 @@ from typing import Literal
 
 from harness.experts import relaxed_json
 from harness.experts.grounding.written import Content, collect, collect_pairs
-from harness.experts.judge.answers import REFUSAL, broken_off, cleaned
+from harness.experts.judge.answers import CUT, EMPTY_AT_LIMIT, REFUSAL, broken_off, cleaned
 from harness.types import CANVAS
 
 Corners = tuple[float, float, float, float]
@@ -96,7 +96,7 @@ def read_boxes(
         return _unreadable(reason)
     text = cleaned(raw or "")
     if not text.strip():
-        return _unreadable("the answer is empty")
+        return _unreadable(EMPTY_AT_LIMIT if finish_reason.lower() == CUT else "the answer is empty")
     if "<think>" in text:
         return _unreadable("the answer never ends its thinking")
     factor, y_first = CONVENTIONS[convention].factor, CONVENTIONS[convention].y_first

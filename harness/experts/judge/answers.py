@@ -60,6 +60,7 @@ WHOLE = {  # how whole answers end, in the terms of OpenAI, TGI, Anthropic, Open
     *("stop", "eos", "eos_token", "stop_sequence", "end_turn", "completed", "complete"),
 }
 CUT = "length"
+EMPTY_AT_LIMIT = "the answer is empty: it ended at the token limit (raise judge.max_tokens)"
 REFUSAL = re.compile(r"\b(?:cannot|can not|can't|unable|won't|refuse[sd]?)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
@@ -75,12 +76,12 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     """
     if (reason := broken_off(finish_reason)) is not None:
         return Reading(None, reason)
+    cut = finish_reason.lower() == CUT
     text = cleaned(raw or "")
     if not text.strip():
-        return Reading(None, "the answer is empty")
+        return Reading(None, EMPTY_AT_LIMIT if cut else "the answer is empty")
     if "<think>" in text:
         return Reading(None, "the answer never ends its thinking")
-    cut = finish_reason.lower() == CUT
     reading = _read(text, scale_max, cut=cut)
     cut_at_number = cut and reading.value is not None and text[-1] in "0123456789./"
     # If one more digit would change the reading, the number may be incomplete: a 1 of a cut 10.

@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from harness.experts.judge.dialects import NO_COMPLETION, error_status, holds_error
 from harness.settings import number, whole_number
 
 if TYPE_CHECKING:
@@ -151,17 +152,29 @@ class Connection:
         except httpx2.TransportError as error:
             reason = f"the connection broke: {self._describe(error)}"
             return Failure(sent_at=started, reason=reason, absent=True, reset=True)
-        if answer.status_code == 200:
-            return _content(answer, started)
-        return self._refusal(answer, started)
+        status = answer.status_code
+        if status == 200:
+            content = _content(answer)
+            if content is None:
+                return Failure(sent_at=started, reason="its answer is no JSON object")
+            if not holds_error(content):
+                return content
+            named = error_status(content)
+            if named is None:  # an error of unknown meaning may pass
+                return Failure(sent_at=started, reason=f"{NO_COMPLETION} but an error: {self._shown(answer)}")
+            status = named
+        return self._refusal(answer, status, started)
 
-    def _refusal(self, answer: httpx2.Response, started: float) -> Failure:
+    def _shown(self, answer: httpx2.Response) -> str:
+        return self._without_key(" ".join(answer.text.split())[:600])
+
+    def _refusal(self, answer: httpx2.Response, status: int, started: float) -> Failure:
         """The failure behind an error status.
 
         Raises:
             Rejected: the status says that another try would not help.
         """
-        status, text = answer.status_code, self._without_key(" ".join(answer.text.split())[:600])
+        text = self._shown(answer)
         reason = f"HTTP {status}: {text}" if text else f"HTTP {status}"
         retry_after_s = _retry_after(answer.headers)
         if status == 429 and "insufficient_quota" not in text:
@@ -272,14 +285,12 @@ class Outage:
                 _report(f"{connection.url} answers again after {self._back_at - began:.0f} s: continuing")
 
 
-def _content(answer: httpx2.Response, started: float) -> dict[str, Any] | Failure:
+def _content(answer: httpx2.Response) -> dict[str, Any] | None:
     try:
         content = answer.json()
     except ValueError:
-        content = None
-    if isinstance(content, dict):
-        return content
-    return Failure(sent_at=started, reason="its answer is no JSON object")
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _report(message: str) -> None:

@@ -90,6 +90,11 @@ def test_a_number_cut_at_the_token_limit_is_unscored(raw, expected):
     assert read_score(raw, 10, "length").value == expected
 
 
+def test_an_empty_answer_at_the_token_limit_says_so():
+    assert "judge.max_tokens" in (read_score(None, 10, "length").unscored or "")
+    assert "judge.max_tokens" not in (read_score(None, 10).unscored or "")
+
+
 def test_a_withheld_answer_is_unscored_with_its_reason():
     reading = read_score('{"score": 8}', 10, "content_filter")
     assert reading.value is None and "content_filter" in (reading.unscored or "")

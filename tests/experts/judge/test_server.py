@@ -201,6 +201,60 @@ def test_what_is_no_chat_completion_is_a_failure(body):
     assert "the server's answer is no" in answer.failure
 
 
+def error(code, **more) -> str:
+    return json.dumps({"choices": None, "error": {"code": code, "message": "the reason"}, **more})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(error(code) for code in (429, "429", 500, 502, "rate_limit_exceeded", "something new", None, 0)),
+        error(503, choices=[]),
+        '{"error": "the reason"}',
+        '{"object": "error", "message": "the reason", "code": 500}',
+        '{"choices": [{"finish_reason": "error", "error": {"code": 502}, "message": {"content": ""}}]}',
+    ],
+)
+def test_an_error_with_status_200_is_treated_as_its_code(body):
+    script = Script(status(200, body), reply())
+    assert ask(script) == [Answer(text='{"score": 7}')] and len(script.bodies) == 2
+
+
+@pytest.mark.parametrize("code", [400, "401", "context_length_exceeded"])
+def test_a_refusal_with_status_200_is_raised_with_its_reason(code):
+    script = Script(status(200, error(code)))
+    with pytest.raises(Rejected, match=r"HTTP 40[01]: .*the reason"):
+        ask(script)
+    assert len(script.bodies) == 1
+
+
+def test_an_error_that_stays_is_told_with_the_question():
+    (answer,) = ask(Script(status(200, error("something new"))))
+    assert "the reason" in answer.failure and "tried 3 times" in answer.failure
+
+
+def test_a_warning_beside_an_answer_is_no_error():
+    body = {"error": {}, "choices": [{"message": {"content": "8"}, "finish_reason": "stop", "error": None}]}
+    assert ask(Script(status(200, json.dumps(body)))) == [Answer(text="8")]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": '{"score": '}, {"type": "text", "text": "7}"}], '{"score": 7}'),
+        ([{"type": "thinking", "thinking": "3?"}, {"type": "text", "text": "7"}], "7"),
+        (["7"], "7"),
+        ([], None),
+    ],
+)
+def test_an_answer_may_come_in_parts(content, text):
+    assert ask(Script(reply(content))) == [Answer(text=text)]
+
+
+def test_no_content_at_the_token_limit_is_cut():
+    assert ask(Script(reply(None, "length"))) == [Answer(text=None, finish="length")]
+
+
 @pytest.mark.parametrize("code", [301, 400, 401, 403, 404, 413, 422])
 def test_our_own_mistakes_are_raised_with_what_the_server_said(code):
     script = Script(status(code, "the   image is\nbad"))
