@@ -34,11 +34,20 @@ BACKOFF_S, BACKOFF_MOST_S = 0.5, 8.0
 RETRY_AFTER_MOST_S = 120.0
 POLL_S, POLL_MOST_S = 1.0, 30.0
 RETRIED = (408, 409, 425)  # in addition to 429 and everything from 500
+ONE_REQUEST = (400, 413, 422)  # may concern this request's content only
 GATEWAY = (502, 503, 504)  # the gateway answers, the server behind it does not
 
 
 class Rejected(ValueError):
-    """The server refuses the request. Another try would not help."""
+    """The server refuses the request. Another try would not help.
+
+    `for_its_content`: the status is one that servers also give to single requests, such as one that is longer
+    than the model's context.
+    """
+
+    def __init__(self, message: str, *, for_its_content: bool) -> None:
+        super().__init__(message)
+        self.for_its_content = for_its_content
 
 
 class Unanswered(Exception):
@@ -190,7 +199,9 @@ class Connection:
             )
         if status == 404:
             advice = ". Check judge.model, and judge.serving.url, which usually ends in /v1"
-        raise Rejected(f"{self.url} refused the request with {reason}{advice}")
+        raise Rejected(
+            f"{self.url} refused the request with {reason}{advice}", for_its_content=status in ONE_REQUEST
+        )
 
     @cached_property
     def _client(self) -> httpx2.Client:

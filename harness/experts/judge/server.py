@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from harness.experts.judge.cache import AnswerCache, ask_each_once
-from harness.experts.judge.connection import Connection, Unanswered
+from harness.experts.judge.connection import Connection, Rejected, Unanswered
 from harness.experts.judge.dialects import (
     DIALECTS,
     TOP_LOGPROBS,
@@ -85,15 +86,28 @@ class ServerJudge(ModelJudge):
         self.cache = AnswerCache(cache) if cache else None
         self._connection = Connection(**connection)
         self._warned = threading.Event()
+        self._answered_kinds: set[str] = set()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """One answer per question, in order. Waits while the server is gone, see `Connection`.
 
+        A question that the server refuses is a failure if it has answered others of the same kind, here or
+        earlier.
+
         Raises:
-            Rejected: the server refuses our requests.
+            Rejected: the server refuses our requests, or all questions of a kind.
             ServerGone: the server did not come back in time.
         """
-        return ask_each_once(questions, self._settings, self.cache, self._ask_all)
+        refusals: dict[str, Rejected] = {}
+        answer = partial(self._ask_all, refusals=refusals)
+        answers = ask_each_once(questions, self._settings, self.cache, answer)
+        for question, given in zip(questions, answers, strict=True):
+            if given.failure is None or given.text is not None:
+                self._answered_kinds.add(question.kind)
+        for question, given in zip(questions, answers, strict=True):
+            if given.failure in refusals and question.kind not in self._answered_kinds:
+                raise refusals[given.failure]
+        return answers
 
     def missing(self) -> list[str]:
         """A message if no server answers."""
@@ -104,8 +118,13 @@ class ServerJudge(ModelJudge):
             " judge.serving.url"
         ]
 
-    def _ask_all(self, questions: list[Question]) -> Iterator[tuple[int, Answer]]:
-        """Yields (index of the question, answer) as answers arrive."""
+    def _ask_all(
+        self, questions: list[Question], refusals: dict[str, Rejected]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yields (index of the question, answer) as answers arrive.
+
+        A refusal that may concern one question only is an answer with a failure, and is added to `refusals`.
+        """
         given_up = threading.Event()
         workers = min(self._connection.concurrency, len(questions))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
@@ -114,7 +133,14 @@ class ServerJudge(ModelJudge):
             index_by_future[pool.submit(self._ask_one, question, given_up)] = index
         try:
             for future in as_completed(index_by_future):
-                yield index_by_future[future], future.result()
+                try:
+                    answer = future.result()
+                except Rejected as error:
+                    if not error.for_its_content:
+                        raise
+                    answer = Answer(text=None, failure=str(error))
+                    refusals[str(error)] = error
+                yield index_by_future[future], answer
         finally:
             given_up.set()
             pool.shutdown(cancel_futures=True)

@@ -263,6 +263,52 @@ def test_our_own_mistakes_are_raised_with_what_the_server_said(code):
     assert len(script.bodies) == 1
 
 
+def refusing(*words: str, code: int = 400) -> Script:
+    """A server that refuses questions with one of the words."""
+
+    def by_body(body):
+        bad = any(word in json.dumps(body["messages"]) for word in words)
+        return status(code, "maximum context length is 4096") if bad else reply()
+
+    return Script(by_body=by_body)
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_a_question_that_alone_is_refused_is_a_failure_with_the_servers_text(code, place):
+    asked = [question("long" if number == place else str(number)) for number in range(8)]
+    answers = ask(refusing("long", code=code), *asked)
+    assert f"HTTP {code}: maximum context length is 4096" in answers.pop(place).failure
+    assert answers == [Answer(text='{"score": 7}')] * 7
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_refusal_that_concerns_every_question_ends_the_run(code):
+    with pytest.raises(Rejected):
+        ask(refusing("bad", code=code), *(question(text) for text in ("good", "bad", "fine")))
+
+
+def test_a_kind_of_question_that_is_always_refused_ends_the_run():
+    asked = [question("good"), question("bad one", kind="semantic"), question("bad two", kind="semantic")]
+    with pytest.raises(Rejected, match="maximum context length"):
+        ask(refusing("bad"), *asked)
+
+
+def test_a_lone_refusal_ends_the_run_unless_others_of_its_kind_were_answered(tmp_path):
+    script = refusing("bad")
+    with script:
+        asking = judge(script.url, cache=str(tmp_path))
+        with pytest.raises(Rejected):
+            asking.ask([question("bad")])
+        asking.ask([question("good")])
+        assert asking.ask([question("bad")])[0].failure
+        later = judge(script.url, cache=str(tmp_path))
+        assert [bool(answer.failure) for answer in later.ask([question("good"), question("bad")])] == [
+            False,
+            True,
+        ]
+
+
 def test_an_empty_purse_is_not_waited_for():
     with pytest.raises(Rejected, match="insufficient_quota"):
         ask(Script(status(429, '{"error": {"code": "insufficient_quota"}}')))
