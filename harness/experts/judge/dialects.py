@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,12 +59,14 @@ class Dialect:
         plain: fields that undo the sampling settings of the model's own generation config.
         constrained: fields for an answer {"score": N}; None for a server that gives no log-probs either.
         prefilled: fields to continue the assistant's message; None if the server cannot.
+        sampling: whether fields of sampling (temperature, top_p, seed) are taken.
     """
 
     length: str = "max_tokens"
     plain: Mapping[str, Any] = field(default_factory=dict)
     constrained: Mapping[str, Any] | None = None
     prefilled: Mapping[str, Any] | None = None
+    sampling: bool = True
 
 
 DIALECTS = {
@@ -80,6 +83,17 @@ DIALECTS = {
     "openai": Dialect(length="max_completion_tokens", constrained={"response_format": _SCHEMA}),
     "transformers": Dialect(),
 }
+REASONING = Dialect(length="max_completion_tokens", sampling=False)
+_OPENAI_REASONING = re.compile(
+    r"(?:.*/)?(?:o[1-9]|gpt-(?:[5-9]|[1-9][0-9]))(?![0-9])(?!.*-chat)", re.IGNORECASE
+)
+
+
+def dialect_of(flavour: str, model: str) -> Dialect:
+    """The fields for a model on a server. OpenAI's reasoning models (o1, GPT-5) refuse some of its others."""
+    if flavour == "openai" and _OPENAI_REASONING.match(model):
+        return REASONING
+    return DIALECTS[flavour]
 
 
 class WeighedToken(NamedTuple):
@@ -181,7 +195,22 @@ def read_answer(content: Mapping[str, Any]) -> Answer:
         text = _text_of(message)
     except TypeError as error:
         return Answer(text=None, failure=f"the server's answer is {error}")
+    if finish.lower() == CUT and not text and (thinking := _thinking(content, message)):
+        return Answer(text=None, finish=finish, failure=thinking)
     return Answer(text=text or refusal or None, finish="refusal" if refusal else finish)
+
+
+def _thinking(content: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    """The reason for an answer without text, if the model spent its tokens on thinking."""
+    usage = content.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
+    count = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    if not count and not message.get("reasoning_content") and not message.get("reasoning"):
+        return None
+    return (
+        f"the model spent {f'all {count} tokens' if count else 'its tokens'} on thinking and wrote no answer:"
+        " raise judge.max_tokens, or let it think less (OpenAI: ++judge.extra.reasoning_effort=low)"
+    )
 
 
 def read_tokens(content: Mapping[str, Any]) -> list[WeighedToken]:
