@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.experts.judge import rubric
-from harness.experts.judge.answers import Reading, read_score
+from harness.experts.judge.answers import Reading, broken_off, read_score
 from harness.types import Answer, Question, Score
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _ask(judge: Judge, questions: Sequence[Question]) -> list[Answer]:
 def _read(answer: Answer) -> Reading:
     if answer.failure is not None:
         return Reading(None, answer.failure)
-    if answer.expected is not None:
+    if answer.expected is not None and broken_off(answer.finish) is None:
         return Reading(answer.expected)
     return read_score(answer.text, SCALE, answer.finish)
 

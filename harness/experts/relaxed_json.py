@@ -35,7 +35,13 @@ class _Irregular(Exception):
 
 
 def values(text: str) -> Iterator[Any]:
-    """Yields the outermost objects and lists in `text`, in order.
+    """Yields the outermost objects and lists in `text`, in order; see `located`."""
+    for value, _, _ in located(text):
+        yield value
+
+
+def located(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Yields (value, start, end) of the outermost objects and lists in `text`, in order.
 
     Accepts more than strict JSON: raw newlines in strings, single quotes, unquoted keys, Python literals,
     trailing commas, and containers or strings that the end of the text leaves open. Open containers are
@@ -48,7 +54,7 @@ def values(text: str) -> Iterator[Any]:
         except _Irregular:
             at = opening + 1
             continue
-        yield value
+        yield value, opening, at
 
 
 def _next_opening(text: str, at: int) -> int:

@@ -16,7 +16,7 @@ Step = Callable[["Handler", dict[str, Any]], None]
 
 
 def reply(
-    text: str | None = '{"score": 7}', finish: str = "stop", logprobs: Any = None, **message: Any
+    text: str | None = '{"score": 7}', finish: str | None = "stop", logprobs: Any = None, **message: Any
 ) -> Step:
     choice = {
         "index": 0,

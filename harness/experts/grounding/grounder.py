@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,7 @@ class MllmGrounder:
                 " give the grounder the same"
             )
         self._model, self._convention, self._limits = model, convention, limits
+        self._warned: set[str] = set()
         self._question = Rubric(question, "name", folder=QUESTIONS)
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
@@ -82,7 +84,28 @@ class MllmGrounder:
             new_answers = self._model.ask([replace(questions[index], attempt=1) for index in retries])
             for index, answer in zip(retries, new_answers, strict=True):
                 groundings[index] = self._read(questions[index], answer)
+        self._report(groundings)
         return [_boxes(grounding) for grounding in groundings]
+
+    def _report(self, groundings: Sequence[Grounding]) -> None:
+        """Says once what is wrong with answers: the boxes alone do not show it."""
+        unreadable = [grounding.reason for grounding in groundings if grounding.status == "unreadable"]
+        if unreadable:
+            self._warn_once(
+                f"could not read {len(unreadable)} of {len(groundings)} answers; the first: {unreadable[0]}"
+            )
+        swapped = sum(grounding.swapped for grounding in groundings)
+        if swapped:
+            self._warn_once(
+                f"put the corners of {swapped} boxes in order: they may be in another convention than"
+                f" grounder.convention={self._convention}"
+            )
+
+    def _warn_once(self, message: str) -> None:
+        kind = message.split()[0]
+        if kind not in self._warned:
+            self._warned.add(kind)
+            print(f"grounder of {self._model.model} {message}", file=sys.stderr, flush=True)
 
     def _read(self, question: Question, answer: Answer) -> Grounding:
         if answer.failure is not None:

@@ -2,7 +2,8 @@
 
 A wrong guess would poison training, and so would a zero. The rules, in this order: the last JSON value with
 a score in it; tags around a number; a labeled number ("Score: 8"); a fraction of the scale ("8/10"); a bare
-number as first or last line. An ambiguous answer is unscored, never clipped.
+number as first or last line. A scale that the answer names is converted (`scales`). An ambiguous answer is
+unscored, never clipped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.experts import relaxed_json
+from harness.experts.judge.scales import (
+    NUMBER,
+    Scale,
+    bracketed,
+    is_limit,
+    named_scale,
+    number_on,
+    read_at,
+    scale_of_members,
+)
 
 
 @dataclass(frozen=True)
@@ -30,20 +41,26 @@ _PLAIN_CHARACTERS = str.maketrans(
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""),  # zero-width characters
     }
 )
-_SCORE_KEYS = ("score", "rating", "评分", "分数", "得分")
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_NUMBER = r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)"
-_FRACTION = rf"{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER}|\s*%)?"
-_WHOLE = re.compile(rf"\s*({_NUMBER})(?:\s*(?:/|out\s+of)\s*({_NUMBER})|\s*(%))?\s*", re.IGNORECASE)
-_LABEL = r"(?:(?<![A-Za-z_])(?:score|rating)(?![A-Za-z_])|评分|分数|得分)"
+_SCORE_KEYS = ("score", "rating", "评分", "分数", "得分", "打分", "总分", "評分", "分數", "總分")
+_FINAL = r"(?:final|overall|total|revised|最终|最後|最后|总体|總體|综合|总)"
+_CJK_LABEL = r"(?:评分|分数|得分|打分|总分|評分|分數|總分)"
+_LABEL = rf"(?:(?<![A-Za-z_])(?:score|rating)(?![A-Za-z_])|{_CJK_LABEL})"
+_SEPARATOR = r"(?:[ \t]*+(?:[:=|\n]|is\b|of\b|->|[→–—为是為]))++\s*+[\"'(\[【]?\s*+"
 _LABELED = re.compile(
-    rf"""{_LABEL}["']?\s*+(?:[(\[][^()\[\]\n]*+[)\]]\s*+)?         # Score (0-10)
-    (?:[ \t]*+(?:[:=|\n]|is\b|of\b|->|[→–—为是]))++\s*+             # is, :, ...
-    (?P<open>["'(\[]?)\s*+(?P<value>{_FRACTION}|(?:{"|".join(_WORDS)})\b)
-    (?P<more>\s*(?:[-–—~±]|to\b|or\b)\s*[0-9]|,[0-9]|\.[0-9]|[^\W\d])?""",
+    rf"""(?:(?P<final>(?<![A-Za-z_]){_FINAL})\s*+)?(?P<label>{_LABEL})["']?\s*+
+    (?:[(\[](?P<bracket>[^()\[\]\n]*+)[)\]]\s*+)?                         # Score (0-10)
+    {_SEPARATOR}(?P<value>(?=[-+.0-9]|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b|[零一二三四五六七八九十]))
+    |(?<![A-Za-z_])(?P<alone>final|overall|total)["']?\s*+[:=]\s*+(?P<number>(?=[0-9]))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TAGS = re.compile(r"<(score|answer)>(?P<tag>[^<>]*)</\1>|\\boxed\{(?P<boxed>[^{}]*)\}", re.IGNORECASE)
+_LIMIT = re.compile(r"\b(?:max(?:imum)?|min(?:imum)?|possible|highest|lowest)[ _]$", re.IGNORECASE)
+_BEGINNING = re.compile(r"\W*(?:(?:the|my|a|json|answer)\b\W*)*", re.IGNORECASE)
+WHOLE = {  # how whole answers end, in the terms of OpenAI, TGI, Anthropic, OpenAI's Responses, Cohere
+    *("stop", "eos", "eos_token", "stop_sequence", "end_turn", "completed", "complete"),
+}
+CUT = "length"
+EMPTY_AT_LIMIT = "the answer is empty: it ended at the token limit (raise judge.max_tokens)"
 REFUSAL = re.compile(r"\b(?:cannot|can not|can't|unable|won't|refuse[sd]?)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
@@ -54,22 +71,30 @@ def read_score(raw: str | None, scale_max: float, finish_reason: str = "stop") -
     Args:
         raw: the answer as received; None if there was none.
         scale_max: the upper end of the scale in the question.
-        finish_reason: the server's: "stop", "length" for an answer cut at the token limit, "content_filter"
-            or "refusal".
+        finish_reason: the server's: one of `WHOLE`, or "length" for an answer cut at the token limit. After
+            any other the answer is unscored.
     """
-    if finish_reason in ("content_filter", "refusal"):
-        return Reading(None, f"the answer ended with {finish_reason!r}")
+    if (reason := broken_off(finish_reason)) is not None:
+        return Reading(None, reason)
+    cut = finish_reason.lower() == CUT
     text = cleaned(raw or "")
     if not text.strip():
-        return Reading(None, "the answer is empty")
+        return Reading(None, EMPTY_AT_LIMIT if cut else "the answer is empty")
     if "<think>" in text:
         return Reading(None, "the answer never ends its thinking")
-    reading = _read(text, scale_max)
-    cut_at_number = finish_reason == "length" and reading.value is not None and text[-1] in "0123456789./"
+    reading = _read(text, scale_max, cut=cut)
+    cut_at_number = cut and reading.value is not None and text[-1] in "0123456789./"
     # If one more digit would change the reading, the number may be incomplete: a 1 of a cut 10.
-    if cut_at_number and _read(text + "5", scale_max) != reading:
+    if cut_at_number and _read(text + "5", scale_max, cut=cut) != reading:
         return Reading(None, "the answer was cut at its number")
     return reading
+
+
+def broken_off(finish_reason: str) -> str | None:
+    """Why an answer that ended so cannot be read; None for a whole answer and one cut at the token limit."""
+    if finish_reason.lower() in (*WHOLE, CUT):
+        return None
+    return f"the answer ended with {finish_reason!r}"
 
 
 def cleaned(raw: str) -> str:
@@ -78,15 +103,37 @@ def cleaned(raw: str) -> str:
     return "\n".join(line for line in text.split("\n") if not re.fullmatch(r"\s*```\w*\s*", line))
 
 
-def _read(text: str, scale_max: float) -> Reading:
-    scores: list[Any] = []
-    for value in relaxed_json.values(text):
-        scores = _score_values(value) or scores  # the last JSON value with a score counts
+@dataclass(frozen=True)
+class _Text:
+    """An answer to be read: its plain characters, the scale that it names, and whether it may be cut."""
+
+    content: str
+    scale: Scale
+    cut: bool
+
+    def counts(self, start: int, end: int) -> bool:
+        """Whether a score from `start` to `end` is the answer's own.
+
+        In a cut answer only one at its beginning or end is: in the middle it may be quoted.
+        """
+        if not self.cut or _BEGINNING.fullmatch(self.content, 0, start):
+            return True
+        return re.search(r"\w", self.content[end:]) is None
+
+
+def _read(content: str, scale_max: float, *, cut: bool) -> Reading:
+    scale = named_scale(content, scale_max)
+    if scale is None:
+        return Reading(None, "the answer names several scales")
+    text, scores = _Text(content, scale, cut), None
+    for value, start, end in relaxed_json.located(content):
+        if text.counts(start, end):
+            scores = _score_values(value, scale) or scores  # the last JSON value with a score counts
     if scores:
-        return _agreed([_number(score, scale_max) for score in scores], "the score of the JSON answer")
-    text = re.sub(r"[*`]|^\s*#+", "", text, flags=re.MULTILINE)
+        return _agreed(scores, "the score of the JSON answer")
+    text = _Text(re.sub(r"[*`]|^\s*#+", "", content, flags=re.MULTILINE), scale, cut)
     for read_source in (_tagged, _labeled, _fractions, _bare):
-        reading = read_source(text, scale_max)
+        reading = read_source(text)
         if reading is not None:
             return reading
     return Reading(None, "the answer holds no score")
@@ -101,73 +148,71 @@ def _agreed(numbers: list[float | None], source: str) -> Reading:
     return Reading(numbers[0])
 
 
-def _score_values(value: Any) -> list[Any]:
+def _score_values(value: Any, scale: Scale) -> list[float | None]:
     """The values of score keys at the shallowest level of a JSON value that has any.
 
-    Keys named score or rating come before keys that only end with score.
+    Keys named score or rating come before keys that only end with score; among the latter, one that is called
+    final, overall or total comes first. Members that name a scale hold for their object and those in it.
     """
-    level = [value]
+    level: list[tuple[Any, Scale | None]] = [(value, scale)]
     while level:
-        exact, suffixed, entries = [], [], []
-        for node in level:
+        inner: list[tuple[Any, Scale | None]] = []
+        exact: list[float | None] = []
+        final: list[float | None] = []
+        suffixed: list[float | None] = []
+        for node, outer in level:
+            if isinstance(node, list):
+                inner += [(entry, outer) for entry in node]
             if not isinstance(node, dict):
                 continue
+            own = scale_of_members(node, outer) if outer is not None else None
             for key, entry in node.items():
-                entries.append(entry)
-                if key.strip().lower() in _SCORE_KEYS:
-                    exact.append(entry)
-                elif key.strip().lower().endswith("score"):
-                    suffixed.append(entry)
-        if exact or suffixed:
-            return exact or suffixed
-        for node in level:
-            if isinstance(node, list):
-                entries += node
-        level = [entry for entry in entries if isinstance(entry, dict | list)]
+                inner.append((entry, own))
+                name = key.strip().lower()
+                found = number_on(entry, own) if own is not None else None
+                if name in _SCORE_KEYS:
+                    exact.append(found)
+                elif name.endswith("score") and not is_limit(key):
+                    (final if re.match(_FINAL, name) else suffixed).append(found)
+        if exact or final or suffixed:
+            return exact or final or suffixed
+        level = [(entry, own) for entry, own in inner if isinstance(entry, dict | list)]
     return []
 
 
-def _number(value: Any, scale_max: float) -> float | None:
-    """A value on 0..`scale_max`: a number, a number as text, or a list of one of these; else None."""
-    if isinstance(value, list):
-        return _number(value[0], scale_max) if len(value) == 1 else None
-    if isinstance(value, str):
-        return _number_in_words(value, scale_max)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _tagged(text: _Text) -> Reading | None:
+    numbers, last = [], None
+    for match in _TAGS.finditer(text.content):
+        if text.counts(*match.span()):
+            last = match.group("tag") or match.group("boxed") or ""
+            numbers.append(number_on(last, text.scale))
+    if last is None or re.search(_LABEL, last, re.IGNORECASE):
         return None
-    return float(value) if 0 <= value <= scale_max else None  # NaN and infinities fail this
+    readable = [number for number in numbers[:-1] if number is not None]
+    return _agreed([*readable, numbers[-1]], "the tagged answer")
 
 
-def _number_in_words(text: str, scale_max: float) -> float | None:
-    word = text.strip().lower()
-    if word in _WORDS:
-        return _number(_WORDS.index(word), scale_max)
-    match = _WHOLE.fullmatch(text)
-    if match is None:
+def _labeled(text: _Text) -> Reading | None:
+    """The number after a label. Of several that differ, the one that is called final, overall or total."""
+    final: list[float | None] = []
+    other: list[float | None] = []
+    alone: list[float | None] = []
+    for match in _LABELED.finditer(text.content):
+        if _LIMIT.search(text.content[max(0, match.start() - 12) : match.start()]):
+            continue  # the end of the scale
+        at = match.end("value") if match.group("label") else match.end("number")
+        bracket = match.group("bracket")
+        scale = text.scale if bracket is None else bracketed(bracket, text.scale)
+        number, end = read_at(text.content, at, scale or text.scale) or (None, at)
+        if not _refused(text.content, match.start()) and text.counts(match.start(), end):
+            is_final = match.group("final") or match.group("label") in ("总分", "總分")
+            found = alone if match.group("alone") else final if is_final else other
+            found.append(None if scale is None else number)
+    if not final and not other:
         return None
-    number = float(match.group(1))
-    if match.group(2) is None and match.group(3) is None:
-        return _number(number, scale_max)
-    denominator = float(match.group(2)) if match.group(2) is not None else 100.0
-    if not (0 <= number <= denominator and 0 < denominator < float("inf")):
-        return None
-    return number * scale_max / denominator
-
-
-def _tagged(text: str, scale_max: float) -> Reading | None:
-    contents = [match.group("tag") or match.group("boxed") or "" for match in _TAGS.finditer(text)]
-    if not contents or re.search(_LABEL, contents[-1], re.IGNORECASE):
-        return None
-    return _agreed([_number(contents[-1], scale_max)], "the tagged answer")
-
-
-def _labeled(text: str, scale_max: float) -> Reading | None:
-    matches = [match for match in _LABELED.finditer(text) if not _refused(text, match.start())]
-    if not matches:
-        return None
-    last = matches[-1]
-    number = None if last.group("more") else _number(last.group("value"), scale_max)
-    return _agreed([number], "the labelled score")
+    if len(set(final + other)) > 1:
+        return _agreed(final or alone or other, "the labelled score")
+    return _agreed(final + other, "the labelled score")
 
 
 def _refused(text: str, at: int) -> bool:
@@ -176,23 +221,25 @@ def _refused(text: str, at: int) -> bool:
     return REFUSAL.search(text, ends[-1] if ends else 0, at) is not None
 
 
-def _fractions(text: str, scale_max: float) -> Reading | None:
-    scale = re.escape(f"{scale_max:g}")
+def _fractions(text: _Text) -> Reading | None:
+    most = re.escape(f"{text.scale.most:g}")
     pattern = (
-        rf"(?P<range>[0-9]\s*(?:[-–—~,]|to|or)\s*)?(?<![0-9.])(?P<value>{_NUMBER})"
-        rf"\s*(?:/|out\s+of)\s*{scale}(?:\.0+)?(?![0-9/]|\.[0-9])"
+        rf"(?P<range>[0-9]\s*(?:[-–—~,⁄]|to|or)\s*)?(?<![0-9.⁄])(?P<value>{NUMBER})"
+        rf"\s*(?:/|out\s+of)\s*{most}(?:\.0+)?(?![0-9/]|\.[0-9])"
     )
     numbers = []
-    for match in re.finditer(pattern, text, re.IGNORECASE):
-        if not _refused(text, match.start()):
-            numbers.append(None if match.group("range") else _number(match.group("value"), scale_max))
+    for match in re.finditer(pattern, text.content, re.IGNORECASE):
+        if not _refused(text.content, match.start()) and text.counts(*match.span()):
+            number = Scale(text.scale.most, text.scale.most).convert(float(match.group("value")))
+            numbers.append(None if match.group("range") else number)
     return _agreed(numbers, "the fraction") if numbers else None
 
 
-def _bare(text: str, scale_max: float) -> Reading | None:
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+def _bare(text: _Text) -> Reading | None:
+    lines = [line.strip() for line in text.content.split("\n") if line.strip()]
     numbers = []
     for line in (*lines[:1], *lines[-1:]):
-        if re.fullmatch(_NUMBER, line):
-            numbers.append(_number_in_words(line, scale_max))
+        found = read_at(line, 0, text.scale)
+        if found is not None and found[1] == len(line) and line[0] in "+-.0123456789":
+            numbers.append(found[0])
     return _agreed(numbers, "the bare number") if numbers else None

@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from harness.experts.judge.dialects import NO_COMPLETION, error_status, holds_error
 from harness.settings import number, whole_number
 
 if TYPE_CHECKING:
@@ -33,11 +34,20 @@ BACKOFF_S, BACKOFF_MOST_S = 0.5, 8.0
 RETRY_AFTER_MOST_S = 120.0
 POLL_S, POLL_MOST_S = 1.0, 30.0
 RETRIED = (408, 409, 425)  # in addition to 429 and everything from 500
+ONE_REQUEST = (400, 413, 422)  # may concern this request's content only
 GATEWAY = (502, 503, 504)  # the gateway answers, the server behind it does not
 
 
 class Rejected(ValueError):
-    """The server refuses the request. Another try would not help."""
+    """The server refuses the request. Another try would not help.
+
+    `for_its_content`: the status is one that servers also give to single requests, such as one that is longer
+    than the model's context.
+    """
+
+    def __init__(self, message: str, *, for_its_content: bool) -> None:
+        super().__init__(message)
+        self.for_its_content = for_its_content
 
 
 class Unanswered(Exception):
@@ -151,17 +161,29 @@ class Connection:
         except httpx2.TransportError as error:
             reason = f"the connection broke: {self._describe(error)}"
             return Failure(sent_at=started, reason=reason, absent=True, reset=True)
-        if answer.status_code == 200:
-            return _content(answer, started)
-        return self._refusal(answer, started)
+        status = answer.status_code
+        if status == 200:
+            content = _content(answer)
+            if content is None:
+                return Failure(sent_at=started, reason="its answer is no JSON object")
+            if not holds_error(content):
+                return content
+            named = error_status(content)
+            if named is None:  # an error of unknown meaning may pass
+                return Failure(sent_at=started, reason=f"{NO_COMPLETION} but an error: {self._shown(answer)}")
+            status = named
+        return self._refusal(answer, status, started)
 
-    def _refusal(self, answer: httpx2.Response, started: float) -> Failure:
+    def _shown(self, answer: httpx2.Response) -> str:
+        return self._without_key(" ".join(answer.text.split())[:600])
+
+    def _refusal(self, answer: httpx2.Response, status: int, started: float) -> Failure:
         """The failure behind an error status.
 
         Raises:
             Rejected: the status says that another try would not help.
         """
-        status, text = answer.status_code, self._without_key(" ".join(answer.text.split())[:600])
+        text = self._shown(answer)
         reason = f"HTTP {status}: {text}" if text else f"HTTP {status}"
         retry_after_s = _retry_after(answer.headers)
         if status == 429 and "insufficient_quota" not in text:
@@ -177,7 +199,9 @@ class Connection:
             )
         if status == 404:
             advice = ". Check judge.model, and judge.serving.url, which usually ends in /v1"
-        raise Rejected(f"{self.url} refused the request with {reason}{advice}")
+        raise Rejected(
+            f"{self.url} refused the request with {reason}{advice}", for_its_content=status in ONE_REQUEST
+        )
 
     @cached_property
     def _client(self) -> httpx2.Client:
@@ -272,14 +296,12 @@ class Outage:
                 _report(f"{connection.url} answers again after {self._back_at - began:.0f} s: continuing")
 
 
-def _content(answer: httpx2.Response, started: float) -> dict[str, Any] | Failure:
+def _content(answer: httpx2.Response) -> dict[str, Any] | None:
     try:
         content = answer.json()
     except ValueError:
-        content = None
-    if isinstance(content, dict):
-        return content
-    return Failure(sent_at=started, reason="its answer is no JSON object")
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _report(message: str) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from harness.experts.judge.cache import AnswerCache, ask_each_once
-from harness.experts.judge.connection import Connection, Unanswered
+from harness.experts.judge.connection import Connection, Rejected, Unanswered
 from harness.experts.judge.dialects import (
     DIALECTS,
     TOP_LOGPROBS,
     WeighedToken,
     continue_after_one,
+    dialect_of,
     first_digit,
     messages,
     read_answer,
@@ -29,6 +32,12 @@ from harness.types import Answer, Question
 PATH = "/chat/completions"
 ONE_MATTERS = 0.02  # from this probability of a 1 on, another request distinguishes 1 from 10
 LOGPROBS = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+LENGTHS = {"max_tokens", "max_completion_tokens"}
+OURS = {
+    "messages": "is the question",
+    "model": "is judge.model",
+    "stream": "cannot be set: answers come whole",
+}
 SCORES = ("text", "expected")
 
 
@@ -43,6 +52,26 @@ def check_settings(score: str, max_tokens: int, retry_temperature: float) -> Non
     number("judge.retry_temperature", retry_temperature, above=0, most=2)
 
 
+def _checked_fields(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of `judge.extra`.
+
+    Raises:
+        ValueError: it is no mapping, holds what JSON cannot, or a field that the judge fills itself.
+    """
+    if not isinstance(extra, Mapping | None):
+        raise ValueError(
+            f"judge.extra={extra!r} must hold fields of a request, such as ++judge.extra.reasoning_effort=low"
+        )
+    fields = dict(extra or {})
+    for name in OURS.keys() & fields.keys():
+        raise ValueError(f"judge.extra.{name} is not allowed: this field {OURS[name]}")
+    try:
+        json.dumps(fields)
+    except TypeError as error:
+        raise ValueError(f"judge.extra holds what a JSON request cannot hold: {error}") from None
+    return fields
+
+
 class ServerJudge(ModelJudge):
     """Asks a served model, with many requests at a time. Equal questions are asked once.
 
@@ -53,6 +82,7 @@ class ServerJudge(ModelJudge):
             probabilities, from one token.
         max_tokens: the length limit of an answer.
         retry_temperature: the temperature for questions that are asked again; the first time it is 0.
+        extra: fields of a request that are added or replaced; null leaves a field out. Default: none.
         serving: settings that change no answer: those of `Connection`, and `cache`, a folder for answers
             or null.
 
@@ -69,31 +99,48 @@ class ServerJudge(ModelJudge):
         max_tokens: int,
         retry_temperature: float,
         serving: Mapping[str, Any],
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         choice("judge.flavour", flavour, list(DIALECTS))
         check_settings(score, max_tokens, retry_temperature)
-        if score == "expected" and DIALECTS[flavour].constrained is None:
+        self._dialect, self._score = dialect_of(flavour, model), score
+        if score == "expected" and self._dialect.constrained is None:
             raise ValueError(
-                f"judge.score=expected: a {flavour} server gives no log-probs; take judge.score=text"
+                f"judge.score=expected: {model} on a {flavour} server gives no log-probs;"
+                " take judge.score=text"
             )
-        self.model = model
-        self._dialect, self._score = DIALECTS[flavour], score
+        self.model, self._extra = model, _checked_fields(extra)
         self._max_tokens, self._retry_temperature = max_tokens, retry_temperature
         self._settings = f"{model} {flavour} {score} {max_tokens} {retry_temperature}"
+        if self._extra:
+            self._settings += f" {json.dumps(self._extra, sort_keys=True)}"
         connection = dict(serving)
         cache = connection.pop("cache", None)
         self.cache = AnswerCache(cache) if cache else None
         self._connection = Connection(**connection)
         self._warned = threading.Event()
+        self._answered_kinds: set[str] = set()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """One answer per question, in order. Waits while the server is gone, see `Connection`.
 
+        A question that the server refuses is a failure if it has answered others of the same kind, here or
+        earlier.
+
         Raises:
-            Rejected: the server refuses our requests.
+            Rejected: the server refuses our requests, or all questions of a kind.
             ServerGone: the server did not come back in time.
         """
-        return ask_each_once(questions, self._settings, self.cache, self._ask_all)
+        refusals: dict[str, Rejected] = {}
+        answer = partial(self._ask_all, refusals=refusals)
+        answers = ask_each_once(questions, self._settings, self.cache, answer)
+        for question, given in zip(questions, answers, strict=True):
+            if given.failure is None or given.text is not None:
+                self._answered_kinds.add(question.kind)
+        for question, given in zip(questions, answers, strict=True):
+            if given.failure in refusals and question.kind not in self._answered_kinds:
+                raise refusals[given.failure]
+        return answers
 
     def missing(self) -> list[str]:
         """A message if no server answers."""
@@ -104,8 +151,13 @@ class ServerJudge(ModelJudge):
             " judge.serving.url"
         ]
 
-    def _ask_all(self, questions: list[Question]) -> Iterator[tuple[int, Answer]]:
-        """Yields (index of the question, answer) as answers arrive."""
+    def _ask_all(
+        self, questions: list[Question], refusals: dict[str, Rejected]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yields (index of the question, answer) as answers arrive.
+
+        A refusal that may concern one question only is an answer with a failure, and is added to `refusals`.
+        """
         given_up = threading.Event()
         workers = min(self._connection.concurrency, len(questions))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
@@ -114,7 +166,14 @@ class ServerJudge(ModelJudge):
             index_by_future[pool.submit(self._ask_one, question, given_up)] = index
         try:
             for future in as_completed(index_by_future):
-                yield index_by_future[future], future.result()
+                try:
+                    answer = future.result()
+                except Rejected as error:
+                    if not error.for_its_content:
+                        raise
+                    answer = Answer(text=None, failure=str(error))
+                    refusals[str(error)] = error
+                yield index_by_future[future], answer
         finally:
             given_up.set()
             pool.shutdown(cancel_futures=True)
@@ -125,7 +184,7 @@ class ServerJudge(ModelJudge):
         if wants_expected:
             body |= {**(self._dialect.constrained or {}), **LOGPROBS}
         try:
-            content = self._connection.post(PATH, body, given_up)
+            content = self._connection.post(PATH, self._with_extra(body), given_up)
             answer = read_answer(content)
             if wants_expected and answer.failure is None:
                 return self._with_expected_score(question, answer, content, given_up)
@@ -134,18 +193,23 @@ class ServerJudge(ModelJudge):
             return Answer(text=None, failure=f"no answer from the server: {error}")
 
     def _body(self, question: Question) -> dict[str, Any]:
-        if question.attempt:
-            sampling = {"temperature": self._retry_temperature, "seed": question.attempt}
-        else:
-            sampling = {"temperature": 0.0}
+        sampling: dict[str, Any] = {}
+        if self._dialect.sampling and question.attempt:
+            sampling = {"top_p": 1.0, "temperature": self._retry_temperature, "seed": question.attempt}
+        elif self._dialect.sampling:
+            sampling = {"top_p": 1.0, "temperature": 0.0}
         return {
             "model": self.model,
             "messages": messages(question),
             self._dialect.length: self._max_tokens,
-            "top_p": 1.0,
             **sampling,
             **self._dialect.plain,
         }
+
+    def _with_extra(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body with the fields of `judge.extra`, and without those that are null there."""
+        left_out = [name for name, value in self._extra.items() if value is None]
+        return {name: value for name, value in (body | self._extra).items() if name not in left_out}
 
     def _with_expected_score(
         self, question: Question, answer: Answer, content: Mapping[str, Any], given_up: threading.Event
@@ -180,7 +244,8 @@ class ServerJudge(ModelJudge):
         if ten_is_a_token or one < ONE_MATTERS or self._dialect.prefilled is None:
             return None
         body = self._body(question) | LOGPROBS | continue_after_one(question, self._dialect)
-        body[self._dialect.length] = 1
+        body = self._with_extra(body)
+        body |= dict.fromkeys(LENGTHS & body.keys(), 1)
         following = read_tokens(self._connection.post(PATH, body, given_up))
         return following[0].probabilities if following else None
 

@@ -58,6 +58,17 @@ def read(raw, convention="qwen3_vl", size=(384, 384), finish="stop"):
         ),
         ('{"bbox_2d": [[100, 200, 300, 400], [5, 6', [DOG], [None]),
         ('There is no cat, but a dog: {"bbox_2d": [100, 200, 300, 400]}', [DOG], [None]),
+        (
+            '{"cup": {"bbox_2d": [100, 200, 300, 400]}, "plate": {"bbox_2d": []}}',
+            [DOG],
+            ["cup"],
+        ),
+        ('{"cup": [{"bbox_2d": [100, 200, 300, 400]}], "plate": []}', [DOG], ["cup"]),
+        (
+            '{"cup": {"bbox_2d": [100, 200, 300, 400], "label": "mug"}, "plate": null}',
+            [DOG],
+            ["mug"],
+        ),
         ("１００,[１００, ２００, ３００, ４００]", [DOG], [None]),
     ],
 )
@@ -100,6 +111,13 @@ def test_absence_is_a_finding(raw):
         '{"bbox_2d": [100, 200, 300, NaN]}',
         '{"bbox_2d": [100, 200, 300, 1021]}',
         '{"bbox_2d": [-21, 200, 300, 400]}',
+        '[{"box_2d": [100, 200, 300, 400], "label": "cup"}]',  # Gemini's: y first
+        '{"box_2d": [100, 200, 300, 400]}',
+        '{"box_2d": [[100, 200, 300, 400]]}',
+        '{"bbox_xywh": [100, 200, 300, 400]}',
+        '{"label": "cup", "position": [100, 200, 300, 400]}',
+        '{"label": "cup", "cup": [100, 200, 300, 400]}',
+        '{"label": "cup", "color": [255, 0, 0, 255]}',
         '{"bbox": {"x": 100, "y": 200, "width": 30, "height": 40}}',
         '[{"bbox_2d": [1, 2, 3]}, {"bbox_2d": null}]',
         "I cannot say whether there is no dog.",
@@ -112,10 +130,41 @@ def test_what_says_neither_is_unreadable(raw):
     assert found.status == "unreadable" and found.reason and not found.boxes
 
 
+@pytest.mark.parametrize(
+    ("raw", "label"),
+    [
+        ('[{"box_2d": [100, 200, 300, 400], "label": "cup"}]', "cup"),
+        ('{"boxes": [[100, 200, 300, 400]]}', None),
+        ("[100, 200, 300, 400]", None),
+        ('{"cup": [100, 200, 300, 400]}', "cup"),
+        ('{"box_2d": {"ymin": 100, "xmin": 200, "ymax": 300, "xmax": 400}, "label": "cup"}', "cup"),
+    ],
+)
+def test_geminis_boxes_have_y_first(raw, label):
+    found = read(raw, "gemini")
+    assert (found.boxes, found.labels) == (((200.0, 100.0, 400.0, 300.0),), (label,))
+
+
+@pytest.mark.parametrize("raw", ['{"bbox_2d": [100, 200, 300, 400]}', "(100,200),(300,400)"])
+def test_boxes_with_x_first_are_none_of_geminis(raw):
+    assert read(raw, "gemini").status == "unreadable"
+
+
+def test_swapped_corners_are_counted():
+    found = read('[{"bbox_2d": [300, 200, 100, 400]}, {"bbox_2d": [1, 2, 3, 4]}]')
+    assert found.boxes[0] == DOG and found.swapped == 1 and read("[1, 2, 3, 4]").swapped == 0
+
+
 def test_a_withheld_answer_is_unreadable_and_a_cut_one_counts_as_far_as_it_goes():
     whole = '[{"bbox_2d": [100, 200, 300, 400], "label": "dog"}, {"bbox_2d": [5'
     assert read(whole, finish="content_filter").status == "unreadable"
     assert read(whole, finish="length").boxes == (DOG,)
+
+
+@pytest.mark.parametrize("finish", ["abort", "error", "max_tokens", "incomplete", "new_one"])
+@pytest.mark.parametrize("raw", ["[]", "[100, 200, 300, 400]", "There is no dog."])
+def test_an_answer_that_broke_off_is_unreadable(raw, finish):
+    assert read(raw, finish=finish).status == "unreadable" and read(raw, finish="STOP").status != "unreadable"
 
 
 def test_pixels_are_those_of_the_resized_image():
@@ -143,6 +192,43 @@ def test_sizes_are_those_of_the_librarys_own_processor(smart_resize, width, heig
     assert seen == smart_resize(height, width, factor, low, high)[::-1]
 
 
+PIECES = [
+    *(
+        '{"',
+        '":',
+        "bbox_2d",
+        "box_2d",
+        "label",
+        "cup",
+        '", "',
+        "[",
+        "]",
+        "}",
+        ", ",
+        "{",
+        "null",
+        "boxes",
+        "(",
+        ")",
+    ),
+    *("10", "0.5", "-3", "1e999", "NaN", "1000", "xmin", "ymax", "[10, 20, 30, 40]", "true", '"', "\\", "'"),
+    "no cup",
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=25).map("".join),
+    st.sampled_from(["qwen2_5_vl", "qwen3_vl", "gemini"]),
+    st.sampled_from(["stop", "length", "abort"]),
+)
+def test_any_words_read_as_boxes_within_the_image_or_none(text, convention, finish):
+    found = read(text, convention, finish=finish)
+    assert (found.status == "ok") == bool(found.boxes) and len(found.boxes) == len(found.labels)
+    assert (found.status == "unreadable") == bool(found.reason)
+    for x1, y1, x2, y2 in found.boxes:
+        assert 0 <= x1 < x2 <= 1000 and 0 <= y1 < y2 <= 1000
+
+
 @given(
     st.text(alphabet=st.sampled_from("{}[]()\"':,.-0129 \nbox_2dlae|<>"), max_size=80),
     st.sampled_from(["qwen2_5_vl", "qwen3_vl"]),
@@ -155,7 +241,19 @@ def test_any_text_reads_as_boxes_within_the_image_or_none(text, convention):
 
 
 @pytest.mark.parametrize(
-    "noise", ["{", "[", "(1,", "(1,2),", "no ", "there is ", '{"bbox":', "[[1,2],", "<|object_ref_start|>"]
+    "noise",
+    [
+        "{",
+        "[",
+        "(1,",
+        "(1,2),",
+        "no ",
+        "there is ",
+        '{"bbox":',
+        "[[1,2],",
+        "<|object_ref_start|>",
+        '{"2d2d2d',
+    ],
 )
 def test_noise_is_read_fast(noise):
     begun = time.process_time()

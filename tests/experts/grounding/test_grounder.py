@@ -80,6 +80,24 @@ def test_a_failure_is_not_asked_again_and_finds_nothing_out():
     assert grounder(model).locate([PICTURE], ["dog"]) == [None] and len(model.batches) == 1
 
 
+def test_what_is_wrong_with_answers_is_said_once(capsys):
+    swapped = '[{"bbox_2d": [196, 49, 98, 294]}]'
+    asked = grounder(Model(Answer(text=swapped), Answer(text=None, failure="HTTP 400: too long")))
+    assert asked.locate([PICTURE] * 2, ["dog", "cat"]) == [[Box(250, 125, 500, 750)], None]
+    said = capsys.readouterr().err
+    assert "could not read 1 of 2 answers; the first: HTTP 400: too long" in said
+    assert "corners of 1 boxes in order" in said and "grounder.convention=qwen2_5_vl" in said
+    asked.locate([PICTURE], ["cow"])
+    assert not capsys.readouterr().err
+
+
+def test_geminis_convention_has_a_question_of_its_own():
+    model = Model(Answer(text='[{"box_2d": [100, 200, 300, 400], "label": "dog"}]'), model="gemini-2.5-flash")
+    asked = grounder(model, convention="gemini", question="grounding_y_first")
+    assert asked.locate([PICTURE], ["dog"]) == [[Box(200, 100, 400, 300)]]
+    assert "[y1, x1, y2, x2]" in model.batches[0][0].text
+
+
 def test_nothing_to_find_asks_nothing():
     model = Model(Answer(text="[]"))
     assert grounder(model).locate([], []) == [] and model.batches == []

@@ -90,9 +90,28 @@ def test_a_number_cut_at_the_token_limit_is_unscored(raw, expected):
     assert read_score(raw, 10, "length").value == expected
 
 
+def test_an_empty_answer_at_the_token_limit_says_so():
+    assert "judge.max_tokens" in (read_score(None, 10, "length").unscored or "")
+    assert "judge.max_tokens" not in (read_score(None, 10).unscored or "")
+
+
 def test_a_withheld_answer_is_unscored_with_its_reason():
     reading = read_score('{"score": 8}', 10, "content_filter")
     assert reading.value is None and "content_filter" in (reading.unscored or "")
+
+
+@pytest.mark.parametrize(
+    "finish", ["abort", "error", "max_tokens", "incomplete", "tool_calls", "new_one", ""]
+)
+@pytest.mark.parametrize("raw", ['{"reasoning": "all there", "score": 1', '{"score": 8}', "Score: 8"])
+def test_only_reasons_known_to_be_good_make_an_answer_whole(raw, finish):
+    reading = read_score(raw, 10, finish)
+    assert reading.value is None and repr(finish) in (reading.unscored or "")
+
+
+@pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos_token", "stop_sequence", "completed"])
+def test_a_whole_answer_is_read_in_the_terms_of_every_server(finish):
+    assert read_score('{"score": 8}', 10, finish).value == 8
 
 
 @given(
@@ -121,6 +140,12 @@ def test_any_text_reads_as_a_value_on_the_scale_or_a_reason(text, finish):
         "```\n",
         "<score>",
         "a cannot score of 1. ",
+        "on a scale of 1 ",
+        "score: 4 (",
+        "max score ",
+        "final ",
+        "满分",
+        "score: seven and ",
     ],
 )
 def test_noise_is_read_fast(noise):

@@ -132,6 +132,8 @@ def test_equal_questions_are_asked_once():
         (reply(None, refusal="I would rather not"), Answer(text="I would rather not", finish="refusal")),
         (reply(None), Answer(text=None)),
         (reply("half", "length"), Answer(text="half", finish="length")),
+        (reply("half", "abort"), Answer(text="half", finish="abort")),
+        (reply("half", None), Answer(text="half", finish="length")),  # it may be cut
         (reply("", "content_filter"), Answer(text=None, finish="content_filter")),
     ],
 )
@@ -199,12 +201,112 @@ def test_what_is_no_chat_completion_is_a_failure(body):
     assert "the server's answer is no" in answer.failure
 
 
+def error(code, **more) -> str:
+    return json.dumps({"choices": None, "error": {"code": code, "message": "the reason"}, **more})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(error(code) for code in (429, "429", 500, 502, "rate_limit_exceeded", "something new", None, 0)),
+        error(503, choices=[]),
+        '{"error": "the reason"}',
+        '{"object": "error", "message": "the reason", "code": 500}',
+        '{"choices": [{"finish_reason": "error", "error": {"code": 502}, "message": {"content": ""}}]}',
+    ],
+)
+def test_an_error_with_status_200_is_treated_as_its_code(body):
+    script = Script(status(200, body), reply())
+    assert ask(script) == [Answer(text='{"score": 7}')] and len(script.bodies) == 2
+
+
+@pytest.mark.parametrize("code", [400, "401", "context_length_exceeded"])
+def test_a_refusal_with_status_200_is_raised_with_its_reason(code):
+    script = Script(status(200, error(code)))
+    with pytest.raises(Rejected, match=r"HTTP 40[01]: .*the reason"):
+        ask(script)
+    assert len(script.bodies) == 1
+
+
+def test_an_error_that_stays_is_told_with_the_question():
+    (answer,) = ask(Script(status(200, error("something new"))))
+    assert "the reason" in answer.failure and "tried 3 times" in answer.failure
+
+
+def test_a_warning_beside_an_answer_is_no_error():
+    body = {"error": {}, "choices": [{"message": {"content": "8"}, "finish_reason": "stop", "error": None}]}
+    assert ask(Script(status(200, json.dumps(body)))) == [Answer(text="8")]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": '{"score": '}, {"type": "text", "text": "7}"}], '{"score": 7}'),
+        ([{"type": "thinking", "thinking": "3?"}, {"type": "text", "text": "7"}], "7"),
+        (["7"], "7"),
+        ([], None),
+    ],
+)
+def test_an_answer_may_come_in_parts(content, text):
+    assert ask(Script(reply(content))) == [Answer(text=text)]
+
+
+def test_no_content_at_the_token_limit_is_cut():
+    assert ask(Script(reply(None, "length"))) == [Answer(text=None, finish="length")]
+
+
 @pytest.mark.parametrize("code", [301, 400, 401, 403, 404, 413, 422])
 def test_our_own_mistakes_are_raised_with_what_the_server_said(code):
     script = Script(status(code, "the   image is\nbad"))
     with pytest.raises(Rejected, match=f"HTTP {code}: the image is bad"):
         ask(script)
     assert len(script.bodies) == 1
+
+
+def refusing(*words: str, code: int = 400) -> Script:
+    """A server that refuses questions with one of the words."""
+
+    def by_body(body):
+        bad = any(word in json.dumps(body["messages"]) for word in words)
+        return status(code, "maximum context length is 4096") if bad else reply()
+
+    return Script(by_body=by_body)
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_a_question_that_alone_is_refused_is_a_failure_with_the_servers_text(code, place):
+    asked = [question("long" if number == place else str(number)) for number in range(8)]
+    answers = ask(refusing("long", code=code), *asked)
+    assert f"HTTP {code}: maximum context length is 4096" in answers.pop(place).failure
+    assert answers == [Answer(text='{"score": 7}')] * 7
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_refusal_that_concerns_every_question_ends_the_run(code):
+    with pytest.raises(Rejected):
+        ask(refusing("bad", code=code), *(question(text) for text in ("good", "bad", "fine")))
+
+
+def test_a_kind_of_question_that_is_always_refused_ends_the_run():
+    asked = [question("good"), question("bad one", kind="semantic"), question("bad two", kind="semantic")]
+    with pytest.raises(Rejected, match="maximum context length"):
+        ask(refusing("bad"), *asked)
+
+
+def test_a_lone_refusal_ends_the_run_unless_others_of_its_kind_were_answered(tmp_path):
+    script = refusing("bad")
+    with script:
+        asking = judge(script.url, cache=str(tmp_path))
+        with pytest.raises(Rejected):
+            asking.ask([question("bad")])
+        asking.ask([question("good")])
+        assert asking.ask([question("bad")])[0].failure
+        later = judge(script.url, cache=str(tmp_path))
+        assert [bool(answer.failure) for answer in later.ask([question("good"), question("bad")])] == [
+            False,
+            True,
+        ]
 
 
 def test_an_empty_purse_is_not_waited_for():
