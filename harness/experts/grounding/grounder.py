@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experts.grounding.answers import CONVENTIONS, Grounding, read_boxes
 from harness.experts.judge.rubric import Rubric
+from harness.plugin_values import one_each
 from harness.protocols import ModelJudge
 from harness.settings import choice
 from harness.types import Answer, Box, Question
@@ -72,17 +73,21 @@ class MllmGrounder:
             )
             for image, name in zip(images, names, strict=True)
         ]
-        answers = self._model.ask(questions) if questions else []
+        answers = self._ask(questions)
         groundings = [self._read(*pair) for pair in zip(questions, answers, strict=True)]
         retries = []
         for index, grounding in enumerate(groundings):
             if grounding.status == "unreadable" and answers[index].failure is None:
                 retries.append(index)
         if retries:
-            new_answers = self._model.ask([replace(questions[index], attempt=1) for index in retries])
+            new_answers = self._ask([replace(questions[index], attempt=1) for index in retries])
             for index, answer in zip(retries, new_answers, strict=True):
                 groundings[index] = self._read(questions[index], answer)
         return [_boxes(grounding) for grounding in groundings]
+
+    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        answers = self._model.ask(questions) if questions else []
+        return one_each(answers, len(questions), f"judge {type(self._model).__name__}", "answers", "question")
 
     def _read(self, question: Question, answer: Answer) -> Grounding:
         if answer.failure is not None:
