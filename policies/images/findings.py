@@ -73,7 +73,7 @@ LARGE = Kind(
 ANIMATED = Kind(title="pictures with several frames", advice="save the intended frame")
 ODD_SIZE = Kind(
     title="pictures of another size than most",
-    advice="generate them again, or allow different sizes with policies.mixed_sizes=true",
+    advice="generate them again, remove them, or score all sizes with policies.mixed_sizes=true",
 )
 EQUAL = Kind(
     title="pictures with equal bytes",
