@@ -171,4 +171,4 @@ def _row(prompt: Prompt, image: ImageFile, *, index: int, number: int) -> Sample
 
 
 def _read_chain(file: Path) -> str:
-    return file.read_text(encoding="utf-8").removesuffix("\n")
+    return file.read_text(encoding="utf-8-sig").removesuffix("\n")
