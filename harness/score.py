@@ -42,6 +42,7 @@ samples=FOLDER      a folder in one of these layouts:
                       FOLDER/samples/PROMPT_000000.png ...
                       FOLDER/CATEGORY/samples/PROMPT_000000.png ... for each category
                       FOLDER/00000/metadata.jsonl with FOLDER/00000/samples/00000.png ... (GenEval)
+                      FOLDER/PROMPT/generated_image_0.jpg ... with FOLDER/PROMPT/reasoning_chain.txt (GoT-R1)
                       FOLDER/samples.jsonl, as harness.generate and every sweep write it
 results=FOLDER      instead of samples=: files that the benchmark's official programs wrote
 out=scored/NAME     folder of scores.jsonl, summary.md, .csv and .json, and official/; NAME is that of FOLDER

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.chain import without_control_tokens
+from harness.plugin_values import one_each
 from harness.types import Box, Chain, Sample, Score
 
 if TYPE_CHECKING:
@@ -37,13 +38,9 @@ class ChainImage:
         for sample, boxes in zip(samples, planned_boxes, strict=True):
             images += [sample.image] * len(boxes)
             names += boxes
-        found_boxes = list(self.grounder.locate(images, names)) if names else []
-        if len(found_boxes) != len(names):
-            raise ValueError(
-                f"grounder {type(self.grounder).__name__} gave {len(found_boxes)} answers to {len(names)} "
-                "questions; it must give one per question, in order"
-            )
-        answers = iter(found_boxes)
+        found_boxes = self.grounder.locate(images, names) if names else []
+        who = f"grounder {type(self.grounder).__name__}"
+        answers = iter(one_each(found_boxes, len(names), who, "answers", "question"))
         scores = []
         for sample, boxes in zip(samples, planned_boxes, strict=True):
             pairs = {name: (boxes[name], next(answers)) for name in boxes}

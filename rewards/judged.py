@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.experts.judge import rubric
+<<<<<<< HEAD
 from harness.experts.judge.answers import Reading, broken_off, read_score
+=======
+from harness.experts.judge.answers import Reading, read_score
+from harness.plugin_values import one_each
+>>>>>>> f-rewards
 from harness.types import Answer, Question, Score
 
 if TYPE_CHECKING:
@@ -42,13 +47,8 @@ def judge_scores(judge: Judge, questions: Sequence[Question]) -> list[Score]:
 
 
 def _ask(judge: Judge, questions: Sequence[Question]) -> list[Answer]:
-    answers = list(judge.ask(questions)) if questions else []
-    if len(answers) != len(questions):
-        raise ValueError(
-            f"judge {type(judge).__name__} gave {len(answers)} answers to {len(questions)} questions; "
-            "it must give one per question, in order"
-        )
-    return answers
+    answers = judge.ask(questions) if questions else []
+    return one_each(answers, len(questions), f"judge {type(judge).__name__}", "answers", "question")
 
 
 def _read(answer: Answer) -> Reading:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.plugin_values import number, one_each
 from harness.types import Sample, Score
 
 if TYPE_CHECKING:
@@ -34,17 +35,17 @@ class PromptSimilarity:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         images, prompts = [sample.image for sample in samples], [sample.prompt.text for sample in samples]
-        raw = list(self.similarity.similarity(images, prompts)) if samples else []
-        if len(raw) != len(samples):
-            raise ValueError(
-                f"similarity {type(self.similarity).__name__} gave {len(raw)} values for {len(samples)} "
-                "samples; it must give one per sample, in order"
-            )
-        return [self._score(value) for value in raw]
+        raw = self.similarity.similarity(images, prompts) if samples else []
+        who = f"similarity {type(self.similarity).__name__}"
+        values = one_each(raw, len(samples), who, "values", "sample")
+        return [self._score(value, who) for value in values]
 
-    def _score(self, raw: float | None) -> Score:
-        if raw is None:
+    def _score(self, given: Any, who: str) -> Score:
+        if given is None:
             return Score(value=None, unscored=f"{type(self.similarity).__name__} gave no similarity")
+        raw = number(given)
+        if raw is None:
+            raise ValueError(f"{who} gave {given!r}: it must give a number, or None where it has none")
         value = (raw - self.low) / (self.high - self.low)
         clipped = "low" if value < 0 else "high" if value > 1 else None
         return Score(value=min(max(value, 0.0), 1.0), evidence={"similarity": raw, "clipped": clipped})

@@ -21,13 +21,14 @@ NOUNS = (
     "harness.chain",
     "harness.files",
     "harness.names",
+    "harness.plugin_values",
     "harness.samples",
     "harness.settings",
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
     ("names", "seeds", "types"),
-    ("chain", "files", "protocols", "settings"),
+    ("chain", "files", "plugin_values", "protocols", "settings"),
     ("experts", "reward", "samples", "stages"),
     ("analysis", "composition"),
     ("data", "evaluation", "report", "study"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import plugin_values
 from harness.analysis import mirror
 from harness.composition.components import make
 from harness.evaluation import row_shards
@@ -18,6 +19,7 @@ from harness.types import Sample, Score
 if TYPE_CHECKING:
     from harness.protocols import Benchmark, Workspace
 
+LEAST = -1.0  # CLIPScore is a cosine
 PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
 
 
@@ -89,7 +91,7 @@ def _batches(folder: SampleFolder, rows: Sequence[SampleRow]) -> Iterator[Batch]
 def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) -> list[ScoreRow]:
     """Return the scores of a batch, with `mirror_checked` also those of the mirrored images."""
     samples = [sample for _, sample in batch if isinstance(sample, Sample)]
-    scores = iter(benchmark.score(samples) if samples else [])
+    scores = iter(_scores(benchmark, samples))
     mirrored = iter(_mirrored(benchmark, samples) if mirror_checked else [None] * len(samples))
     rows = []
     for row, sample in batch:
@@ -101,10 +103,25 @@ def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) ->
     return rows
 
 
+def _scores(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score]:
+    if not samples:
+        return []
+    return plugin_values.scores(benchmark.score(samples), samples, _who(benchmark), least=LEAST)
+
+
 def _mirrored(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score | None]:
     """Return the scores of the mirrored images."""
     assert benchmark.mirrored is not None, "planning refuses the check for other benchmarks"
-    return benchmark.mirrored(samples) if samples else []
+    if not samples:
+        return []
+    who = f"{_who(benchmark)}: mirrored"
+    given = plugin_values.one_each(benchmark.mirrored(samples), len(samples), who, "scores", "sample")
+    checked = plugin_values.scores(given, samples, who, least=LEAST)
+    return [None if one is None else score for one, score in zip(given, checked, strict=True)]
+
+
+def _who(benchmark: Benchmark) -> str:
+    return f"benchmark {type(benchmark).__name__}"
 
 
 def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.plugin_values import scores
 from harness.reward.total import Total
 from harness.types import Reward, Sample, Score
 
@@ -55,41 +56,29 @@ class RewardFunction:
     def __call__(self, samples: Sequence[Sample]) -> list[Reward]:
         """Return one reward per sample, in order.
 
-        A sample with an unscored component has an unscored total, with the reason.
+        A component may also give plain numbers, and None for an unscored sample. A sample with an unscored
+        component has an unscored total, with the reason.
 
         Raises:
-            ValueError: a component gave a value outside [0, 1], or did not give one score per sample.
+            ValueError: a component did not give one score per sample, in [0, 1] and with evidence of JSON
+                values.
         """
-        scores = {name: self._scores(name, component, samples) for name, component in self.components.items()}
+        columns = {}
+        for name, component in self.components.items():
+            columns[name] = scores(component(samples), samples, f"component {name!r}")
         rewards = []
         for index in range(len(samples)):
-            rewards.append(self._reward({name: column[index] for name, column in scores.items()}))
+            rewards.append(self._reward({name: column[index] for name, column in columns.items()}))
         return rewards
 
-    def _scores(self, name: str, component: Component, samples: Sequence[Sample]) -> list[Score]:
-        scores = list(component(samples))
-        if len(scores) != len(samples):
-            raise ValueError(
-                f"component {name!r} gave {len(scores)} scores for {len(samples)} samples; "
-                "it must give one per sample, in order"
-            )
-        for sample, score in zip(samples, scores, strict=True):
-            if score.value is not None and not 0 <= score.value <= 1:  # NaN fails this too
-                raise ValueError(
-                    f"component {name!r} gave {score.value} for prompt {sample.prompt.text!r}, "
-                    "and a component must lie in [0, 1]: scale or clip it in its class, "
-                    "or return an unscored Score where it has no value"
-                )
-        return scores
-
-    def _reward(self, scores: Mapping[str, Score]) -> Reward:
-        values = {name: score.value for name, score in scores.items() if score.value is not None}
-        missing = [f"{name}: {score.unscored}" for name, score in scores.items() if score.value is None]
+    def _reward(self, named: Mapping[str, Score]) -> Reward:
+        values = {name: score.value for name, score in named.items() if score.value is not None}
+        missing = [f"{name}: {score.unscored}" for name, score in named.items() if score.value is None]
         if missing:
-            return Reward(total=Score(value=None, unscored="; ".join(missing)), components=scores)
+            return Reward(total=Score(value=None, unscored="; ".join(missing)), components=named)
         value = self.total.evaluate(values)
         if not math.isfinite(value):
             raise ValueError(
                 f"rewards.total {self.total.text!r} gave {value} for {values}: use smaller constants"
             )
-        return Reward(total=Score(value=value, evidence={"expression": self.total.text}), components=scores)
+        return Reward(total=Score(value=value, evidence={"expression": self.total.text}), components=named)

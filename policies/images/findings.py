@@ -55,12 +55,16 @@ UNKNOWN_PROMPT = Kind(
     title="prompts that do not belong",
     advice="name the images by the prompts as the prompt file spells them, or remove them",
 )
+LOOKALIKE = Kind(
+    title="folders whose names are almost those of categories",
+    advice="rename them as the categories are spelled",
+)
 ABSENT = Kind(
     title=f"files that {INDEX} names and that are not there", advice="add them, or remove their rows"
 )
 NO_CHAIN = Kind(
     title="pictures whose chains are missing",
-    advice="write them (an empty chain is an empty file), or remove chains/",
+    advice="write them (an empty chain is an empty file), or remove all chains",
 )
 UNREADABLE = Kind(title="unreadable pictures", advice="generate them again")
 BAD_CHAIN = Kind(title="unreadable chains", advice="write them again, in UTF-8")
@@ -73,7 +77,7 @@ LARGE = Kind(
 ANIMATED = Kind(title="pictures with several frames", advice="save the intended frame")
 ODD_SIZE = Kind(
     title="pictures of another size than most",
-    advice="generate them again, or allow different sizes with policies.mixed_sizes=true",
+    advice="generate them again, remove them, or score all sizes with policies.mixed_sizes=true",
 )
 EQUAL = Kind(
     title="pictures with equal bytes",

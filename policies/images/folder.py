@@ -1,14 +1,22 @@
 """Finds the images of prompts in a folder that another program has filled. It reports nothing: the checks
 do.
 
-A folder has one of three layouts:
+A folder has one of four layouts:
 
 - T2I-CompBench's: `samples/PROMPT_000012.png`, with all categories in one `samples/`, or each in its own
   `CATEGORY/samples/`. The number counts over prompts and images, so the images of a prompt are in its
   order. If the model writes chains, they are in `chains/PROMPT_000012.txt` beside `samples/`.
 - GenEval's, with one folder per prompt: `00012/metadata.jsonl` holds the prompt, and
+<<<<<<< HEAD
   `00012/samples/00000.png` and so on are its images in the order of their numbers. Other names are not
   images. A rewritten prompt belongs to the one that has the other entries of its metadata (tag, objects).
+=======
+`00012/samples/00000.png` and so
+  on are its images in the order of their numbers. Other names are not images.
+- GoT-R1's, with one folder per prompt that is named by it: `PROMPT/generated_image_0.jpg` and so on, with
+  their common chain in `PROMPT/reasoning_chain.txt`. All categories in one folder, or each in its own. A
+  prompt with a slash is a folder in a folder.
+>>>>>>> f-rewards
 - Ours: a `samples.jsonl` (of a `samples` stage, or of `harness.generate`), whose rows may hold any prompt
   and chain.
 """
@@ -19,7 +27,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
+<<<<<<< HEAD
 from dataclasses import dataclass, field
+=======
+from dataclasses import dataclass, field, replace
+>>>>>>> f-rewards
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +42,8 @@ from harness.types import Prompt
 
 SAMPLES, CHAINS, METADATA = "samples", "chains", "metadata.jsonl"
 NAME = re.compile(r"(?P<prompt>.*)_(?P<number>[0-9]+)", re.DOTALL)
+REASONING = "reasoning_chain.txt"
+GENERATED = re.compile(r"generated_image_([0-9]+)")
 NUMBERED = re.compile(r"[0-9]+\.png")
 SUPPORTED = {".png", ".jpg", ".jpeg", ".webp"}
 UNSUPPORTED = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".ppm", ".svg", ".tif", ".tiff"}
@@ -55,9 +69,15 @@ class ImageGroup:
     """Images that were numbered together: text of a prompt -> its images in order.
 
     `sources` are the files and folders that were read. `common` is False for the folder of a single
+<<<<<<< HEAD
     category. `named` is True where the names of files hold prompt and number. `rewritten` are the prompts
     whose images were made from another text. `nameless` are images whose names hold neither, `unsupported`
     images of another format, `others` all other files.
+=======
+    category. `named` is True where the names of files hold prompt and number. `nameless` are images whose
+    names hold neither, `unsupported` images of another format, `others` all other files. `lookalikes` are
+    folders whose names are almost that of a category which has none: (folder, category).
+>>>>>>> f-rewards
     """
 
     sources: tuple[Path, ...]
@@ -68,6 +88,7 @@ class ImageGroup:
     nameless: tuple[Path, ...] = field(default=())
     unsupported: tuple[Path, ...] = field(default=())
     others: tuple[Path, ...] = field(default=())
+    lookalikes: tuple[tuple[Path, str], ...] = field(default=())
 
 
 def normalized(text: str) -> str:
@@ -100,6 +121,7 @@ def read_groups(
         )
     numbered = [path for path in folder.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
     if any((path / METADATA).is_file() for path in numbered):
+<<<<<<< HEAD
         return dict.fromkeys(categories, _numbered(sorted(numbered), prompts, texts))
     folders = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
     absent = [name for name, path in folders.items() if not (path / SAMPLES).is_dir()]
@@ -108,13 +130,68 @@ def read_groups(
         raise ValueError(_no_images(folder, absent) + score_others(others))
     groups = {path: _named(path, common=path == folder) for path in dict.fromkeys(folders.values())}
     return {name: groups[path] for name, path in folders.items()}
+=======
+        return dict.fromkeys(categories, _numbered(sorted(numbered)))
+    own = {name: folder / name for name in categories if _holds_images(folder / name)}
+    others = [name for name in categories if name not in own]
+    if others and not _holds_images(folder, without=own.values()):
+        raise ValueError(_no_images(folder, others) + score_others(list(own)))
+    groups = {name: _group(path) for name, path in own.items()}
+    if others:
+        common = _group(folder, without=own.values(), lookalikes=_lookalikes(folder, others))
+        groups |= dict.fromkeys(others, common)
+    return {name: groups[name] for name in categories}
+
+
+def _holds_images(folder: Path, without: Collection[Path] = ()) -> bool:
+    return (folder / SAMPLES).is_dir() or any(True for _ in _generated(folder, without))
+
+
+def _group(
+    folder: Path, without: Collection[Path] | None = None, lookalikes: Sequence[tuple[Path, str]] = ()
+) -> ImageGroup:
+    """Return the group of a category's folder or, with the folders that it is `without`, of all others."""
+    read = _named(folder) if (folder / SAMPLES).is_dir() else _by_folders(folder, without or ())
+    return replace(read, common=without is not None, lookalikes=tuple(lookalikes))
+
+
+def _generated(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
+    """Yield the images of GoT-R1's layout within a folder, but those in the folders that it is `without`."""
+    for path in folder.rglob("generated_image_*"):
+        if GENERATED.fullmatch(path.stem) and path.parent != folder and not set(path.parents) & set(without):
+            yield path
+
+
+def _lookalikes(folder: Path, wanted: Sequence[str]) -> list[tuple[Path, str]]:
+    """Return the folders within whose names differ from a wanted one in case, punctuation or a final s."""
+    plain = {_plain(name): name for name in wanted}
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = plain.get(_plain(path.name), path.name)
+        if path.name != name and path.is_dir():
+            found.append((path, name))
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold().removesuffix("s")
+>>>>>>> f-rewards
 
 
 def _no_images(folder: Path, categories: Sequence[str]) -> str:
-    above = f". Give the folder above {SAMPLES}/" if folder.name == SAMPLES else ""
+    hint = f". Give the folder above {SAMPLES}/" if folder.name == SAMPLES else ""
+    if any(GENERATED.fullmatch(path.stem) for path in folder.iterdir()):
+        hint = ". Give the folder above: this one holds the images of one prompt"
+    similar = _lookalikes(folder, [*categories, SAMPLES])
+    for name in categories:
+        if (folder / name).is_dir():
+            similar += _lookalikes(folder / name, [SAMPLES])
+    for path, wanted in similar:
+        hint += f". There is {path.relative_to(folder)}/: should it be {wanted}/?"
     return (
         f"there are no {' and no '.join(categories)} images, neither {categories[0]}/{SAMPLES}/ nor"
-        f" {SAMPLES}/ with PROMPT_000000.png and so on, nor 00000/{METADATA}, nor {INDEX}{above}"
+        f" {SAMPLES}/ with PROMPT_000000.png and so on, nor 00000/{METADATA}, nor"
+        f" PROMPT/generated_image_0.jpg, nor {INDEX}{hint}"
     )
 
 
@@ -125,7 +202,7 @@ def score_others(categories: Sequence[str]) -> str:
     return f". To score the others alone: benchmarks.categories=[{','.join(categories)}]"
 
 
-def _named(folder: Path, *, common: bool) -> ImageGroup:
+def _named(folder: Path) -> ImageGroup:
     """Return the group of a folder whose file names hold prompt and number."""
     chains = folder / CHAINS if (folder / CHAINS).is_dir() else None
     images: list[ImageFile] = []
@@ -144,7 +221,6 @@ def _named(folder: Path, *, common: bool) -> ImageGroup:
             images.append(ImageFile(path=path, text=text, number=number, chain=chain))
     return ImageGroup(
         sources=(folder / SAMPLES, *([chains] if chains else [])),
-        common=common,
         images=_by_prompt(sorted(images, key=lambda image: image.number), images),
         nameless=tuple(nameless),
         unsupported=tuple(unsupported),
@@ -185,6 +261,32 @@ def _numbered(
     )
 
 
+def _by_folders(folder: Path, without: Collection[Path]) -> ImageGroup:
+    """Return the group of folders that are named by their prompts, with numbered images and one chain."""
+    images: list[ImageFile] = []
+    unsupported, others = [], []
+    folders = sorted({path.parent for path in _generated(folder, without)})
+    has_chains = any((path / REASONING).is_file() for path in folders)
+    for prompt_folder in folders:
+        text = normalized(prompt_folder.relative_to(folder).as_posix())
+        chain = prompt_folder / REASONING if has_chains else ""
+        for path in sorted(path for path in prompt_folder.iterdir() if path not in folders):
+            kind, name = path.suffix.lower(), GENERATED.fullmatch(path.stem)
+            if name and kind in SUPPORTED:
+                images.append(ImageFile(path=path, text=text, number=int(name[1]), chain=chain))
+            elif name and kind in UNSUPPORTED:
+                unsupported.append(path)
+            elif path.name != REASONING:
+                others.append(path)
+    return ImageGroup(
+        sources=tuple(folders),
+        images=_by_prompt(sorted(images, key=lambda image: image.number), images),
+        named=False,
+        unsupported=tuple(unsupported),
+        others=tuple(others),
+    )
+
+
 def _by_prompt(ordered: Sequence[ImageFile], listed: Sequence[ImageFile]) -> dict[str, list[ImageFile]]:
     """Return text -> its images in their order, with the texts in the order of `listed`."""
     images: dict[str, list[ImageFile]] = {image.text: [] for image in listed}
@@ -201,9 +303,13 @@ def _has_objects(metadata: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
 
 def _metadata(metadata: Path) -> dict[str, Any]:
     try:
+<<<<<<< HEAD
         found: dict[str, Any] = json.loads(read_user_text(metadata))
         _ = found["prompt"]
         return found
+=======
+        return normalized(str(json.loads(metadata.read_text(encoding="utf-8-sig"))["prompt"]))
+>>>>>>> f-rewards
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{metadata} must hold the line of the prompt file for the images beside it,"

@@ -15,7 +15,7 @@ from harness.files import read_user_text, write_rows, write_text
 from harness.samples import INDEX, SampleRow
 from harness.types import Config, Prompt
 from policies.images.assignment import Assignment, assign, complete
-from policies.images.findings import Finding, describe, errors
+from policies.images.findings import ODD_SIZE, Finding, describe, errors
 from policies.images.folder import ImageFile, ImageGroup, read_groups, score_others
 from policies.images.image_checks import check_files
 from policies.images.name_checks import check_names
@@ -112,7 +112,8 @@ def choose(
         lint: the file that lists them all.
 
     Raises:
-        ValueError: there are errors and they are not allowed, or no prompt of a category is complete.
+        ValueError: there are errors and they are not allowed, or sizes differ that may not, or no prompt of
+            a category is complete.
     """
     wrong, partial = errors(findings), settings["allow_partial"]
     rejected: set[ImageFile] = set()
@@ -121,6 +122,8 @@ def choose(
     chosen = complete(image_set.assignment, settings["images_per_prompt"], rejected)
     if wrong and not partial:
         problem = "the image set cannot be scored"
+    elif any(finding.kind is ODD_SIZE for finding in wrong):
+        problem = "allow_partial=true does not say which size to score"
     elif empty := _empty_categories(image_set, chosen):
         counts = " and ".join(f"0 of {count} {name} prompts" for name, count in empty.items())
         others = score_others([name for name in image_set.groups if name not in empty])
@@ -168,4 +171,8 @@ def _row(prompt: Prompt, image: ImageFile, *, index: int, number: int) -> Sample
 
 
 def _read_chain(file: Path) -> str:
+<<<<<<< HEAD
     return read_user_text(file).removesuffix("\n")
+=======
+    return file.read_text(encoding="utf-8-sig").removesuffix("\n")
+>>>>>>> f-rewards

@@ -10,6 +10,7 @@ from harness.names import nearest
 from harness.types import Prompt
 from policies.images.findings import (
     ABSENT,
+    LOOKALIKE,
     NAMELESS,
     NO_CHAIN,
     ORDER,
@@ -54,6 +55,10 @@ def check_names(
         wanted = dict.fromkeys(normalized(prompt.text) for prompt in prompts if prompt.category in own)
         lacking = [text for text in wanted if text not in group.images]
         findings += _other_files(folder, group)
+        for path, name in group.lookalikes:
+            if any(text in known.get(name, ()) for text in lacking):
+                text = f"{within(folder, path)}/ where {name}/ is wanted"
+                findings.append(Finding(kind=LOOKALIKE, text=text))
         findings += _unknown_prompts(group, own, elsewhere, lacking)
         for text in wanted:
             images = group.images.get(text, ())

@@ -16,7 +16,7 @@ class Pictures(ImageSource):
     Args:
         folder: the folder. Required.
         allow_partial: score the complete prompts of a set with errors, and note it, instead of rejecting
-            the set.
+            the set. Sizes that differ stay an error.
         mixed_sizes: the images of one set may differ in size.
         guidance: the guidance scale of the model that made them; None: not known.
         rewriting: the rewriter of the prompts ("none", "gpt-4o"); None: not known.

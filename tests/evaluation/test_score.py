@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mini_reds import Reds, write_samples
 from mini_world import BENCHMARK, CAPTIONS, POLICY, ROLLOUT, FakeWorkspace, Interrupted
@@ -204,3 +206,53 @@ def test_two_processes_write_what_one_writes_also_after_a_kill(tmp_path: Path) -
         score.score(two, given, {"samples": samples})
     assert files(one.folder) == files(two.folder)
     assert len(Reds.seen) == 64 + 14, "of 200 images, the other process scored those of its two blocks"
+
+
+class Brings(Reds):
+    """A third-party benchmark that returns `given` for any samples."""
+
+    given: Any = None
+
+    def score(self, samples: Sequence[Sample]) -> Any:
+        return self.given
+
+    def mirrored(self, samples: Sequence[Sample]) -> Any:
+        return self.given
+
+
+def brought(folder: Path, samples: Path, given: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    monkeypatch.setattr(Brings, "given", given)
+    settings = {"benchmark": {"_target_": f"{__name__}.Brings"}, "check": "mirror"}
+    score.score(FakeWorkspace(folder), settings, {"samples": samples})
+    return read_rows(folder / "scores.jsonl")
+
+
+def test_numbers_of_a_benchmark_become_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = write_samples(tmp_path / "samples", each=1)
+    given = [np.float32(0.5), None, Score(value=1, evidence={"n": np.int64(2)})]
+    rows = brought(tmp_path / "work", samples, given, monkeypatch)
+    assert [row["value"] for row in rows] == [0.5, None, 1.0]
+    assert [row["mirrored"] for row in rows] == [0.5, None, 1.0]
+    assert rows[1]["unscored"] == "benchmark Brings gave None, without a reason"
+    assert rows[2]["evidence"] == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        0.5,
+        [0.5] * 2,
+        [0.5] * 4,
+        [0.5, 0.5, float("nan")],
+        [0.5, 0.5, 1.5],
+        [0.5, 0.5, "good"],
+        [0.5, 0.5, Score(value=0.5, evidence={"file": Path("x")})],
+    ],
+)
+def test_what_is_no_score_per_image_names_the_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any
+) -> None:
+    samples = write_samples(tmp_path / "samples", each=1)
+    with pytest.raises(ValueError, match=r"^benchmark Brings"):
+        brought(tmp_path / "work", samples, given, monkeypatch)

@@ -282,3 +282,23 @@ def test_a_grounder_that_loses_an_answer_is_an_error():
 
     with pytest.raises(ValueError, match="Forgetful gave 0 answers to 2 questions"):
         ChainImage(grounder=Forgetful())([GOOD])
+
+
+@pytest.mark.parametrize("answers", [None, [[], []], 7])
+def test_what_is_no_answer_per_question_names_the_grounder(answers):
+    class Odd:
+        def locate(self, images, names):
+            return answers
+
+    with pytest.raises(ValueError, match=r"grounder Odd gave .* 6 questions"):
+        ChainImage(grounder=Odd())([GOOD] * 3)
+
+
+@pytest.mark.parametrize("component", JUDGED)
+def test_a_judge_that_gives_nothing_is_named(component):
+    class Silent:
+        def ask(self, questions):
+            return None
+
+    with pytest.raises(ValueError, match="judge Silent gave None instead of answers to 1 questions"):
+        component(judge=Silent())([GOOD])

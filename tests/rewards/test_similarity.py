@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from harness.chain import parse
@@ -15,7 +18,7 @@ from rewards.similarity import PromptSimilarity
 class Model:
     """Gives the listed similarities and remembers what it compared."""
 
-    def __init__(self, *values: float | None) -> None:
+    def __init__(self, *values: Any) -> None:
         self.values = list(values)
         self.asked: list[tuple[Image.Image, str]] = []
 
@@ -70,3 +73,16 @@ def test_a_model_that_loses_a_value_is_an_error():
 def test_a_range_that_is_none_is_refused(low, high):
     with pytest.raises(ValueError, match=r"low=.* and high=.*: give two finite numbers, the lower one first"):
         PromptSimilarity(similarity=Model(), low=low, high=high)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    given = (np.float32(0.25), torch.tensor(0.75, dtype=torch.bfloat16))
+    found = PromptSimilarity(similarity=Model(*given), low=0, high=1)(samples(2))
+    assert [score.value for score in found] == [0.25, 0.75]
+    assert [score.evidence["similarity"] for score in found] == [0.25, 0.75]
+    assert all(type(score.value) is float for score in found)
+
+
+def test_a_model_that_gives_no_number_is_named():
+    with pytest.raises(ValueError, match="similarity Model gave 'high': it must give a number, or None"):
+        PromptSimilarity(similarity=Model("high"), low=0, high=1)(samples(1))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experts.grounding.answers import CONVENTIONS, Grounding, read_boxes
 from harness.experts.judge.rubric import Rubric
+from harness.plugin_values import one_each
 from harness.protocols import ModelJudge
 from harness.settings import choice
 from harness.types import Answer, Box, Question
@@ -74,19 +75,20 @@ class MllmGrounder:
             )
             for image, name in zip(images, names, strict=True)
         ]
-        answers = self._model.ask(questions) if questions else []
+        answers = self._ask(questions)
         groundings = [self._read(*pair) for pair in zip(questions, answers, strict=True)]
         retries = []
         for index, grounding in enumerate(groundings):
             if grounding.status == "unreadable" and answers[index].failure is None:
                 retries.append(index)
         if retries:
-            new_answers = self._model.ask([replace(questions[index], attempt=1) for index in retries])
+            new_answers = self._ask([replace(questions[index], attempt=1) for index in retries])
             for index, answer in zip(retries, new_answers, strict=True):
                 groundings[index] = self._read(questions[index], answer)
         self._report(groundings)
         return [_boxes(grounding) for grounding in groundings]
 
+<<<<<<< HEAD
     def _report(self, groundings: Sequence[Grounding]) -> None:
         """Says once what is wrong with answers: the boxes alone do not show it."""
         unreadable = [grounding.reason for grounding in groundings if grounding.status == "unreadable"]
@@ -106,6 +108,11 @@ class MllmGrounder:
         if kind not in self._warned:
             self._warned.add(kind)
             print(f"grounder of {self._model.model} {message}", file=sys.stderr, flush=True)
+=======
+    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        answers = self._model.ask(questions) if questions else []
+        return one_each(answers, len(questions), f"judge {type(self._model).__name__}", "answers", "question")
+>>>>>>> f-rewards
 
     def _read(self, question: Question, answer: Answer) -> Grounding:
         if answer.failure is not None:

@@ -465,6 +465,28 @@ def test_a_category_of_which_nothing_is_complete_is_refused(tmp_path: Path) -> N
     ]
 
 
+def test_a_partial_set_does_not_choose_among_sizes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "made", [f"photo {number}" for number in range(6)], each=1)
+    for number, path in enumerate(sorted((tmp_path / "made" / "samples").iterdir())):
+        Image.new("RGB", (32 + number, 40)).save(path)
+    prompts = {"color": [f"photo {number}" for number in range(6)]}
+    with pytest.raises(ValueError, match="size to score\npictures of another size than most: 5\n") as caught:
+        made(tmp_path / "work", config(tmp_path / "made", prompts, images=1, allow_partial=True))
+    assert "score all sizes with policies.mixed_sizes=true" in str(caught.value)
+    allowed = config(tmp_path / "made", prompts, images=1, allow_partial=True, mixed_sizes=True)
+    assert len(samples(tmp_path / "all", allowed)) == 6
+
+
+def test_a_partial_set_may_have_one_size_per_folder(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "made" / "color", COLOR[:2], each=2)
+    write_pictures(tmp_path / "made" / "shape", SHAPE, each=2)
+    for path in (tmp_path / "made" / "shape" / "samples").iterdir():
+        with Image.open(path) as image:
+            image.resize((48, 48)).save(path)
+    drawn = samples(tmp_path / "work", config(tmp_path / "made", allow_partial=True))
+    assert len(drawn) == 2 * (2 + len(SHAPE))
+
+
 def test_images_of_which_none_can_be_read_are_refused_though_some_may_be_missing(
     folder: Path, tmp_path: Path
 ) -> None:
