@@ -26,7 +26,7 @@ from harness.composition import groups
 from harness.composition.arguments import CONFIG_DIR, UsageError, explain, prepare, quote
 from harness.launch.board import StatusLines, duration
 from harness.settings import whole_number
-from harness.stages import locks
+from harness.stages import locks, nvidia
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
 from harness.study.cell import missing
@@ -238,9 +238,12 @@ def obtain(stage: Stage, store: StageStore) -> Path:
     Prints on stderr which stages must be made, how long each may take, and their progress.
 
     Raises:
+        UsageError: CUDA_VISIBLE_DEVICES cannot be used.
         StorageError: nothing can be written there.
         Exception: whatever the program of a stage raised.
     """
+    if refused := nvidia.devices().refused:
+        raise UsageError(refused)
     needed = list(missing(stage, store).values())
     if needed:
         print(f"to be made first, once, under {store.root}:", file=sys.stderr)

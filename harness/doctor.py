@@ -26,7 +26,7 @@ from harness.files import user_path
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
 from harness.protocols import Needing
-from harness.stages import provenance, sources
+from harness.stages import nvidia, provenance, sources
 from harness.stages.locks import is_held, owner_of
 from harness.study import memory
 from harness.study.memory import StageMemory, gigabytes
@@ -62,7 +62,9 @@ def doctor(words: list[str]) -> None:
     estimates = _estimates(chosen, gpu_gb)
     console.print(memory_table(estimates, gpu_gb))
     console.print("[bold]Missing[/bold]")
-    for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb)] or ["nothing"]:
+    refused = nvidia.devices().refused
+    lines = [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb), *([refused] if refused else [])]
+    for line in lines or ["nothing"]:
         console.print(f"  {escape(line)}")
 
 
@@ -90,7 +92,7 @@ def _state(chosen: Choice, stage: Stage, folder: Path) -> str:
 def _estimates(chosen: Choice, gpu_gb: float | None) -> list[StageMemory]:
     """The memory of every stage whose sizes are known."""
     estimates = []
-    processes, gpu = chosen.resources["processes"], gpu_gb is not None
+    processes, gpu = chosen.resources["processes"], gpu_gb is not None or bool(provenance.gpus())
     for stage in chosen.cell.stages:
         estimate = memory.estimate(stage, chosen.cell.config, chosen.store, processes=processes, gpu=gpu)
         if estimate:
@@ -100,11 +102,12 @@ def _estimates(chosen: Choice, gpu_gb: float | None) -> list[StageMemory]:
 
 def memory_table(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Table:
     """The items that each process of every stage holds, always or in one of its phases."""
-    where = (
-        f"a GPU has {gpu_gb:.0f} GB"
-        if gpu_gb is not None
-        else "on CPUs, as no GPU is known (resources.gpu_memory_gb=N)"
-    )
+    if gpu_gb is not None:
+        where = f"a GPU has {gpu_gb:.0f} GB"
+    elif provenance.gpus():
+        where = "how much a GPU has is not known (resources.gpu_memory_gb=N)"
+    else:
+        where = "on CPUs, as no GPU is known (resources.gpu_memory_gb=N)"
     shown = Table(title=f"Memory of each process, estimated; {where}", title_justify="left")
     for head in ("stage", "when", "part", "needs"):
         shown.add_column(head, justify="right" if head == "needs" else "left")
@@ -120,7 +123,7 @@ def memory_table(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Tabl
 def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator[str]:
     """The stages that do not fit: the GPU if there is one, else this machine."""
     room_gb, place = gpu_gb, "a GPU"
-    if room_gb is None:
+    if room_gb is None and not provenance.gpus():
         room_gb, place = provenance.memory_gb(), "this machine's memory"
     for estimate in estimates:
         reason = memory.misfit(estimate, room_gb, place) if room_gb is not None else None
@@ -184,7 +187,8 @@ def machine(resources: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     commit, dirty = provenance.commit()
     gpu_gb = provenance.gpu_memory_gb()
-    devices = [f"GPU {index}: {name}" for index, name in provenance.gpus()] or ["no GPU"]
+    devices = [f"GPU {name}: {model}" for name, model in provenance.gpus()] or ["no GPU"]
+    edits = {True: " with edits", False: "", None: " with or without edits" if commit else ""}[dirty]
     processes, threads = resources["processes"], resources["threads"]
     return [
         provenance.hardware() + (f", smallest GPU {gpu_gb:.0f} GB" if gpu_gb else ""),
@@ -192,7 +196,8 @@ def machine(resources: Mapping[str, Any]) -> list[str]:
         f"{available_cores()} cores; a job uses {processes} x {threads} threads "
         "(resources.processes x resources.threads)",
         versions,
-        f"harness {commit or 'not from a checkout'}{' with edits' if dirty else ''}",
+        f"harness {commit or 'of no known commit'}{edits}",
+        *(f"not known: {line}" for line in provenance.unknown()),
     ]
 
 

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.experts.judge import rubric
-<<<<<<< HEAD
 from harness.experts.judge.answers import Reading, broken_off, read_score
-=======
-from harness.experts.judge.answers import Reading, read_score
 from harness.plugin_values import one_each
->>>>>>> f-rewards
 from harness.types import Answer, Question, Score
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from harness import command, doctor
-from harness.stages import provenance
+from harness.stages import nvidia, provenance
 from harness.types import Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
@@ -75,6 +76,31 @@ def test_memory_of_every_stage_and_what_cannot_fit(toy, capsys) -> None:
         assert f"the stage {stage} needs about" in text
     assert "optimizer" in text and "12.6 GB" in text and "a GPU has 12 GB" in text
     assert "checkpoint=gogoduan/GoT-R1-1B is not in the hub's cache" in text
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo '0, [N/A]'", ("GPU 0: GPU of an unknown model", "not known: the memory of GPU 0 ([N/A])")),
+        ("echo 'No devices were found'", ("no GPU",)),
+        ("echo 'NVML: mismatch'; exit 18", ("no GPU", "not known: nvidia-smi fails with code 18")),
+        ("echo garbage", ("no GPU", "not known: nvidia-smi answers 'garbage'")),
+    ],
+)
+def test_what_nvidia_smi_does_not_tell_is_said_in_a_line(
+    toy, capsys, tmp_path, monkeypatch, script, expected
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
+    monkeypatch.setattr(provenance, "gpu_memory_gb", lambda: nvidia.memory()[0])
+    text = shown(toy, capsys)
+    for line in expected:
+        assert f"  {line}" in text
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "cuda:0")
+    assert "CUDA_VISIBLE_DEVICES=cuda:0: 'cuda:0' is neither" in shown(toy, capsys)
 
 
 def test_a_model_in_the_cache_is_not_missing(toy, capsys, monkeypatch, tmp_path) -> None:

@@ -13,7 +13,7 @@ from submitit import LocalExecutor
 
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
-from harness.stages import provenance
+from harness.stages import nvidia, provenance
 from harness.study.tasks import Task
 
 NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit is two minutes
@@ -44,13 +44,10 @@ class Local:
                 raise ValueError(f"resources.{name}={value}: give at least 1")
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._cores = cores or available_cores()
-        self._gpus = [index for index, _ in provenance.gpus()]
-        self.gpu_gb, self.host_gb = provenance.gpu_memory_gb(), provenance.memory_gb()
-        if self._gpus and processes > len(self._gpus):
-            raise ValueError(
-                f"resources.processes={processes}: each needs a GPU of its own, "
-                f"and there are {len(self._gpus)}. Give fewer processes"
-            )
+        self._gpus = _usable_gpus(processes)
+        self.gpu_gb = provenance.gpu_memory_gb()
+        # stages on GPUs of unknown memory are not compared with the main memory
+        self.host_gb = provenance.memory_gb() if self.gpu_gb or not self._gpus else None
         self._running: list[LocalHandle] = []
 
     def has_room(self, task: Task) -> bool:
@@ -63,7 +60,10 @@ class Local:
     def submit(self, task: Task) -> LocalHandle:
         gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
-        executor.update_parameters(timeout_min=NO_LIMIT_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)
+        visible = nvidia.job_value(gpus)
+        executor.update_parameters(timeout_min=NO_LIMIT_MIN, gpus_per_node=1 if visible else 0)
+        # update_parameters takes indices only, and submitit sets CUDA_VISIBLE_DEVICES to the texts joined
+        executor.parameters["visible_gpus"] = (visible,)
         with (
             job_environment(self._need(task) // self._processes),
             _stderr_to(task.folder / "logs" / "controller.err"),
@@ -78,15 +78,15 @@ class Local:
         """Cores of a job, all its processes together."""
         return self._processes * (self._shared_threads if task.shared else self._threads)
 
-    def _free_gpus(self) -> list[int]:
-        taken: set[int] = set()
+    def _free_gpus(self) -> list[int | str]:
+        taken: set[int | str] = set()
         for handle in self._running:
             taken.update(handle.gpus)
         return [gpu for gpu in self._gpus if gpu not in taken]
 
 
 class LocalHandle:
-    def __init__(self, job: object, *, threads: int, gpus: tuple[int, ...]) -> None:
+    def __init__(self, job: object, *, threads: int, gpus: tuple[int | str, ...]) -> None:
         self._job = job
         self.id = str(job.job_id)  # type: ignore[attr-defined]
         self.threads, self.gpus = threads, gpus
@@ -100,6 +100,30 @@ class LocalHandle:
         end = time.monotonic() + CANCEL_S
         while not self.is_over() and time.monotonic() < end:
             time.sleep(0.05)
+
+
+def _usable_gpus(processes: int) -> list[int | str]:
+    """The names of the GPUs for jobs. Prints what could not be found out about them.
+
+    Raises:
+        ValueError: CUDA_VISIBLE_DEVICES cannot be used, or there are too few GPUs for the processes of a job.
+    """
+    found = nvidia.devices()
+    if found.refused:
+        raise ValueError(found.refused)
+    for line in found.unknown:
+        print(f"warning: not known: {line}", file=sys.stderr)
+    gpus = [name for name, _ in provenance.gpus()]
+    if gpus and processes > len(gpus):
+        raise ValueError(
+            f"resources.processes={processes}: each needs a GPU of its own, "
+            f"and there are {len(gpus)}. Give fewer processes"
+        )
+    if processes > 1 and any(str(name).startswith("MIG-") for name in gpus):
+        raise ValueError(
+            f"resources.processes={processes}: CUDA shows one MIG slice to a job. Give resources.processes=1"
+        )
+    return gpus
 
 
 @contextmanager

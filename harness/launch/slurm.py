@@ -13,6 +13,9 @@ from submitit import AutoExecutor
 
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
+from harness.launch.options import minutes
+from harness.launch.options import parameters as sbatch_parameters
+from harness.settings import number, whole_number
 from harness.stages import locks
 from harness.stages.status import OVER, is_silent, read_status
 from harness.study.tasks import Task
@@ -27,12 +30,16 @@ class Slurm:
         threads: cores of each process of a cell's job.
         shared_threads: the same for the job of a stage that several cells read.
         memory_gb: memory of every job.
-        timeout_min: time limit of every job. A job that reaches it, or is preempted, is queued again and
-            resumes from its checkpoints.
+        timeout_min: time limit of every job, in minutes or as a text such as `24:00:00`. A job that reaches
+            it, or is preempted, is queued again and resumes from its checkpoints.
         gpus: GPUs of each process.
         processes: processes of a job that train together, on one node.
         requeues: how often a job is queued again at most.
-        options: further sbatch options, such as `partition` and `account`.
+        options: further sbatch options, such as `partition` and `account`; `time` counts more than
+            `timeout_min`, and an option for memory more than `memory_gb`.
+
+    Raises:
+        ValueError: there is no sbatch, or a setting or an option cannot be used.
     """
 
     poll_s = 2.0
@@ -43,7 +50,7 @@ class Slurm:
         threads: int,
         shared_threads: int,
         memory_gb: float,
-        timeout_min: int,
+        timeout_min: int | str,
         gpus: int = 0,
         processes: int = 1,
         requeues: int = 20,
@@ -57,14 +64,22 @@ class Slurm:
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._requeues = requeues
         self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
-        self.host_gb = memory_gb
+        for name, value in (
+            ("processes", processes),
+            ("threads", threads),
+            ("shared_threads", shared_threads),
+        ):
+            whole_number(f"resources.{name}", value)
+        whole_number("resources.gpus", gpus, least=0)
+        whole_number("cluster.requeues", requeues, least=0)
         # one task per node: it is rank 0, which starts the other ranks
-        parameters: dict[str, Any] = {"mem_gb": memory_gb, "timeout_min": timeout_min}
-        parameters |= {"nodes": 1, "tasks_per_node": 1}
+        parameters: dict[str, Any] = {"nodes": 1, "tasks_per_node": 1}
+        parameters["mem_gb"] = number("resources.memory_gb", memory_gb, above=0, hint=", in GB")
+        parameters["timeout_min"] = minutes("resources.timeout_min", timeout_min)
         parameters["gpus_per_node"] = gpus * processes or None
-        for name, value in (options or {}).items():
-            parameters[f"slurm_{name}"] = value
+        parameters |= sbatch_parameters(options or {})
         self._parameters = {name: value for name, value in parameters.items() if value is not None}
+        self.host_gb = self._parameters.get("mem_gb")  # not known where an option sets it
 
     def has_room(self, task: Task) -> bool:
         return True

@@ -36,8 +36,10 @@ def _cell(cell: CellResult) -> dict[str, Any]:
 
 
 def _commit(record: Mapping[str, Any]) -> str:
-    commit = record.get("commit") or "no commit"
-    return f"{commit} with local changes" if record.get("dirty") else str(commit)
+    commit, dirty = record.get("commit") or "no commit", record.get("dirty")
+    if dirty is None and record.get("commit"):
+        return f"{commit}, local changes not known"
+    return f"{commit} with local changes" if dirty else str(commit)
 
 
 def _versions(record: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
-import subprocess
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from harness.processes import TIMEOUT_S, ask
+from harness.stages import nvidia
 
 PACKAGES = (
     "torch",
@@ -22,17 +24,34 @@ PACKAGES = (
     "hydra-core",
     "submitit",
 )
+UNKNOWN_MODEL = "GPU of an unknown model"
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """The commit of the running code, and whether files differ from it; None for what is not known.
+
+    (None, None) outside a checkout.
+    """
+    head, dirty, _ = _checkout()
+    return head, dirty
 
 
 @lru_cache(maxsize=1)
-def commit() -> tuple[str | None, bool | None]:
-    """The commit of the running code, and whether files differ from it; (None, None) outside a checkout."""
+def _checkout() -> tuple[str | None, bool | None, str | None]:
+    """The values of `commit`, and a line on what git does not tell."""
     folder = Path(__file__).resolve().parent
-    head = _git("rev-parse", "HEAD", cwd=folder)
-    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=folder)
-    if not head or not tracked:
-        return None, None
-    return head, bool(_git("status", "--porcelain", "--", ":/", ":(top,exclude)reports", cwd=folder))
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return None, None, None
+    tracked, problem = _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=folder, negative=1)
+    if problem is not None or tracked is None:  # ignored by the checkout around it: an installation
+        return None, None, problem and f"the commit of the code: {problem}"
+    head, problem = _git("rev-parse", "HEAD", cwd=folder)
+    if head is None or not re.fullmatch(r"[0-9a-f]{40,64}", head):
+        return None, None, f"the commit of the code: {problem or f'git answers {head!r}'}"
+    changes, problem = _git("status", "--porcelain", "--", ":/", ":(top,exclude)reports", cwd=folder)
+    if changes is None:
+        return head, None, f"whether files differ from the commit: {problem}"
+    return head, bool(changes), None
 
 
 @lru_cache(maxsize=1)
@@ -61,27 +80,34 @@ def hardware() -> str:
 
 def memory_gb() -> float | None:
     """Main memory of this machine in GB (2**30 bytes); None if the system does not report it."""
-    if not hasattr(os, "sysconf"):
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # no sysconf, or not these names
         return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return size / 2**30 if size > 0 else None
 
 
 @lru_cache(maxsize=1)
-def gpus() -> tuple[tuple[int, str], ...]:
-    """Index and name of every CUDA device this process may use, without importing torch."""
-    names = _ask_nvidia_smi("name")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return tuple(names.items())
-    indices = [int(index) for index in visible.split(",") if index.strip().isdigit()]
-    return tuple((index, names[index]) for index in indices if index in names)
+def gpus() -> tuple[tuple[int | str, str], ...]:
+    """Name and model of every CUDA device this process may use, without importing torch.
+
+    The names are those of CUDA_VISIBLE_DEVICES, or indices where it is not set.
+    """
+    return tuple((gpu.name, gpu.model or UNKNOWN_MODEL) for gpu in nvidia.devices().gpus)
 
 
 @lru_cache(maxsize=1)
 def gpu_memory_gb() -> float | None:
-    """Memory in GB (2**30 bytes) of the smallest CUDA device this process may use; None without one."""
-    memory = _ask_nvidia_smi("memory.total")  # such as "143771 MiB"
-    return min((float(memory[index].split()[0]) / 1024 for index, _ in gpus()), default=None)
+    """Memory in GB (2**30 bytes) of the smallest CUDA device this process may use; None if not known."""
+    return nvidia.memory()[0]
+
+
+def unknown() -> list[str]:
+    """What could not be found out about this machine and the checkout, in one line each."""
+    lines = [*nvidia.devices().unknown, nvidia.memory()[1], _checkout()[2]]
+    if memory_gb() is None:
+        lines.append("the main memory: the system does not report it")
+    return [line for line in lines if line]
 
 
 def record() -> dict[str, Any]:
@@ -90,40 +116,25 @@ def record() -> dict[str, Any]:
     return {"commit": head, "dirty": dirty, "versions": versions(), "hardware": hardware()}
 
 
-def _ask_nvidia_smi(field: str) -> dict[int, str]:
-    """Index -> the field of that device; empty if nvidia-smi is missing or fails."""
-    if shutil.which("nvidia-smi") is None:
-        return {}
-    answer = subprocess.run(
-        ["nvidia-smi", f"--query-gpu=index,{field}", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if answer.returncode != 0:
-        return {}
-    values = {}
-    for line in answer.stdout.splitlines():
-        index, _, value = line.partition(",")
-        values[int(index)] = value.strip()
-    return values
-
-
 def _cpu() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
-def _git(*words: str, cwd: Path) -> str | None:
-    try:
-        answer = subprocess.run(
-            ["git", *words], cwd=cwd, capture_output=True, text=True, timeout=30, check=False
-        )
-    except OSError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+def _git(*words: str, cwd: Path, negative: int = 0) -> tuple[str | None, str | None]:
+    """What git answers, and why it gives no answer. Both are None where its exit code is `negative`."""
+    # a hook's GIT_DIR names another repository
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    answer = ask(["git", "--no-optional-locks", *words], folder=cwd, environment=environment)
+    if answer is None:
+        return None, f"git is not installed, or gives no answer within {TIMEOUT_S:.0f} s"
+    if answer.code == 0:
+        return answer.output.strip(), None
+    if answer.code == negative:
+        return None, None
+    said = (answer.errors.strip() or "nothing").splitlines()[0]
+    return None, f"git {words[0]} fails with code {answer.code} and says: {said}"

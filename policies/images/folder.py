@@ -7,16 +7,11 @@ A folder has one of four layouts:
   `CATEGORY/samples/`. The number counts over prompts and images, so the images of a prompt are in its
   order. If the model writes chains, they are in `chains/PROMPT_000012.txt` beside `samples/`.
 - GenEval's, with one folder per prompt: `00012/metadata.jsonl` holds the prompt, and
-<<<<<<< HEAD
   `00012/samples/00000.png` and so on are its images in the order of their numbers. Other names are not
   images. A rewritten prompt belongs to the one that has the other entries of its metadata (tag, objects).
-=======
-`00012/samples/00000.png` and so
-  on are its images in the order of their numbers. Other names are not images.
 - GoT-R1's, with one folder per prompt that is named by it: `PROMPT/generated_image_0.jpg` and so on, with
   their common chain in `PROMPT/reasoning_chain.txt`. All categories in one folder, or each in its own. A
   prompt with a slash is a folder in a folder.
->>>>>>> f-rewards
 - Ours: a `samples.jsonl` (of a `samples` stage, or of `harness.generate`), whose rows may hold any prompt
   and chain.
 """
@@ -27,11 +22,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-<<<<<<< HEAD
-from dataclasses import dataclass, field
-=======
 from dataclasses import dataclass, field, replace
->>>>>>> f-rewards
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -69,15 +60,10 @@ class ImageGroup:
     """Images that were numbered together: text of a prompt -> its images in order.
 
     `sources` are the files and folders that were read. `common` is False for the folder of a single
-<<<<<<< HEAD
     category. `named` is True where the names of files hold prompt and number. `rewritten` are the prompts
     whose images were made from another text. `nameless` are images whose names hold neither, `unsupported`
-    images of another format, `others` all other files.
-=======
-    category. `named` is True where the names of files hold prompt and number. `nameless` are images whose
-    names hold neither, `unsupported` images of another format, `others` all other files. `lookalikes` are
-    folders whose names are almost that of a category which has none: (folder, category).
->>>>>>> f-rewards
+    images of another format, `others` all other files. `lookalikes` are folders whose names are almost that
+    of a category which has none: (folder, category).
     """
 
     sources: tuple[Path, ...]
@@ -121,17 +107,7 @@ def read_groups(
         )
     numbered = [path for path in folder.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
     if any((path / METADATA).is_file() for path in numbered):
-<<<<<<< HEAD
         return dict.fromkeys(categories, _numbered(sorted(numbered), prompts, texts))
-    folders = {name: folder / name if (folder / name / SAMPLES).is_dir() else folder for name in categories}
-    absent = [name for name, path in folders.items() if not (path / SAMPLES).is_dir()]
-    if absent:
-        others = [name for name in categories if name not in absent]
-        raise ValueError(_no_images(folder, absent) + score_others(others))
-    groups = {path: _named(path, common=path == folder) for path in dict.fromkeys(folders.values())}
-    return {name: groups[path] for name, path in folders.items()}
-=======
-        return dict.fromkeys(categories, _numbered(sorted(numbered)))
     own = {name: folder / name for name in categories if _holds_images(folder / name)}
     others = [name for name in categories if name not in own]
     if others and not _holds_images(folder, without=own.values()):
@@ -175,7 +151,6 @@ def _lookalikes(folder: Path, wanted: Sequence[str]) -> list[tuple[Path, str]]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold().removesuffix("s")
->>>>>>> f-rewards
 
 
 def _no_images(folder: Path, categories: Sequence[str]) -> str:
@@ -303,13 +278,9 @@ def _has_objects(metadata: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
 
 def _metadata(metadata: Path) -> dict[str, Any]:
     try:
-<<<<<<< HEAD
         found: dict[str, Any] = json.loads(read_user_text(metadata))
         _ = found["prompt"]
         return found
-=======
-        return normalized(str(json.loads(metadata.read_text(encoding="utf-8-sig"))["prompt"]))
->>>>>>> f-rewards
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{metadata} must hold the line of the prompt file for the images beside it,"

@@ -171,8 +171,4 @@ def _row(prompt: Prompt, image: ImageFile, *, index: int, number: int) -> Sample
 
 
 def _read_chain(file: Path) -> str:
-<<<<<<< HEAD
     return read_user_text(file).removesuffix("\n")
-=======
-    return file.read_text(encoding="utf-8-sig").removesuffix("\n")
->>>>>>> f-rewards

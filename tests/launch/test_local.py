@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from harness.launch import environment
 from harness.launch.local import Local
-from harness.stages import provenance
+from harness.stages import nvidia, provenance
 from harness.study.tasks import Task
 from harness.types import Stage
+
+UUID = "GPU-8f0c3f7e-1111-2222-3333-444455556666"
 
 
 class Running:
@@ -101,6 +106,74 @@ def test_gpus_are_those_this_process_may_use(tmp_path, monkeypatch):
     assert provenance.gpus.__wrapped__() == ((1, "NVIDIA H200"),)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert provenance.gpus.__wrapped__() == ()
+
+
+class Submitted(NamedTuple):
+    """A submission that starts nothing."""
+
+    job_id: str = "1"
+
+    def done(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("variable", "lists", "expected"),
+    [
+        (f"{UUID},GPU-1", f"0, {UUID}\n1, GPU-1", [UUID, "GPU-1"]),
+        ("GPU-8f0c", f"0, {UUID}", ["GPU-8f0c"]),
+        ("MIG-1,MIG-2", f"0, {UUID}", ["MIG-1", "MIG-2"]),
+        (" 1, 0", "0, A\n1, B", ["1", "0"]),
+        (None, "0, A\n1, B", ["0", "1"]),
+        ("-1", "0, A\n1, B", ["-1", "-1"]),
+        (UUID, "No devices were found", [UUID, UUID]),
+        (None, "No devices were found", ["", ""]),
+        ("3", "[N/A]", ["3"]),
+    ],
+)
+def test_jobs_get_the_gpus_by_the_names_of_the_users_variable(
+    tmp_path, monkeypatch, variable, lists, expected
+):
+    script = tmp_path / "nvidia-smi"
+    script.write_text(f"#!/bin/sh\necho '{lists}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
+    monkeypatch.setattr(provenance, "gpu_memory_gb", provenance.gpu_memory_gb.__wrapped__)
+    seen = []
+    monkeypatch.setattr(
+        "submitit.local.local.start_controller", lambda **given: seen.append(given["cuda_devices"])
+    )
+    monkeypatch.setattr("harness.launch.local.LocalExecutor.submit", _submit_only)
+    local = Local(threads=1, shared_threads=1, cores=2)
+    task = dataclasses.replace(_task(), folder=tmp_path)
+    while local.has_room(task) and len(seen) < 2:
+        local.submit(task)
+    assert seen == expected
+
+
+def _submit_only(executor, *_):
+    with suppress(AttributeError):  # there is no process
+        executor._submit_command("")
+    return Submitted()
+
+
+def test_gpus_that_nobody_understands_are_refused_and_what_is_not_known_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "cuda:0")
+    with pytest.raises(ValueError, match=r"CUDA_VISIBLE_DEVICES=cuda:0: 'cuda:0' is neither"):
+        Local(threads=1, shared_threads=1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1,MIG-2")
+    monkeypatch.setattr(nvidia, "_column", lambda field: nvidia.Column(values=None, problem="broken"))
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
+    local = Local(threads=1, shared_threads=1)
+    assert local.gpu_gb is None and local.host_gb is None, "stages on GPUs do not need main memory"
+    assert "warning: not known: broken" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"resources\.processes=2: CUDA shows one MIG slice"):
+        Local(threads=1, shared_threads=1, processes=2)
 
 
 def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from submitit import AutoExecutor
 
 from harness.launch.job import Job
 from harness.launch.slurm import Slurm, SlurmHandle
@@ -51,7 +52,7 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
         "resources.timeout_min=90",
         "resources.threads=3",
     ]
-    words += ["resources.processes=2"]
+    words += ["resources.processes=2", "+cluster.options.reservation=maintenance"]
     ended = sweeps.run("arms=baseline,half", *words)
     assert ended.returncode == 0, ended.stderr
     assert sweeps.states() == {"baseline": "done", "half": "done"}
@@ -65,6 +66,7 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
         "--gpus-per-node=2",
         "--mem=4GB",
         "--partition=gpu",
+        "--reservation=maintenance",
         "--nodes=1",
         "--signal=USR2@90",
     ):
@@ -72,6 +74,42 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     environment = dict(line.partition("=")[::2] for line in (slurm / "env-4244").read_text().splitlines())
     assert "SLURM_NTASKS" not in environment
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_options_are_refused_before_anything_is_submitted(slurm, sweeps):
+    for word, said in (
+        ("cluster.options.time=86400", "Write '24:00:00' in quotes"),
+        ("cluster.options.nodes=2", "one task on one node"),
+        ("resources.timeout_min=86400", "Write '24:00:00' in quotes"),
+    ):
+        ended = sweeps.run("arms=baseline", "cluster=slurm", f"++{word}")
+        assert ended.returncode == 2 and said in ended.stderr and "Traceback" not in ended.stderr
+    assert not list(slurm.glob("job-*.sh"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ({"timeout_min": "24:00:00"}, ["--time=1440", "--mem=2GB"]),
+        ({"options": {"time": "2-12:00:00", "mem": "0"}}, ["--time=3600", "--mem=0"]),
+        ({"options": {"mem-per-cpu": "4G"}}, ["--mem-per-cpu=4G"]),
+        ({"options": {"requeue": True, "exclusive": "user"}}, ["--requeue", "--exclusive=user"]),
+        ({"options": {"additional_parameters": {"begin": "16:00"}}}, ["--begin=16:00"]),
+        ({"options": {"brand_new": 7, "hold": False, "partition": None}}, ["--brand-new=7"]),
+        ({"options": {"setup": ["module load cuda"]}}, []),
+    ],
+)
+def test_options_reach_the_script_as_they_are_written(slurm, tmp_path, settings, lines):
+    chosen = Slurm(**{"threads": 1, "shared_threads": 1, "memory_gb": 2, "timeout_min": 5, **settings})
+    executor = AutoExecutor(folder=tmp_path, cluster="slurm")
+    executor.update_parameters(**chosen._parameters)
+    script = executor._executor._make_submission_file_text("python job.py", "x")
+    for line in lines:
+        assert f"#SBATCH {line}\n" in script
+    assert script.count("--mem") == 1 and script.count("--time=") == 1
+    assert "hold" not in script and "partition" not in script
+    assert ("module load cuda\n" in script) == ("setup" in settings.get("options", {}))
+    assert (chosen.host_gb is None) == any("mem" in name for name in settings.get("options", {}))
 
 
 def _is_over_when_asked_again(handle: SlurmHandle) -> bool:

@@ -88,7 +88,6 @@ class MllmGrounder:
         self._report(groundings)
         return [_boxes(grounding) for grounding in groundings]
 
-<<<<<<< HEAD
     def _report(self, groundings: Sequence[Grounding]) -> None:
         """Says once what is wrong with answers: the boxes alone do not show it."""
         unreadable = [grounding.reason for grounding in groundings if grounding.status == "unreadable"]
@@ -108,11 +107,10 @@ class MllmGrounder:
         if kind not in self._warned:
             self._warned.add(kind)
             print(f"grounder of {self._model.model} {message}", file=sys.stderr, flush=True)
-=======
+
     def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         answers = self._model.ask(questions) if questions else []
         return one_each(answers, len(questions), f"judge {type(self._model).__name__}", "answers", "question")
->>>>>>> f-rewards
 
     def _read(self, question: Question, answer: Answer) -> Grounding:
         if answer.failure is not None:

@@ -1,0 +1,109 @@
+"""What git and the system tell of a result, and what is not known where they do not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import processes
+from harness.report.origin import _commit
+from harness.stages import provenance
+
+REAL_GIT = shutil.which("git")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one commit, which holds the module."""
+    file = tmp_path / "repository" / "provenance.py"
+    file.parent.mkdir()
+    file.write_text("")
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=file.parent, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    provenance._checkout.cache_clear()
+    yield file.parent
+    provenance._checkout.cache_clear()
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    """`git(word, text)` makes a git that runs the shell text where its command is that word."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def program(word: str, text: str) -> None:
+        (folder / "git").write_text(
+            f'#!/bin/sh\ncase "$*" in *{word}*) {text};; esac\nexec {REAL_GIT} "$@"\n'
+        )
+        (folder / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    return program
+
+
+def test_a_clean_and_an_edited_checkout(checkout: Path, monkeypatch) -> None:
+    head, dirty = provenance.commit()
+    assert head and dirty is False and provenance._checkout()[2] is None
+    (checkout / "provenance.py").write_text("edited")
+    provenance._checkout.cache_clear()
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a hook
+    assert provenance.commit() == (head, True)
+
+
+@pytest.mark.parametrize("text", ["exec sleep 60", "echo 'fatal: index file corrupt' >&2; exit 128"])
+def test_a_git_status_without_an_answer_is_not_read_as_no_edits(checkout, git, monkeypatch, text) -> None:
+    monkeypatch.setattr(provenance, "ask", lambda words, **more: processes.ask(words, timeout_s=1.0, **more))
+    git("status", text)
+    head, dirty = provenance.commit()
+    assert head and dirty is None
+    assert "whether files differ" in provenance.unknown()[-1]
+    assert provenance.record()["dirty"] is None
+    assert _commit(provenance.record()) == f"{head}, local changes not known"
+
+
+@pytest.mark.parametrize("word", ["rev-parse", "ls-files"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exec sleep 60", "no answer within"),
+        ("echo 'fatal: detected dubious ownership in repository' >&2; exit 128", "dubious ownership"),
+    ],
+)
+def test_a_commit_that_git_does_not_tell_is_not_known(checkout, git, monkeypatch, word, text, said) -> None:
+    monkeypatch.setattr(provenance, "ask", lambda words, **more: processes.ask(words, timeout_s=1.0, **more))
+    git(word, text)
+    assert provenance.commit() == (None, None)
+    assert "the commit of the code" in provenance.unknown()[-1] and said in provenance.unknown()[-1]
+
+
+def test_a_git_that_answers_something_else_tells_no_commit(checkout, git) -> None:
+    git("rev-parse", "echo 'hint: use another git'; exit 0")
+    assert provenance.commit() == (None, None) and "hint: use another" in provenance.unknown()[-1]
+
+
+def test_without_git_the_commit_is_not_known(checkout, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert provenance.commit() == (None, None) and "git is not installed" in provenance.unknown()[-1]
+
+
+def test_outside_a_checkout_nothing_is_asked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "a.py"))
+    monkeypatch.setattr(provenance, "ask", None)
+    provenance._checkout.cache_clear()
+    assert provenance._checkout() == (None, None, None)
+    provenance._checkout.cache_clear()
+
+
+def test_a_main_memory_that_the_system_does_not_report(monkeypatch) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda name: -1 if name == "SC_PHYS_PAGES" else 4096)
+    assert provenance.memory_gb() is None
+    assert "the main memory: the system does not report it" in provenance.unknown()
