@@ -1,0 +1,72 @@
+"""External commands (squeue, scancel, git, nvidia-smi) that may be missing, fail or never answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT_S = 30.0
+END_S = 1.0  # how long a killed command may take to end; one in a hung system call never does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command that ended has said. `code` is its exit code; negative for the signal that ended it."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def ask(
+    command: Sequence[str | Path],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Answer | None:
+    """Runs a command in `folder` and returns its answer; None if it gives none.
+
+    None means unknown: the command is not there, cannot be started, or has not ended after `timeout_s`
+    seconds and was killed. Nothing may be concluded from it. Bytes that are no UTF-8 are replaced.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=folder,
+            env=None if environment is None else dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us alone, and a kill reaches what the command started
+        )
+    except (OSError, ValueError):  # ValueError: a zero byte in a word
+        return None
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return None
+    except BaseException:
+        _kill(process)
+        raise
+    return Answer(code=process.returncode, output=output, errors=errors)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kills the command and what it has started, and waits for it only a moment."""
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=END_S)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
