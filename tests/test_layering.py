@@ -26,7 +26,7 @@ NOUNS = (
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
-    ("names", "seeds", "types"),
+    ("names", "processes", "seeds", "types"),
     ("chain", "files", "protocols", "settings"),
     ("experts", "reward", "samples", "stages"),
     ("analysis", "composition"),

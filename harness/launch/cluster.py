@@ -16,17 +16,21 @@ class Handle(Protocol):
         """Whether the job has ended, well or not. Its status says how."""
         ...
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> bool:
+        """Ends the job. Returns whether that is known to have happened."""
+        ...
 
 
 class Cluster(Protocol):
     """Where jobs run.
 
-    `poll_s` is the time between two looks at the jobs. `gpu_gb` is the memory of its smallest GPU and
+    `poll_s` is the time between two looks at the jobs. `jobs_go_on` says whether jobs outlive the sweep, so
+    that an error of the sweep need not end them. `gpu_gb` is the memory of its smallest GPU and
     `host_gb` the memory of a job; each is None where it is not known.
     """
 
     poll_s: float
+    jobs_go_on: bool
     gpu_gb: float | None
     host_gb: float | None
 

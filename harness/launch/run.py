@@ -136,8 +136,14 @@ def _launch(study: Study, cluster: Cluster) -> bool:
                 board.show(_statuses(folders))
                 time.sleep(cluster.poll_s)
             board.show(_statuses(folders))
-    except BaseException:
+    except KeyboardInterrupt:
         _stop(running, folders)
+        raise
+    except BaseException:
+        if cluster.jobs_go_on:
+            _leave(running, study)
+        else:
+            _stop(running, folders)
         raise
     return _summary(study)
 
@@ -204,13 +210,34 @@ def _log_end(folder: Path, handle: Handle) -> list[str]:
 
 def _stop(running: Mapping[str, Handle], folders: Mapping[str, Path]) -> None:
     """Cancels the submitted jobs and marks them as stopped. What was never submitted stays planned."""
-    for handle in running.values():
-        handle.cancel()
+    unknown = {name: handle.id for name, handle in running.items() if not handle.cancel()}
+    if unknown:
+        print(
+            f"warning: the cluster did not confirm that these jobs are cancelled: {_listed(unknown)}. To"
+            f" cancel them: scancel {' '.join(unknown.values())}",
+            file=sys.stderr,
+        )
     with suppress(OSError):  # a full disk may be the reason to stop
-        for name in running:
+        for name in running.keys() - unknown.keys():
             status = read_status(folders[name])
             if status.state not in OVER:
                 write_status(folders[name], replace(status, state="stopped", eta_s=None))
+
+
+def _leave(running: Mapping[str, Handle], study: Study) -> None:
+    """Says which jobs go on though the sweep ends by an error."""
+    if not running:
+        return
+    jobs = {name: handle.id for name, handle in running.items()}
+    print(
+        f"the sweep ends by an error; these jobs go on: {_listed(jobs)}. To follow them:"
+        f" python -m harness.status {study.name}. To go on with the study, run again:\n  {study.command}",
+        file=sys.stderr,
+    )
+
+
+def _listed(jobs: Mapping[str, str]) -> str:
+    return ", ".join(f"{job} ({name})" for name, job in jobs.items())
 
 
 def _summary(study: Study) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from submitit import AutoExecutor
 
+from harness import processes
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.stages import locks
@@ -18,6 +18,7 @@ from harness.stages.status import OVER, is_silent, read_status
 from harness.study.tasks import Task
 
 ASK_EVERY_S = 20.0
+ENDED = ("Invalid job id", "already completing or completed")  # scancel of a job that is over
 
 
 class Slurm:
@@ -36,6 +37,7 @@ class Slurm:
     """
 
     poll_s = 2.0
+    jobs_go_on = True
 
     def __init__(
         self,
@@ -104,5 +106,6 @@ class SlurmHandle:
             self._missed = self._missed + 1 if gone else 0
         return self._missed > 1
 
-    def cancel(self) -> None:
-        subprocess.run(["scancel", self.id], capture_output=True, check=False)
+    def cancel(self) -> bool:
+        answer = processes.ask(["scancel", self.id])
+        return answer is not None and (answer.code == 0 or any(end in answer.errors for end in ENDED))

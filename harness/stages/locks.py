@@ -10,16 +10,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from harness import processes
 
 HEARTBEAT_S = 20.0
 DEAD_AFTER_S = 180.0
@@ -68,8 +68,9 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        with suppress(OSError):  # what the block did is done: a lock file that stays is of a dead owner
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextmanager
@@ -128,15 +129,13 @@ def is_alive(pid: int) -> bool:
 
 
 def slurm_lists(job: str) -> bool | None:
-    """Whether `squeue` lists the job; None if Slurm does not answer."""
-    if shutil.which("squeue") is None:
+    """Whether `squeue` lists the job; None if Slurm gives no answer, from which nothing follows."""
+    answer = processes.ask(["squeue", "-h", "-j", job, "-o", "%T"])
+    if answer is None:
         return None
-    answer = subprocess.run(
-        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60, check=False
-    )
-    if answer.returncode != 0:
-        return False if "Invalid job id" in answer.stderr else None
-    return bool(answer.stdout.strip())
+    if answer.code != 0:
+        return False if "Invalid job id" in answer.errors else None
+    return bool(answer.output.strip())
 
 
 def _acquire(path: Path) -> int:
@@ -185,9 +184,7 @@ def _alive_elsewhere(path: Path) -> bool:
 
 
 def _beat(path: Path, stop: threading.Event) -> None:
-    """Touches the lock file regularly, for processes of other machines."""
+    """Touches the lock file regularly, for processes of other machines, also after a failure to do so."""
     while not stop.wait(HEARTBEAT_S):
-        try:
+        with suppress(OSError):
             os.utime(path)
-        except OSError:
-            return
