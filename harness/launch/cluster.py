@@ -7,6 +7,10 @@ from typing import Protocol
 from harness.study.tasks import Task
 
 
+class NotNow(Exception):
+    """The cluster could not take a job for a reason that passes. The job is to be submitted again later."""
+
+
 class Handle(Protocol):
     """A submitted job."""
 
@@ -38,4 +42,11 @@ class Cluster(Protocol):
         """Whether the task can be submitted now."""
         ...
 
-    def submit(self, task: Task) -> Handle: ...
+    def submit(self, task: Task) -> Handle:
+        """Starts the task.
+
+        Raises:
+            NotNow: it was refused for a reason that passes; `has_room` says when to try again.
+            Exception: it was refused for good.
+        """
+        ...

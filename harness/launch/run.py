@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
-from harness.launch.cluster import Cluster, Handle
+from harness.launch.cluster import Cluster, Handle, NotNow
 from harness.launch.job import write_spec
 from harness.report.folder import check_report_folder
 from harness.stages import locks
@@ -162,10 +162,12 @@ def _start(
         failed = _failed_need(task, folders)
         if failed:
             write_status(task.folder, replace(read_status(task.folder), state="failed", error=failed))
-        elif waiting.union(running).intersection(task.needs) or not cluster.has_room(task):
+        elif (
+            waiting.union(running).intersection(task.needs)
+            or not cluster.has_room(task)
+            or not _submit(task, running, cluster)
+        ):
             later.append(task)
-        else:
-            _submit(task, running, cluster)
     return later
 
 
@@ -178,12 +180,17 @@ def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
     return None
 
 
-def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> None:
+def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> bool:
+    """Submits a task. Returns False if that is to be tried again later."""
     try:
         running[task.name] = cluster.submit(task)
+    except NotNow as error:
+        print(f"warning: {task.name}: {error}", file=sys.stderr)
+        return False
     except Exception as error:  # the other jobs go on
         refused = f"the job was not accepted: {error}"
         write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
+    return True
 
 
 def _collect(running: dict[str, Handle], folders: Mapping[str, Path]) -> None:
