@@ -58,7 +58,7 @@ def run(study: Study, config: DictConfig) -> int:
             f"the study {study.name} is being run by {error.owner or 'another process'}. Wait for it "
             f"(python -m harness.status {study.name}), or give this one another name with study.name=NAME"
         ) from None
-    except DamagedStageError as error:
+    except (DamagedStageError, locks.NoLocksError) as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         misplaced = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError)

@@ -98,6 +98,8 @@ class StageStore:
                     self._run(stage, folder, inputs, reporter)
         except StorageError:
             raise
+        except locks.NoLocksError as error:
+            raise StorageError(str(error)) from error
         except Exception as error:
             if cause := _storage_cause(error):
                 raise StorageError(storage_advice(folder, cause)) from error

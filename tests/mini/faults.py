@@ -1,7 +1,7 @@
 """Makes a stage again and again, each time with a fault at another write after its last step.
 
-`python faults.py SPEC` reads {"root", "program", "settings", "inputs", "kind"} as JSON and prints what came
-of it. Every attempt is a process of its own. `kind` is `kill` (SIGKILL at the write) or `full` (no room).
+`python faults.py SPEC` reads root, program, settings, inputs, kind and every as JSON, and prints what came of
+every n-th write. Every attempt is a process of its own. `kind` is `kill` (SIGKILL) or `full` (no room).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main(spec: dict[str, Any]) -> list[dict[str, Any]]:
     whole = attempt(root / "whole", stage, spec["kind"], None)
     assert whole["code"] == 0, "undisturbed"
     found = []
-    for at, write in enumerate(whole["writes"]):
+    for at, write in list(enumerate(whole["writes"]))[:: spec["every"]]:
         folder = root / str(at)
         first = attempt(folder, stage, spec["kind"], at)
         again = attempt(folder, stage, spec["kind"], None)
