@@ -1,4 +1,4 @@
-"""The helper for external commands: no answer is a value, never an error, and never takes longer than told."""
+"""The helper for external commands: no answer is a value, never an error, and never late."""
 
 import time
 from pathlib import Path

@@ -29,7 +29,9 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
         numbered += [replace(prompt, number=number) for number in range(evaluation["images_per_prompt"])]
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
-    done = len(folder.rows()) // size * size
+    done = len(folder.rows())
+    if done != len(numbered):
+        done = done // size * size
     folder.keep(done)
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     first = evaluation["first_seed"]

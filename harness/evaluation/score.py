@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from harness.protocols import Benchmark, Workspace
 
 LEAST = -1.0  # CLIPScore is a cosine
+RESUME_FILES = ("parts",)  # of an unfinished stage; see `harness.stages.program`
 PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
 
 
@@ -34,7 +34,7 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     folder = SampleFolder(inputs["samples"])
     file = work.folder / "scores.jsonl"
     samples = folder.rows()
-    shards = row_shards.RowShards(work.folder / "parts")
+    shards = row_shards.RowShards(work.folder / RESUME_FILES[0])
     if not file.is_file():
         shards.open()
         _score(work, shards, benchmark, folder, samples, mirror_checked=settings.get("check") == "mirror")
@@ -42,7 +42,6 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     if row_shards.rank_and_size()[0] == 0:
         if not file.is_file():
             _merge(shards.rows(), len(samples), file)
-        shutil.rmtree(work.folder / "parts", ignore_errors=True)
         _describe(work.folder, benchmark, read_rows(file), inputs["samples"] / "protocol.json")
 
 
@@ -129,8 +128,8 @@ def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
     merged = {row["index"]: row for row in rows}
     if sorted(merged) != list(range(count)):
         raise ValueError(
-            f"the rows in {file.parent / 'parts'} are not those of {count} images: delete it and run the same"
-            " command again"
+            f"the rows in {file.parent / RESUME_FILES[0]} are not those of {count} images: delete it and run"
+            " the same command again"
         )
     write_rows(file, (merged[index] for index in range(count)))
 

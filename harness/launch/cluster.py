@@ -7,6 +7,10 @@ from typing import Protocol
 from harness.study.tasks import Task
 
 
+class NotNow(Exception):
+    """The cluster could not take a job for a reason that passes. The job is to be submitted again later."""
+
+
 class Handle(Protocol):
     """A submitted job."""
 
@@ -16,17 +20,21 @@ class Handle(Protocol):
         """Whether the job has ended, well or not. Its status says how."""
         ...
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> bool:
+        """Ends the job. Returns whether that is known to have happened."""
+        ...
 
 
 class Cluster(Protocol):
     """Where jobs run.
 
-    `poll_s` is the time between two looks at the jobs. `gpu_gb` is the memory of its smallest GPU and
+    `poll_s` is the time between two looks at the jobs. `jobs_go_on` says whether jobs outlive the sweep, so
+    that an error of the sweep need not end them. `gpu_gb` is the memory of its smallest GPU and
     `host_gb` the memory of a job; each is None where it is not known.
     """
 
     poll_s: float
+    jobs_go_on: bool
     gpu_gb: float | None
     host_gb: float | None
 
@@ -34,4 +42,11 @@ class Cluster(Protocol):
         """Whether the task can be submitted now."""
         ...
 
-    def submit(self, task: Task) -> Handle: ...
+    def submit(self, task: Task) -> Handle:
+        """Starts the task.
+
+        Raises:
+            NotNow: it was refused for a reason that passes; `has_room` says when to try again.
+            Exception: it was refused for good.
+        """
+        ...

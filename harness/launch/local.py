@@ -31,6 +31,7 @@ class Local:
     """
 
     poll_s = 0.25
+    jobs_go_on = False
 
     def __init__(
         self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None
@@ -94,12 +95,13 @@ class LocalHandle:
     def is_over(self) -> bool:
         return bool(self._job.done())  # type: ignore[attr-defined]
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Interrupts the job and waits for its end; submitit kills it if it has not ended a second later."""
         self._job.cancel()  # type: ignore[attr-defined]
         end = time.monotonic() + CANCEL_S
         while not self.is_over() and time.monotonic() < end:
             time.sleep(0.05)
+        return True  # a job that has not ended yet ends with this process
 
 
 def _usable_gpus(processes: int) -> list[int | str]:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
-from harness.launch.cluster import Cluster, Handle
+from harness.launch.cluster import Cluster, Handle, NotNow
 from harness.launch.job import write_spec
 from harness.report.folder import check_report_folder
 from harness.stages import locks
@@ -58,7 +58,7 @@ def run(study: Study, config: DictConfig) -> int:
             f"the study {study.name} is being run by {error.owner or 'another process'}. Wait for it "
             f"(python -m harness.status {study.name}), or give this one another name with study.name=NAME"
         ) from None
-    except DamagedStageError as error:
+    except (DamagedStageError, locks.NoLocksError) as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         misplaced = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError)
@@ -136,8 +136,14 @@ def _launch(study: Study, cluster: Cluster) -> bool:
                 board.show(_statuses(folders))
                 time.sleep(cluster.poll_s)
             board.show(_statuses(folders))
-    except BaseException:
+    except KeyboardInterrupt:
         _stop(running, folders)
+        raise
+    except BaseException:
+        if cluster.jobs_go_on:
+            _leave(running, study)
+        else:
+            _stop(running, folders)
         raise
     return _summary(study)
 
@@ -156,10 +162,12 @@ def _start(
         failed = _failed_need(task, folders)
         if failed:
             write_status(task.folder, replace(read_status(task.folder), state="failed", error=failed))
-        elif waiting.union(running).intersection(task.needs) or not cluster.has_room(task):
+        elif (
+            waiting.union(running).intersection(task.needs)
+            or not cluster.has_room(task)
+            or not _submit(task, running, cluster)
+        ):
             later.append(task)
-        else:
-            _submit(task, running, cluster)
     return later
 
 
@@ -172,12 +180,17 @@ def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
     return None
 
 
-def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> None:
+def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> bool:
+    """Submits a task. Returns False if that is to be tried again later."""
     try:
         running[task.name] = cluster.submit(task)
+    except NotNow as error:
+        print(f"warning: {task.name}: {error}", file=sys.stderr)
+        return False
     except Exception as error:  # the other jobs continue
         refused = f"the job was not accepted: {error}"
         write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
+    return True
 
 
 def _collect(running: dict[str, Handle], folders: Mapping[str, Path]) -> None:
@@ -204,13 +217,34 @@ def _log_end(folder: Path, handle: Handle) -> list[str]:
 
 def _stop(running: Mapping[str, Handle], folders: Mapping[str, Path]) -> None:
     """Cancels the submitted jobs and marks them as stopped. What was never submitted stays planned."""
-    for handle in running.values():
-        handle.cancel()
+    unknown = {name: handle.id for name, handle in running.items() if not handle.cancel()}
+    if unknown:
+        print(
+            f"warning: the cluster did not confirm that these jobs are cancelled: {_listed(unknown)}. To"
+            f" cancel them: scancel {' '.join(unknown.values())}",
+            file=sys.stderr,
+        )
     with suppress(OSError):  # a full disk may be the reason to stop
-        for name in running:
+        for name in running.keys() - unknown.keys():
             status = read_status(folders[name])
             if status.state not in OVER:
                 write_status(folders[name], replace(status, state="stopped", eta_s=None))
+
+
+def _leave(running: Mapping[str, Handle], study: Study) -> None:
+    """Says which jobs go on though the sweep ends by an error."""
+    if not running:
+        return
+    jobs = {name: handle.id for name, handle in running.items()}
+    print(
+        f"the sweep ends by an error; these jobs go on: {_listed(jobs)}. To follow them:"
+        f" python -m harness.status {study.name}. To go on with the study, run again:\n  {study.command}",
+        file=sys.stderr,
+    )
+
+
+def _listed(jobs: Mapping[str, str]) -> str:
+    return ", ".join(f"{job} ({name})" for name, job in jobs.items())
 
 
 def _summary(study: Study) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from submitit import AutoExecutor
+from submitit.core.utils import FailedJobError
 
+from harness import processes
+from harness.launch.cluster import NotNow
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.launch.options import minutes
@@ -21,6 +23,22 @@ from harness.stages.status import OVER, is_silent, read_status
 from harness.study.tasks import Task
 
 ASK_EVERY_S = 20.0
+PAUSES_S = (5.0, 15.0, 30.0, 60.0, 120.0, *[300.0] * 10)  # after each refusal in turn; then it is final
+PASSING = (  # what sbatch says when the controller is busy, restarts, or is out of reach for a moment
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "temporarily un",  # "Resource temporarily unavailable", "Slurm temporarily unable to accept job"
+    "Zero Bytes were transmitted or received",
+    "Transport endpoint is not connected",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "Communication connection failure",
+    "Unexpected message received",
+    "backup controller",
+    "Slurm is not ready",
+)
+ENDED = ("Invalid job id", "already completing or completed")  # scancel of a job that is over
 
 
 class Slurm:
@@ -43,6 +61,7 @@ class Slurm:
     """
 
     poll_s = 2.0
+    jobs_go_on = True
 
     def __init__(
         self,
@@ -63,6 +82,7 @@ class Slurm:
             )
         self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
         self._requeues = requeues
+        self._refusals, self._again = 0, 0.0  # passing refusals in a row, and when the next attempt may be
         self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
         for name, value in (
             ("processes", processes),
@@ -82,9 +102,32 @@ class Slurm:
         self.host_gb = self._parameters.get("mem_gb")  # not known where an option sets it
 
     def has_room(self, task: Task) -> bool:
-        return True
+        return time.monotonic() >= self._again
 
     def submit(self, task: Task) -> SlurmHandle:
+        try:
+            handle = self._submit(task)
+        except FailedJobError as error:
+            self._refused(error)
+            raise
+        self._refusals = 0
+        return handle
+
+    def _refused(self, error: FailedJobError) -> None:
+        """Pauses all submissions after a refusal for a reason that passes, unless there were too many.
+
+        Raises:
+            NotNow: there is to be another attempt.
+        """
+        if not any(reason.lower() in str(error).lower() for reason in PASSING):
+            return
+        if self._refusals == len(PAUSES_S):
+            return
+        pause_s = PAUSES_S[self._refusals]
+        self._refusals, self._again = self._refusals + 1, time.monotonic() + pause_s
+        raise NotNow(f"{error}; sbatch is tried again in {pause_s:.0f} s") from error
+
+    def _submit(self, task: Task) -> SlurmHandle:
         threads = self._shared_threads if task.shared else self._threads
         executor = AutoExecutor(
             folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues
@@ -119,5 +162,6 @@ class SlurmHandle:
             self._missed = self._missed + 1 if gone else 0
         return self._missed > 1
 
-    def cancel(self) -> None:
-        subprocess.run(["scancel", self.id], capture_output=True, check=False)
+    def cancel(self) -> bool:
+        answer = processes.ask(["scancel", self.id])
+        return answer is not None and (answer.code == 0 or any(end in answer.errors for end in ENDED))

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from harness.stages.store import Reporter
 
 ATTEMPT_SAVE_S = 2.0
+ATTEMPTS = "attempts.json"
+RESUME_FILES = "RESUME_FILES"  # the constant in which a program's module names what it resumes from
 
 Metrics = Mapping[str, float | int | None]
 Program = Callable[[Any, dict[str, Any], dict[str, Path]], None]
@@ -35,6 +38,16 @@ def load_program(path: str) -> Program:
     if not callable(program):
         raise ValueError(f"the program {path!r} of a stage must name a function of the module {module!r}")
     return program
+
+
+def resume_files(path: str) -> tuple[str, ...]:
+    """The files and folders that the program resumes from and that are no part of its result.
+
+    Its module names them: `RESUME_FILES = ("training.pt",)`, relative to the stage's folder. A program leaves
+    them there, and the store removes them once the stage has its final name.
+    """
+    module = importlib.import_module(path.rpartition(".")[0])
+    return tuple(getattr(module, RESUME_FILES, ()))
 
 
 class ReportingWorkspace:
@@ -71,21 +84,24 @@ class SilentWorkspace:
 
 
 class Attempts:
-    """Seconds and memory of every attempt at a stage, kept in a file so that a kill does not lose them."""
+    """Seconds and memory of every attempt at a stage, kept in a file so that a kill does not lose them.
+
+    They decide no number, so a file that is damaged or cannot be written is an attempt forgotten, no error.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         reset_peak_memory()
         self._begin = self._saved = time.monotonic()
-        earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        self.records = [*earlier, {"started": utc_now(), "seconds": 0.0, "peak_mb": 0.0}]
+        self.records = [*_earlier_attempts(file), {"started": utc_now(), "seconds": 0.0, "peak_mb": 0.0}]
         self.save()
 
     def save(self) -> None:
         self._saved = time.monotonic()
         self.records[-1]["seconds"] = round(self._saved - self._begin, 3)
         self.records[-1]["peak_mb"] = peak_memory_mb()
-        write_text(self.file, json.dumps(self.records))
+        with suppress(OSError):
+            write_text(self.file, json.dumps(self.records))
 
     def save_sometimes(self) -> None:
         if time.monotonic() - self._saved > ATTEMPT_SAVE_S:
@@ -100,6 +116,17 @@ class Attempts:
             "peak_mb": max(attempt["peak_mb"] for attempt in self.records),
             "attempts": self.records,
         }
+
+
+def _earlier_attempts(file: Path) -> list[dict[str, Any]]:
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        return [
+            {"started": one["started"], "seconds": one["seconds"] + 0.0, "peak_mb": one["peak_mb"] + 0.0}
+            for one in records
+        ]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def peak_memory_mb() -> float:

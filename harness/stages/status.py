@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ def read_status(folder: Path) -> Status:
     try:
         values = json.loads((folder / "status.json").read_text(encoding="utf-8"))
         return Status(**{field.name: values.get(field.name) for field in fields(Status)})
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         return Status()
 
 
@@ -62,11 +63,17 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
         return False
     if status.host == socket.gethostname():
         return not locks.is_alive(status.pid)
-    return time.time() - (folder / "status.json").stat().st_mtime > limit_s
+    try:
+        return time.time() - (folder / "status.json").stat().st_mtime > limit_s
+    except OSError:  # unknown
+        return False
 
 
 class StatusWriter:
-    """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs."""
+    """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs.
+
+    The file decides no number: where it cannot be written, the job goes on and the sweep learns less.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,7 +126,8 @@ class StatusWriter:
         with self._lock:
             self.status = replace(self.status, **changes)  # type: ignore[arg-type]
             if not quietly or time.monotonic() - self._last_written > WRITE_EVERY_S:
-                write_status(self._folder, self.status)
+                with suppress(OSError):
+                    write_status(self._folder, self.status)
                 self._last_written = time.monotonic()
 
     def _beat(self) -> None:

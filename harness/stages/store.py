@@ -1,7 +1,8 @@
 """The cache of stages: folders named by their key, complete or resumable, never half-written.
 
 `<root>/<name>-<key>/` is complete from the instant it exists, because it gets its name by a rename.
-`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill.
+`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill. `stage.json` is
+written when all else is on the disk, and what the program resumes from is removed after the rename.
 `<root>/<name>-<key>.lock` is held by the process that makes the stage.
 """
 
@@ -10,18 +11,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.files import swap_folder
+from harness.files import swap_folder, writing
 from harness.stages import locks, provenance, ranks
 from harness.stages.keys import key
-from harness.stages.program import Attempts, ReportingWorkspace, load_program
+from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
 from harness.types import Stage
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # the file system cannot flush this
 STORAGE_ERRORS = {*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
@@ -74,6 +78,8 @@ class StageStore:
     def make(self, stage: Stage, reporter: Reporter) -> Path:
         """Makes the stage, and its inputs first, unless it is there; returns its folder.
 
+        Once the program has ended, only an error that leaves the stage unfinished is raised.
+
         Raises:
             DamagedStageError: the stage or one of its inputs is there, but damaged.
             StorageError: the folder cannot be written; finished work is kept.
@@ -81,6 +87,7 @@ class StageStore:
         """
         folder = self.folder(stage)
         if self.is_complete(stage):
+            _drop_resume_files(folder)  # a kill came between the rename and this
             return folder
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
         lock = folder.with_name(folder.name + ".lock")
@@ -91,6 +98,8 @@ class StageStore:
                     self._run(stage, folder, inputs, reporter)
         except StorageError:
             raise
+        except locks.NoLocksError as error:
+            raise StorageError(str(error)) from error
         except Exception as error:
             if cause := _storage_cause(error):
                 raise StorageError(storage_advice(folder, cause)) from error
@@ -98,10 +107,20 @@ class StageStore:
         return folder
 
     def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
-        """Runs the program in `<folder>.part`, writes `stage.json`, and gives the folder its name."""
+        """Makes the stage in `<folder>.part`, and gives the folder its name."""
         unfinished = folder.with_name(folder.name + ".part")
         unfinished.mkdir(parents=True, exist_ok=True)
-        attempts = Attempts(unfinished / "attempts.json")
+        if not _is_written(unfinished):
+            self._write(stage, unfinished, inputs, reporter)
+        swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
+        _drop_resume_files(folder)
+        with suppress(OSError):  # the stage is complete
+            _flush(self.root)
+
+    def _write(self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
+        """Runs the program and writes `stage.json`, after all other files are on the disk."""
+        left = [ATTEMPTS, *resume_files(stage.program)]
+        attempts = Attempts(unfinished / ATTEMPTS)
         settings = json.loads(json.dumps(stage.settings))
         workspace = ReportingWorkspace(unfinished, reporter, attempts)
         with self._other_ranks(stage, settings, inputs, unfinished):
@@ -112,14 +131,14 @@ class StageStore:
             **attempts.summary(),
             "processes": 1 if stage.parallel is None else self._processes,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
-            **provenance.record(),
-            "files": _sizes(unfinished, without={"stage.json", attempts.file.name}),
+            **_origin(),
+            "resume_files": left,
+            "files": _sizes(unfinished, without={"stage.json", *left}),
         }
-        (unfinished / "stage.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        attempts.file.unlink()
         _flush_to_disk(unfinished)
-        swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
-        _flush(self.root)
+        with writing(unfinished / "stage.json", durable=True) as new:
+            new.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        _flush(unfinished)
 
     def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
@@ -174,6 +193,42 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _is_written(unfinished: Path) -> bool:
+    """Whether an earlier attempt has ended the program here and only the rename is missing.
+
+    A record that does not fit the files is removed: the program is to run again.
+    """
+    record = unfinished / "stage.json"
+    if not record.is_file():
+        return False
+    try:
+        read_record(unfinished)
+    except DamagedStageError:
+        record.unlink()
+        return False
+    return True
+
+
+def _drop_resume_files(folder: Path) -> None:
+    """Removes from a complete stage what its program would have resumed from, where that can be removed."""
+    with suppress(OSError, ValueError):
+        record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        for name in record.get("resume_files", []):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name, ignore_errors=True)
+            else:
+                (folder / name).unlink(missing_ok=True)
+
+
+def _origin() -> dict[str, Any]:
+    """Where the result comes from. It decides no number, so no error here fails the stage."""
+    try:
+        return provenance.record()
+    except Exception as error:  # a command that hangs, a package whose metadata is damaged
+        print(f"warning: stage.json says no commit, versions or hardware: {error}", file=sys.stderr)
+        return {"commit": None, "dirty": None, "versions": {}, "hardware": None}
+
+
 def storage_advice(folder: Path, error: OSError) -> str:
     """The message of a `StorageError`: which file, which error, what to do."""
     if error.errno in DISK_FULL:
@@ -201,20 +256,28 @@ def _storage_cause(error: BaseException) -> OSError | None:
 
 
 def _sizes(folder: Path, *, without: set[str]) -> dict[str, int]:
-    """File -> bytes, for all files below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    return {name: size for name, size in sizes.items() if name not in without}
+    """File -> bytes, for all files below a folder but those named, and those in the folders named."""
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not without.intersection([name.as_posix(), *map(str, name.parents)]):
+            sizes[name.as_posix()] = path.stat().st_size
+    return sizes
 
 
 def _flush_to_disk(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _flush(path)
+    """Flushes the files and folders below a folder. Links lead to files that were there before."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
+            _flush(path)
 
 
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Reference = Callable[[], "AbstractContextManager[Policy]"]  # opens a context with the frozen start
 Metrics = dict[str, float | int | None]
+RESUME_FILES = ("training.pt",)  # of an unfinished stage; see `harness.stages.program`
 NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 
 
@@ -59,7 +60,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     )
     rewards = RewardFunction(**make(settings["rewards"]))
     run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
-    saved = work.folder / "training.pt"
+    saved = work.folder / RESUME_FILES[0]
     for step in range(learner.restore(saved), grpo["steps"]):
         try:
             metrics = run.step(order.batch(prompts, grpo["prompts"], step, settings["seed"]), step)
@@ -67,12 +68,11 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
             learner.save(saved, step)
             raise
         work.progress(step + 1, grpo["steps"], metrics)
-        if (step + 1) % grpo["checkpoint_every"] == 0:
-            learner.save(saved, step + 1)
+        if (last := step + 1 == grpo["steps"]) or (step + 1) % grpo["checkpoint_every"] == 0:
+            learner.save(saved, step + 1, last=last)
     learner.finish()
     if learner.rank == 0:
         _write_checkpoint(policy, work.folder / "checkpoint", has_adapters=bool(grpo["lora"]))
-        saved.unlink(missing_ok=True)
 
 
 class UnscoredError(ValueError):

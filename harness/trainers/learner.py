@@ -13,6 +13,7 @@ that resumes from it ends with the same weights, bit for bit. One atomic move re
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -183,11 +184,19 @@ class Learner:
             self._check_equal()
             shards.unshard(self._module, keep=self.rank == 0)
 
-    def save(self, file: Path, step: int) -> None:
+    def save(self, file: Path, step: int, *, last: bool = False) -> None:
         """Writes one checkpoint for all processes.
+
+        Args:
+            file: replaced as a whole.
+            step: the number of steps done.
+            last: training has ended, and only its result is still to be written. Where the disk has no room
+                for optimizer and weights, the weights alone may still fit, so this gives a warning.
 
         Raises:
             ValueError: the processes no longer hold the same weights.
+            OSError: the file cannot be written, and this is not the last checkpoint.
+            RuntimeError: likewise, as torch says it.
         """
         if self.processes > 1:
             self._check_equal()
@@ -205,7 +214,12 @@ class Learner:
             "random": self.collect([torch.get_rng_state()]),
         }
         if self.rank == 0:
-            _write(state, file)
+            try:
+                _write(state, file)
+            except (OSError, RuntimeError) as error:
+                if not last:
+                    raise
+                print(f"warning: {file} was not written: {error}", file=sys.stderr)
 
     @torch.no_grad()
     def restore(self, file: Path) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Example = tuple[Tokens, bool]  # ids; whether prompt and chain are erased
 Metrics = dict[str, float | int | None]
+RESUME_FILES = ("training.pt",)  # of an unfinished stage; see `harness.stages.program`
 
 
 def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -40,7 +41,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         max_grad_norm=sft["max_grad_norm"],
         blocks=policy.blocks() if sft["fsdp"] else (),
     )
-    saved = work.folder / "training.pt"
+    saved = work.folder / RESUME_FILES[0]
     for step in range(learner.restore(saved), sft["steps"]):
         started = time.perf_counter()
         tokens = batch(records, sft["batch_size"], step, seed)
@@ -52,12 +53,11 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         metrics["lr"] = learning_rate
         metrics["seconds"] = time.perf_counter() - started
         work.progress(step + 1, sft["steps"], metrics)
-        if (step + 1) % sft["checkpoint_every"] == 0:
-            learner.save(saved, step + 1)
+        if (last := step + 1 == sft["steps"]) or (step + 1) % sft["checkpoint_every"] == 0:
+            learner.save(saved, step + 1, last=last)
     learner.finish()
     if learner.rank == 0:
         policy.save(work.folder / "checkpoint")
-        saved.unlink(missing_ok=True)
 
 
 def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_batch: int | None) -> Metrics:

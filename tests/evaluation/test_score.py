@@ -20,9 +20,9 @@ from harness.types import Sample, Score
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    """The files of the result; `parts/` is what an interrupted attempt resumes from."""
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return {name.as_posix(): (folder / name).read_bytes() for name in names if name.parts[0] != "parts"}
 
 
 def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Path, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Pa
         else:
             assert 0 <= row["value"] <= 1 and row["unscored"] is None and row["evidence"] == {"n": 1}
     assert work.lines[-1] == {"step": 8, "total": 8}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metric.json", "scores.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metric.json", "parts", "scores.jsonl"]
     assert json.loads((tmp_path / "metric.json").read_text()) == {}, (
         "this benchmark says nothing of its metrics"
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from submitit import AutoExecutor
+from submitit.core.utils import FailedJobError
 
+from harness.launch import run
+from harness.launch.cluster import NotNow
 from harness.launch.job import Job
 from harness.launch.slurm import Slurm, SlurmHandle
-from harness.stages.status import Status, write_status
+from harness.stages.status import Status, read_status, write_status
 
 SBATCH = """#!/bin/bash
 id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
@@ -158,3 +162,73 @@ def test_a_requeued_job_starts_with_the_same_arguments():
     job = Job(sweep=None)
     again = job.checkpoint("folder")
     assert again.function is job and again.args == ("folder",)
+
+
+BUSY = """if [ $(ls "$FAKE_SLURM"/busy-* 2>/dev/null | wc -l) -lt {times} ]; then
+touch "$FAKE_SLURM/busy-$(date +%N)"; echo "sbatch: error: Batch job submission failed: {says}" >&2; exit 1
+fi
+"""
+
+
+def refuse(slurm, times, says):
+    """Makes `sbatch` refuse the first `times` submissions."""
+    first, rest = SBATCH.split("\n", 1)
+    (slurm / "sbatch").write_text(f"{first}\n{BUSY.format(times=times, says=says)}{rest}")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "Socket timed out on send/recv operation",
+        "Unable to contact slurm controller (connect failure)",
+        "Resource temporarily unavailable",
+        "Slurm temporarily unable to accept job, sleeping and retrying",
+        "Zero Bytes were transmitted or received",
+    ],
+)
+def test_a_refusal_that_passes_is_tried_again_after_a_pause(slurm, tmp_path, monkeypatch, says):
+    monkeypatch.setattr("harness.launch.slurm.PAUSES_S", (0.2, 0.0))
+    refuse(slurm, 2, says)
+    cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
+    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=())
+    task.folder.mkdir()
+    write_status(task.folder, Status())
+    running = {}
+    tasks = [task]
+    paused = False
+    while tasks:
+        tasks = run._start(tasks, running, cluster, {"full": task.folder})
+        paused = paused or (bool(tasks) and not cluster.has_room(task))
+    assert paused and read_status(task.folder).state == "planned"
+    assert running["full"].id == "4242"
+    assert len(list(slurm.glob("busy-*"))) == 2
+
+
+def test_a_refusal_that_passes_is_final_after_the_last_pause(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.launch.slurm.PAUSES_S", (0.0, 0.0))
+    refuse(slurm, 99, "Socket timed out on send/recv operation")
+    cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
+    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=())
+    for _ in range(2):
+        with pytest.raises(NotNow, match=r"Socket timed out.*tried again in 0 s"):
+            cluster.submit(task)
+    with pytest.raises(FailedJobError, match="Socket timed out"):
+        cluster.submit(task)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "Invalid account or account/partition combination specified",
+        "Invalid partition name specified",
+        "Requested node configuration is not available",
+        "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+    ],
+)
+def test_a_refusal_that_lasts_is_final_at_once(slurm, tmp_path, says):
+    refuse(slurm, 99, says)
+    cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
+    task = SimpleNamespace(name="full", folder=tmp_path, shared=False, needs=())
+    assert run._start([task], {}, cluster, {}) == []
+    assert read_status(tmp_path).state == "failed" and says in read_status(tmp_path).error
+    assert len(list(slurm.glob("busy-*"))) == 1

@@ -44,7 +44,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(train, settings: dict[str, An
     whole = train(grpo.train, settings)
     resumed = train(grpo.train, settings, stop_at=stop_at)
     assert weights(resumed) == weights(whole)
-    assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint"]
+    assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint", "training.pt"]
     assert [line["step"] for line in resumed.lines] == [
         *range(1, stop_at + 1),
         *range((stop_at - 1) // 2 * 2 + 1, 5),

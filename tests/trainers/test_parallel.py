@@ -71,7 +71,12 @@ def test_two_processes_of_grpo_have_the_losses_of_one_and_equal_weights(
     ) in alone.items():  # where a gradient is all but zero, rounding decides the sign that AdamW follows
         far = (value - first[name]).abs() > 1e-4
         assert far.float().mean() < 0.02, name
-    assert sorted(path.name for path in two.folder.iterdir()) == ["checkpoint", "rank0.pt", "rank1.pt"]
+    assert sorted(path.name for path in two.folder.iterdir()) == [
+        "checkpoint",
+        "rank0.pt",
+        "rank1.pt",
+        "training.pt",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(train, stop_at: int) -> None:
     whole = train(sft.train, sft_settings())
     resumed = train(sft.train, sft_settings(), stop_at=stop_at)
     assert weights(resumed) == weights(whole)
-    assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint"]
+    assert sorted(path.name for path in resumed.folder.iterdir()) == ["checkpoint", "training.pt"]
     steps = [line["step"] for line in resumed.lines]
     # the checkpoint of a step is written after it is reported, so the reported step is done again
     assert steps == [*range(1, stop_at + 1), *range((stop_at - 1) // 2 * 2 + 1, 6)]
@@ -135,7 +135,7 @@ def test_two_processes_have_the_losses_of_one(
     )
     with ranks.other_ranks(work, 2):
         sft.train(together, settings, inputs)
-    assert sorted(path.name for path in together.folder.iterdir()) == ["checkpoint"]
+    assert sorted(path.name for path in together.folder.iterdir()) == ["checkpoint", "training.pt"]
     for one, two in zip(alone.lines, together.lines, strict=True):
         assert {**two, "seconds": 0} == pytest.approx({**one, "seconds": 0}, rel=1e-3, abs=1e-5)
     trained, same = (
