@@ -215,8 +215,7 @@ def open_user_text(file: Path, *, remedy: str = "") -> BinaryIO:
 
 
 def _other_encoding(file: Path, reason: str, remedy: str) -> ValueError:
-    problem = f"{file} cannot be read as UTF-8 ({reason}): it is not UTF-8 text, or damaged"
-    return ValueError(f"{problem}. Save it as UTF-8. {remedy}".rstrip())
+    return ValueError(f"{file} is not UTF-8 text ({reason}): convert it to UTF-8. {remedy}".rstrip())
 
 
 def read_user_rows(
@@ -234,7 +233,10 @@ def read_user_rows(
         OSError: the file cannot be read.
         ValueError: it is not UTF-8, or a line is no such row; names the file, the line and the problem.
     """
-    lines = read_user_text(file, remedy=remedy).split("\n")  # not splitlines: JSON may hold other separators
+    try:
+        lines = read_user_text(file).split("\n")  # not splitlines: JSON may hold other separators
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as UTF-8 text: {error} {remedy}".rstrip()) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -6,6 +6,8 @@ Uses the policy that a cell of a study is evaluated with, and trains it first wh
 from __future__ import annotations
 
 import sys
+import threading
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +19,12 @@ from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.files import user_path
+from harness.launch.board import line
 from harness.launch.environment import job_environment
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
 from harness.stages import locks
+from harness.stages.status import Status
 from harness.stages.store import StorageError
 from harness.types import Prompt, Sample, Sampling, Stage
 
@@ -67,10 +71,12 @@ def generate(words: list[str]) -> None:
         with writing(request.out):
             request.out.mkdir(parents=True, exist_ok=True)
         checkpoint = command.obtain(trained, chosen.store) / "checkpoint"
-        for index, sample in enumerate(draw(request, chosen.samples, checkpoint), start=1):
-            with writing(request.out):
-                paths = write(sample, request.out)
-            show(f"{index}/{request.count}", sample, paths)
+        with Progress(request.count) as progress:
+            for index, sample in enumerate(draw(request, chosen.samples, checkpoint), start=1):
+                with writing(request.out):
+                    paths = write(sample, request.out)
+                progress.done = index
+                show(f"{index}/{request.count}", sample, paths)
 
 
 def read_request(taken: dict[str, str]) -> Request:
@@ -96,6 +102,33 @@ def read_request(taken: dict[str, str]) -> Request:
     return Request(
         prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=user_path(out)
     )
+
+
+class Progress:
+    """While its block runs, prints every few seconds on stderr how many images are drawn.
+
+    A large model is silent for minutes: it draws the images of a batch together.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.done = 0
+        self._total, self._began_s, self._ended = total, time.monotonic(), threading.Event()
+        self._thread = threading.Thread(target=self._print, daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _print(self) -> None:
+        while not self._ended.wait(command.LINE_EVERY_S):
+            elapsed_s = time.monotonic() - self._began_s
+            eta_s = elapsed_s / self.done * (self._total - self.done) if self.done else None
+            status = Status(state="running", step=self.done, total=self._total, eta_s=eta_s)
+            print(line("images", status, elapsed_s), file=sys.stderr, flush=True)
 
 
 @contextmanager

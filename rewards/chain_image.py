@@ -30,6 +30,7 @@ class ChainImage:
 
     def __init__(self, *, grounder: Grounder) -> None:
         self.grounder = grounder
+        self.external: tuple[str, ...] = tuple(getattr(grounder, "external", ()))
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         planned_boxes = [_boxes_by_name(sample.chain) for sample in samples]

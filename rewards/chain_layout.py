@@ -27,6 +27,7 @@ class ChainLayout:
     def __init__(self, *, judge: Judge, rubric: str = "spatial", size: int = 448) -> None:
         self.judge = judge
         self.rubric = Rubric(rubric, "prompt")
+        self.external = self.rubric.external
         self.size = size
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:

@@ -25,6 +25,7 @@ class LayoutText:
     def __init__(self, *, judge: Judge, rubric: str = "spatial_text") -> None:
         self.judge = judge
         self.rubric = Rubric(rubric, "prompt", "boxes")
+        self.external = self.rubric.external
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         texts = [_boxes(sample.chain) for sample in samples]

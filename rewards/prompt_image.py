@@ -20,6 +20,7 @@ class PromptImage:
     def __init__(self, *, judge: Judge, rubric: str = "prompt_image") -> None:
         self.judge = judge
         self.rubric = Rubric(rubric, "prompt")
+        self.external = self.rubric.external
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         return judge_scores(self.judge, [self._question(sample) for sample in samples])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from harness import generate
 from harness.chain import END, parse
 from harness.composition.arguments import UsageError
+from harness.launch import board
 from harness.samples import SampleFolder
 from harness.types import Prompt, Sample, Tokens
 
@@ -60,6 +62,29 @@ def test_it_trains_what_is_missing_draws_and_writes(command, tmp_path):
     again = SampleFolder(tmp_path / "generated").rows()
     assert again[:2] == rows
     assert replace(again[2], index=0, image=rows[0].image) == rows[0]
+
+
+def test_it_says_how_far_it_is_while_it_draws(command, monkeypatch):
+    printed = threading.Event()
+
+    def draw(request, samples, checkpoint):
+        yield sample()
+        printed.clear()
+        assert printed.wait(60)
+        yield sample()
+
+    def line(name, status, elapsed_s):
+        printed.set()
+        return board.line(name, status, elapsed_s)
+
+    monkeypatch.setattr(generate.command, "LINE_EVERY_S", 0.01)
+    monkeypatch.setattr(generate, "draw", draw)
+    monkeypatch.setattr(generate, "line", line)
+    code, out, err = command("prompt=x", "n=2")
+    assert code == 0 and out.count("faults") == 2
+    shown = [text.split() for text in err.splitlines() if text.startswith("images")]
+    assert ["images", "running", "1/2"] in [words[:3] for words in shown]
+    assert not [thread for thread in threading.enumerate() if "_print" in thread.name]
 
 
 def test_another_arm_draws_with_another_policy(command, tmp_path):

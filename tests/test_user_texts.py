@@ -86,7 +86,7 @@ def test_a_list_of_prompts_in_utf_16_is_no_list_of_other_prompts(tmp_path: Path)
     file = tmp_path / "captions.txt"
     file.write_text("a cow\n", encoding="utf-16-le")
     with pytest.raises(
-        ValueError, match=r"captions\.txt cannot be read as UTF-8 .*zero bytes.*Save it as UTF-8"
+        ValueError, match=r"captions\.txt is not UTF-8 text .*zero bytes.*convert it to UTF-8"
     ):
         compbench.read_captions(file)
 

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 class Component(Protocol):
-    """A reward component."""
+    """A reward component.
+
+    It may have `external`: paths of files that a user gives it, such as a rubric. They count by content (see
+    `Stage`).
+    """
 
     name: str
     """Its name in a total."""

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
             "the policy of policies= cannot be trained, but the trainer of trainers= trains. "
             "Use trainers=frozen"
         )
-    make(used_components(config["rewards"])["components"])
+    rewards = used_components(config["rewards"])
+    components = make(rewards["components"])
 
     check = _check(config["evaluation"].get("check"), benchmark)
     evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
@@ -69,10 +71,9 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
         },
         parallel=0,
     )
-    files = [
-        (one, tuple(made.external))
-        for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts)))
-    ]
+    files = [("rewards", rewards, tuple(chain.from_iterable(map(_external, components.values()))))]
+    for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts))):
+        files.append(("benchmark", one, tuple(made.external)))
     return tuple(with_inputs([_with_files(scores, files)]).values())
 
 
@@ -97,13 +98,18 @@ def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) ->
     )
 
 
-def _with_files(stage: Stage, files: Sequence[tuple[Mapping[str, Any], tuple[str, ...]]]) -> Stage:
-    """The stage and its inputs, with a benchmark's files as external files where the settings hold it."""
+def _external(component: Any) -> tuple[str, ...]:
+    return tuple(getattr(component, "external", ()))
+
+
+def _with_files(stage: Stage, files: Sequence[tuple[str, Mapping[str, Any], tuple[str, ...]]]) -> Stage:
+    """The stage and its inputs, with the files of a benchmark or rewards where the settings hold these."""
     inputs = {name: _with_files(source, files) for name, source in stage.inputs.items()}
-    for benchmark, paths in files:
-        if stage.settings.get("benchmark") == benchmark:
-            return replace(stage, inputs=inputs, external=(*stage.external, *paths))
-    return replace(stage, inputs=inputs)
+    added: dict[str, None] = {}
+    for name, settings_of_it, paths in files:
+        if stage.settings.get(name) == settings_of_it:
+            added |= dict.fromkeys(paths)
+    return replace(stage, inputs=inputs, external=(*stage.external, *added))
 
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:

@@ -6,7 +6,9 @@ unless a configuration forbids it, and initializes missing weights at random.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -39,7 +41,7 @@ def load(
     shapes = {}
     for file in source.weights:
         shapes.update({name: value.shape for name, value in _native(source, file)})
-    _check(source.path, model, shapes)
+    _check(source, model, shapes)
     for file in source.weights:
         weights = {}
         for name, value in _native(source, file):
@@ -76,7 +78,9 @@ def _native(source: CheckpointFolder, file: Path) -> Iterator[tuple[str, Tensor]
             yield name, tensor
 
 
-def _check(path: Path, model: JanusForConditionalGeneration, shapes: dict[str, torch.Size]) -> None:
+def _check(
+    source: CheckpointFolder, model: JanusForConditionalGeneration, shapes: dict[str, torch.Size]
+) -> None:
     """Compares names and shapes of the checkpoint's weights with those of the model.
 
     Raises:
@@ -95,4 +99,29 @@ def _check(path: Path, model: JanusForConditionalGeneration, shapes: dict[str, t
         f"{len(names)} weights are {fault}, first {names[0]}" for fault, names in faults.items() if names
     ]
     if texts:
-        raise ValueError(f"{path} is not a whole Janus checkpoint: {'; '.join(texts)}: {REMEDY}")
+        remedy = _wrapper_hint(source, unknown, wanted) or REMEDY
+        raise ValueError(f"{source.path} is not a whole Janus checkpoint: {'; '.join(texts)}: {remedy}")
+
+
+def _wrapper_hint(source: CheckpointFolder, unknown: Sequence[str], wanted: Collection[str]) -> str:
+    """What to do where a wrapper (torch.compile, DDP, FSDP, PEFT) has put its name into those of weights.
+
+    Empty where no unknown name is one of Janus without it.
+    """
+    known: Counter[str] = Counter()
+    for name in unknown:
+        parts = name.split(".")
+        for start, end in combinations(range(len(parts)), 2):
+            inner = ".".join([*parts[:start], *parts[end:]])
+            if (original.rename(inner) if source.original else inner) in wanted:
+                known[".".join(parts[start:end]) + "."] += 1
+    if not known:
+        return ""
+    (wrapper, _), *_ = known.most_common(1)
+    merged = ""
+    if any("lora_" in name for name in unknown):
+        merged = " first merge its LoRA adapters (PEFT: merge_and_unload()), then"
+    return (
+        f"the names hold {wrapper!r}, as those of a wrapped model do:{merged} save the weights again"
+        f" without this prefix, name.replace({wrapper!r}, '')"
+    )

@@ -85,12 +85,13 @@ def native(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if UNUSED.fullmatch(name):
         return {}
     if fused := QKV.fullmatch(name):
-        names = [_rename(f"{fused[1]}.{letter}.{fused[2]}") for letter in "qkv"]
+        names = [rename(f"{fused[1]}.{letter}.{fused[2]}") for letter in "qkv"]
         return dict(zip(names, tensor.chunk(3), strict=False))
-    return {_rename(name): tensor.squeeze(0) if name == POSITIONS else tensor}
+    return {rename(name): tensor.squeeze(0) if name == POSITIONS else tensor}
 
 
-def _rename(name: str) -> str:
+def rename(name: str) -> str:
+    """The name of a weight, other than a fused qkv, under transformers' names."""
     for pattern, replacement in RULES:
         if pattern.match(name):
             name = pattern.sub(replacement, name, count=1)

@@ -42,6 +42,7 @@ class JanusPolicy(Policy):
         folder: the checkpoint.
         template: the prompt template, with `{caption}`.
         plans: whether a chain precedes the image; otherwise begin-of-image follows the prompt (Janus-Pro).
+        got_tokens: with chains, append the tokens of GoT's chains that the tokenizer lacks.
         precision: the number format of matrix products in rollouts and log-probs
             (`policies.janus.precision`).
         weights: the dtype of the weights: float32, or bfloat16, which implies products in bfloat16. The image
@@ -63,6 +64,7 @@ class JanusPolicy(Policy):
         *,
         template: str,
         plans: bool = True,
+        got_tokens: bool = True,
         precision: str = "float32",
         weights: str = "float32",
         recompute: bool = False,
@@ -74,7 +76,7 @@ class JanusPolicy(Policy):
         self._products = functools.partial(
             products, "bfloat16" if weights == "bfloat16" else precision, device
         )
-        self._text = ChainTokenizer.load(folder, template)
+        self._text = ChainTokenizer.load(folder, template, got_tokens=plans and got_tokens)
         self.module = checkpoint.load(folder, getattr(torch, weights), device)
         rows = self.module.lm_head.out_features
         if self._text.rows > rows:

@@ -27,6 +27,8 @@ class Janus(PolicyRecipe):
         revision: branch, tag or commit on the hub; of no effect for a folder.
         template: prompt template with `{caption}`.
         plans: whether a chain is written before the image is drawn (GoT-R1) or not (Janus-Pro).
+        got_tokens: with chains, append the tokens of GoT's boxes and objects that the tokenizer lacks; false
+            for models that write other chains.
         precision: of matrix products in training and rollouts: float32, bfloat16, or auto.
         weights: the dtype of the weights: float32, or bfloat16 if only adapters (LoRA) or nothing is trained.
         recompute: compute activations again in the backward pass instead of keeping them.
@@ -53,6 +55,7 @@ class Janus(PolicyRecipe):
         weights: str,
         recompute: bool,
         pack: int | None,
+        got_tokens: bool = True,
     ) -> None:
         _check_template(template)
         _check_precision(precision)
@@ -62,6 +65,7 @@ class Janus(PolicyRecipe):
                 "policies.precision=float32 does not go with policies.weights=bfloat16: set both to the same"
             )
         flag("policies.plans", plans)
+        flag("policies.got_tokens", got_tokens)
         flag("policies.recompute", recompute)
         if pack is not None:
             whole_number("policies.pack", pack, hint=" (tokens), or null")
@@ -71,6 +75,7 @@ class Janus(PolicyRecipe):
         self.settings: dict[str, Any] = {
             "template": template,
             "plans": plans,
+            "got_tokens": got_tokens,
             "precision": precision,
             "weights": weights,
             "recompute": recompute,

@@ -23,25 +23,35 @@ IMAGE_PLACEHOLDER = "<image_placeholder>"
 SPECIAL = (BOS, EOS, PAD, "<|User|>", "<|Assistant|>", IMAGE_PLACEHOLDER, END, "<end_of_image>")
 # the text before a caption with which the user's message begins
 OPENING = re.compile(r"(^|User|<\|User\|>):? ?$")
+# the text behind a caption before which the user's message ends
+CLOSING = re.compile(rf"\s*($|Assistant\b|<\|Assistant\|>|{EOS})")
 GOT = (BOX_START, BOX_END, OBJ_START, OBJ_END)  # in the order in which GoT-R1 appends them
 
 
 class ChainTokenizer:
-    """Prompts and chains as ids; `template` holds `{caption}` once."""
+    """Prompts and chains as ids.
 
-    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
+    Args:
+        tokenizer: a Janus tokenizer.
+        template: holds `{caption}` once.
+        got_tokens: append the tokens of GoT's chains that the tokenizer lacks; without them, ids behind its
+            end have no text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: str, *, got_tokens: bool = True) -> None:
         if "{caption}" not in template:
             raise ValueError(f"the prompt template must contain {{caption}}, got {template!r}")
         self._tokenizer = tokenizer
         self._before, _, self._after = template.partition("{caption}")
-        missing = [token for token in GOT if tokenizer.token_to_id(token) is None]
-        tokenizer.add_tokens([AddedToken(token, normalized=False) for token in missing])
+        if got_tokens:
+            missing = [token for token in GOT if tokenizer.token_to_id(token) is None]
+            tokenizer.add_tokens([AddedToken(token, normalized=False) for token in missing])
         self.bos, self.eos, self.pad, self.boi = (self._id(token) for token in (BOS, EOS, PAD, END))
         # for reading images; drawing does not use it
         self.placeholder: int | None = tokenizer.token_to_id(IMAGE_PLACEHOLDER)
 
     @classmethod
-    def load(cls, folder: Path, template: str) -> ChainTokenizer:
+    def load(cls, folder: Path, template: str, *, got_tokens: bool = True) -> ChainTokenizer:
         file = folder / TOKENIZER
         if not file.is_file():
             raise ValueError(f"{folder} has no {TOKENIZER}: it is not a Janus checkpoint folder")
@@ -51,10 +61,10 @@ class ChainTokenizer:
             raise ValueError(
                 f"{file} cannot be read as a tokenizer ({error}): it must be made or fetched again"
             ) from error
-        return cls(tokenizer, template)
+        return cls(tokenizer, template, got_tokens=got_tokens)
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json`, including the tokens of the grammar."""
+        """Writes `tokenizer.json`, including the tokens that were appended."""
         self._tokenizer.save(str(folder / TOKENIZER))
 
     @property
@@ -72,8 +82,10 @@ class ChainTokenizer:
         """The ids of the prompt from BOS up to the chain."""
         if OPENING.search(self._before):
             caption = caption.lstrip()
-        message = (self._before + caption).rstrip()  # upstream strips the message, then the prompt
-        text = (message + self._after).strip()
+        message = self._before + caption
+        if CLOSING.match(self._after):
+            message = message.rstrip()
+        text = (message + self._after).strip()  # upstream strips the message, then the prompt
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return tuple(ids if ids[:1] == [self.bos] else [self.bos, *ids])
 

@@ -306,3 +306,34 @@ def test_a_tokenizer_larger_than_the_model_is_refused(copy: Path) -> None:
 def test_a_tokenizer_smaller_than_the_model_leaves_its_rows_as_they_are(upstream: Path) -> None:
     policy = JanusPolicy(upstream, template=TEMPLATE)
     assert policy.module.lm_head.out_features == policy._text.rows + 3
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod.", "_fsdp_wrapped_module."]
+)
+@pytest.mark.parametrize("layout", ["transformers", "published"])
+def test_the_prefix_of_a_wrapper_is_named(copy: Path, upstream: Path, prefix: str, layout: str) -> None:
+    folder = copy if layout == "transformers" else upstream
+    for file in folder.glob("*.safetensors"):
+        save_file({f"{prefix}{name}": value for name, value in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match=r"is not a whole Janus checkpoint") as caught:
+        checkpoint.load(folder)
+    assert f"the names hold {prefix!r}, as those of a wrapped model do: save the weights again" in str(
+        caught.value
+    )
+
+
+def test_a_wrapper_within_the_names_and_adapters_are_named(copy: Path) -> None:
+    file = copy / "model.safetensors"
+    weights = load_file(file)
+    inner = {
+        name.replace("model.language_model.", "model.language_model._orig_mod."): value
+        for name, value in weights.items()
+    }
+    save_file(inner, file)
+    with pytest.raises(ValueError, match=r"the names hold '_orig_mod\.'"):
+        checkpoint.load(copy)
+    adapted = {f"base_model.model.{name}": value for name, value in weights.items()}
+    save_file({**adapted, "base_model.model.lm_head.lora_A.default.weight": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"'base_model\.model\.'.* first merge its LoRA adapters"):
+        checkpoint.load(copy)

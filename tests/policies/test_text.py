@@ -150,3 +150,36 @@ def test_wrong_folders_tokenizers_and_templates_are_named(tmp_path: Path) -> Non
     foreign = Tokenizer.from_str(TRAINED.to_str().replace("begin_of_image", "something_else"))
     with pytest.raises(ValueError, match="no token '<begin_of_image>': it is not a Janus tokenizer"):
         ChainTokenizer(foreign, TEMPLATE)
+
+
+BETWEEN = "<|User|>: A photo of {caption}. Output a richly detailed prompt:\n\n<|Assistant|>:"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (BETWEEN, "A photo of  a cup \n. Output a richly detailed prompt:\n\n<|Assistant|>:"),
+        ("User: {caption} in detail\n\nAssistant:", "a cup \n in detail\n\nAssistant:"),
+        ("User: {caption}\n\nAssistant:", "a cup\n\nAssistant:"),
+        ("<|User|>: {caption}\n\n<|Assistant|>:", "a cup\n\n<|Assistant|>:"),
+        ("<|User|>{caption}<|Assistant|>", "a cup<|Assistant|>"),
+        ("Draw: {caption}", "a cup"),
+    ],
+)
+def test_a_caption_is_stripped_only_where_it_begins_or_ends_the_message(template: str, message: str) -> None:
+    chains = ChainTokenizer(Tokenizer.from_str(TRAINED.to_str()), template)
+    opening = template[: template.index("A photo" if "A photo" in template else "{caption}")]
+    if template.startswith("Draw"):
+        message = " " + message
+    expected = TRAINED.encode(opening + message).ids
+    assert chains.prompt_ids(" a cup \n") == (chains.bos, *expected)
+
+
+def test_a_tokenizer_of_a_model_that_does_not_know_them_gets_no_tokens_of_the_grammar(
+    conformance_dir: Path,
+) -> None:
+    folder = conformance_dir / "janus_tiny" / "checkpoint"
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    chains = ChainTokenizer.load(folder, TEMPLATE, got_tokens=False)
+    assert chains.rows == plain.get_vocab_size()
+    assert len(chains.chain_ids("<|box_start|>")) > 1 and chains.chain_text([chains.rows]) == ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize
@@ -8,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.shapes.benchmark import Shapes
 from harness.composition.arguments import UsageError
+from harness.stages import contents
 from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
 from harness.study import planning
@@ -184,3 +186,17 @@ def test_a_benchmark_without_prompts_is_refused_when_the_study_is_planned(planne
     with pytest.raises(UsageError, match=r"evaluation\.split=val: the benchmark has no prompts there"):
         planned("arms=full")
     _check_prompts.cache_clear()
+
+
+def test_a_rubric_of_ones_own_counts_by_content_in_the_stage_that_asks_it(planned, tmp_path):
+    file = tmp_path / "mine.txt"
+
+    def keys(text: str, path: Path = file) -> dict[str, str]:
+        path.write_text(text)
+        contents._file_digest.cache_clear()
+        return _keys(planned("arms=full", f"rewards.components.pi.rubric={path}").cells[0])
+
+    before = keys("How well does it show $prompt?")
+    assert keys("How well does it show $prompt?", tmp_path / "other.txt") == before, "wherever it lies"
+    after = keys("How badly does it show $prompt?")
+    assert {name for name in before if before[name] != after[name]} == {"grpo", "samples", "scores"}

@@ -62,6 +62,7 @@ class MllmGrounder:
         self._model, self._convention, self._limits = model, convention, limits
         self._warned: set[str] = set()
         self._question = Rubric(question, "name", folder=QUESTIONS)
+        self.external = self._question.external
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
         """The model's boxes; [] if it says that the object is absent, None if its answers are unreadable."""

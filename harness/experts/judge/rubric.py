@@ -14,7 +14,8 @@ class Rubric:
     """The text of a question, with placeholders `$prompt` (and `$chain`) for the sample's text.
 
     `lead` is the number of characters at its beginning that are the same for all samples: the lines before
-    the first placeholder. Put the fixed text first, so that a server computes it once.
+    the first placeholder. Put the fixed text first, so that a server computes it once. `external` holds the
+    path of your own file, which counts by content; named rubrics count with the module that declares them.
 
     Args:
         name: a file in `folder` without its ending (`semantic`), or the path of your own text file.
@@ -26,7 +27,9 @@ class Rubric:
     """
 
     def __init__(self, name: str, *fields: str, folder: Path) -> None:
-        path = user_path(name) if Path(name).suffix else folder / f"{name}.txt"
+        own = bool(Path(name).suffix)
+        path = user_path(name) if own else folder / f"{name}.txt"
+        self.external = (str(path),) if own else ()
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.txt")))
             raise ValueError(
