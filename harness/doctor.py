@@ -22,6 +22,7 @@ from rich.table import Table
 from harness import command
 from harness.command import Choice
 from harness.composition.components import make
+from harness.experts.judge.environment import unusable_variables
 from harness.files import user_path
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
@@ -183,7 +184,7 @@ def _not_cached(name: str, value: str) -> str:
 
 
 def machine(resources: Mapping[str, Any]) -> list[str]:
-    """Lines on hardware, devices, threads and versions."""
+    """Lines on hardware, devices, threads and versions, and on proxies that cannot be used."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     commit, dirty = provenance.commit()
     gpu_gb = provenance.gpu_memory_gb()
@@ -198,6 +199,7 @@ def machine(resources: Mapping[str, Any]) -> list[str]:
         versions,
         f"harness {commit or 'of no known commit'}{edits}",
         *(f"not known: {line}" for line in provenance.unknown()),
+        *unusable_variables(),
     ]
 
 

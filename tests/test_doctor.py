@@ -149,6 +149,12 @@ def test_a_judge_that_does_not_answer_is_missing(toy, capsys) -> None:
     assert f"no judge answers at {url}" in shown(words, capsys)
 
 
+def test_a_proxy_that_cannot_be_used_is_listed(monkeypatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1080")
+    lines = doctor.machine({"processes": 1, "threads": 1})
+    assert any("ALL_PROXY=socks://127.0.0.1:1080" in line for line in lines)
+
+
 def test_planning_and_estimating_need_no_torch() -> None:
     code = """
 import sys

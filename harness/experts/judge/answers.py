@@ -22,6 +22,7 @@ from harness.experts.judge.scales import (
     named_scale,
     number_on,
     read_at,
+    scale_behind,
     scale_of_members,
 )
 
@@ -128,7 +129,8 @@ def _read(content: str, scale_max: float, *, cut: bool) -> Reading:
     text, scores = _Text(content, scale, cut), None
     for value, start, end in relaxed_json.located(content):
         if text.counts(start, end):
-            scores = _score_values(value, scale) or scores  # the last JSON value with a score counts
+            found = _score_values(value, scale_behind(content, end, scale))
+            scores = found or scores  # the last JSON value with a score counts
     if scores:
         return _agreed(scores, "the score of the JSON answer")
     text = _Text(re.sub(r"[*`]|^\s*#+", "", content, flags=re.MULTILINE), scale, cut)

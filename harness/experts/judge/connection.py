@@ -9,8 +9,6 @@ The HTTP client is httpx2: huggingface_hub, which transformers requires, depends
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import random
 import sys
 import threading
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from harness.experts.judge.dialects import NO_COMPLETION, error_status, holds_error
+from harness.experts.judge.environment import is_direct, key_in, unusable_variables, without_password
 from harness.settings import number, whole_number
 
 if TYPE_CHECKING:
@@ -86,12 +85,12 @@ class Connection:
         address = urlsplit(url)
         if address.scheme not in ("http", "https") or not address.hostname or address.query:
             raise ValueError(
-                f"judge.serving.url={_without_password(url)}: give the server's address, such as"
+                f"judge.serving.url={without_password(url)}: give the server's address, such as"
                 " http://127.0.0.1:8000/v1"
             )
         if address.username or address.password:
             raise ValueError(
-                f"judge.serving.url={_without_password(url)} must hold no user or password: put the key into"
+                f"judge.serving.url={without_password(url)} must hold no user or password: put the key into"
                 " an environment variable, and the variable's name into judge.serving.key_variable"
             )
         if key_variable is not None and not key_variable.isidentifier():
@@ -135,6 +134,15 @@ class Connection:
             waits += 1
             if given_up.wait(_delay(waits, result.retry_after_s)):
                 raise Unanswered("given up")
+
+    def problems(self) -> list[str]:
+        """What the environment lacks for a connection: usable proxies, a key."""
+        found = [] if is_direct(self.url) else unusable_variables()
+        try:
+            self._key()
+        except ValueError as error:
+            found.append(str(error))
+        return found
 
     def is_alive(self) -> bool:
         """Whether a server answers, not only a gateway in front of it."""
@@ -207,35 +215,23 @@ class Connection:
     def _client(self) -> httpx2.Client:
         import httpx2
 
+        for problem in self.problems():
+            raise ValueError(problem)
         key = self._key()
         connections = self.concurrency + 1
-        local = _is_loopback(urlsplit(self.url).hostname or "")
         client = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(self._timeout_s, connect=CONNECT_S),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4
             ),
-            trust_env=not local,  # no proxy for this machine
+            trust_env=not is_direct(self.url),
         )
         weakref.finalize(self, client.close)
         return client
 
     def _key(self) -> str | None:
-        if self._key_variable is None:
-            return None
-        key = os.environ.get(self._key_variable, "").strip()
-        if not key:
-            raise ValueError(
-                f"the environment variable {self._key_variable} (judge.serving.key_variable) is empty:"
-                " put the server's key there"
-            )
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(
-                f"the environment variable {self._key_variable} (judge.serving.key_variable) holds no key: it"
-                " has spaces or odd characters"
-            )
-        return key
+        return key_in(self._key_variable)
 
     def _describe(self, error: Exception) -> str:
         return self._without_key(str(error) or type(error).__name__)
@@ -334,14 +330,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _without_password(url: str) -> str:
-    return url if "@" not in url else f"***@{url.rpartition('@')[2]}"

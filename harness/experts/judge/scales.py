@@ -19,7 +19,7 @@ NUMBER = r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)"
 _WORD = rf"(?:(?:{'|'.join(_ENGLISH)})\b|[零一二三四五六七八九十])"
 _OPERAND = rf"(?:{NUMBER}|{_WORD})"
 _UNIT = rf"(?:\s*(?:points?\b(?!\s+(?:[0-9]|{_WORD}))|stars?\b|分(?!\w)))?"
-_OF = r"(?:/|(?:out[ \t]+)?of\b(?:[ \t]+(?:a[ \t]+)?(?:possible|maximum|total)\b)?)"
+_OF = r"(?:[/∕]|(?:(?:out[ \t]+)?of|over|from)\b(?:[ \t]+(?:a[ \t]+)?(?:possible|maximum|total)\b)?)"
 _TO = r"(?:[-–—~]|to\b|到|至)"
 _TOP = r"(?:max(?:imum)?(?:[ \t]+(?:score|rating))?\b(?:[ \t]+(?:is|of)\b|[ \t]*[.:=])?|满分(?:为|是|:)?)"
 _SCALE = r"(?:on[ \t]+)?(?:an?[ \t]+|the[ \t]+)?scale\b[ \t]*(?:of|is|[:=])?[ \t]*(?:from)?"
@@ -30,17 +30,22 @@ _IN_BRACKETS = (
 )
 _BRACKETS = re.compile(rf"\s*{_IN_BRACKETS}\s*", re.IGNORECASE)
 _CONTINUED = re.compile(  # a number that is not over: a range, a fraction, another number, a longer word
-    rf"\s*(?:[-–—~±⁄]|to\b|or\b|到|至|或)\s*(?:[0-9]|{_WORD})|,[0-9]|\.[0-9]|[ \t]+[0-9]|[^\W\d]"
-    r"|\s*(?:⁄|and\s+(?:an?\s+)?(?:half|quarter|third|[0-9]|three|two))|\s+point\s+\w",
+    rf"\s*(?:[-–—~±⁄→:]|->|to\b|or\b|到|至|或)\s*(?:[0-9]|{_WORD})|,[0-9]|\.[0-9]|(?<!\.)[ \t]+[0-9]|[^\W\d]"
+    rf"|\s*(?:[/⁄]|and\s+(?:an?\s+)?(?:half|quarter|third|[0-9]|{_WORD}))|\s+point\s+\w",
     re.IGNORECASE,
 )
 _AFTER_WORD = re.compile(r"\s*(?:$|[^\w\s⁄-]|\n|-\s|(?:because|since|as|for|due|but)\b)", re.IGNORECASE)
+_SCALE_BEHIND = (
+    rf"(?:,?[ \t]*{_OF}\s*(?P<top>{_OPERAND}){_UNIT}"
+    rf"|,?[ \t]*[(\[]\s*(?P<bracket>{_IN_BRACKETS})\s*(?=[)\],;])[)\]]?)"
+)
 _PARTS = re.compile(
     rf"(?P<number>{_OPERAND}){_UNIT}"
-    rf"(?:(?P<percent>\s*(?:%|percent\b))|,?[ \t]*{_OF}\s*(?P<top>{_OPERAND}){_UNIT}"
-    rf"|,?[ \t]*[(\[]\s*(?P<bracket>{_IN_BRACKETS})\s*(?=[)\],;])[)\]]?)?",
+    rf"(?:(?P<percent>\s*(?:%|percent\b))|{_SCALE_BEHIND})?",
     re.IGNORECASE,
 )
+_BEHIND = re.compile(_SCALE_BEHIND, re.IGNORECASE)
+_EXPLAINED = re.compile(r"\s*[(\[](?P<words>[^()\[\]]*\b(?:best|worst|perfect|highest|lowest)\b[^()\[\]]*)")
 _SAID = re.compile(
     rf"\bscale\b[ \t]*(?:of|is|was|[:=(])?[ \t]*(?:from[ \t]+)?"
     rf"(?P<low>{_OPERAND})[ \t]*{_TO}[ \t]*(?P<b>{_OPERAND})"
@@ -90,7 +95,23 @@ def bracketed(text: str, scale: Scale) -> Scale | None:
     match = _BRACKETS.fullmatch(text)
     if match is not None:
         return _of_brackets(match, scale)
-    return None if re.search(r"[0-9]", text) else scale
+    return scale if _fits(text, scale) else None
+
+
+def scale_behind(text: str, at: int, scale: Scale) -> Scale:
+    """The scale that follows a number or object that ends at `at` ("out of 5"), else `scale`."""
+    match = _BEHIND.match(text, at)
+    if match is None:
+        return scale
+    if match.group("top"):
+        return replace(scale, top=_plain(match.group("top")), low=None)
+    return _of_brackets(match, scale)
+
+
+def _fits(text: str, scale: Scale) -> bool:
+    """Whether the numbers of a text that explains a scale are those of the scale ("0 = worst, 10 = best")."""
+    numbers = {float(number) for number in re.findall(r"[0-9]++(?:\.[0-9]++)?", text)}
+    return not numbers or (scale.top in numbers and numbers <= {0.0, 1.0, scale.top})
 
 
 def read_at(text: str, at: int, scale: Scale) -> tuple[float | None, int] | None:
@@ -104,6 +125,8 @@ def read_at(text: str, at: int, scale: Scale) -> tuple[float | None, int] | None
     number, end = match.group("number"), match.end()
     is_word = number.lower() in WORDS and end == match.end("number")
     if _CONTINUED.match(text, end) or (is_word and not _AFTER_WORD.match(text, end)):
+        return None, end
+    if (explained := _EXPLAINED.match(text, end)) and not _fits(explained.group("words"), scale):
         return None, end
     if match.group("percent"):
         scale = replace(scale, top=100.0, low=None)
@@ -156,6 +179,7 @@ _SCALE_KEYS = ("scale", "range", "score_range", "score_scale", "rating_scale")
 _TOP_KEYS = (
     *("max_score", "maximum_score", "score_max", "max", "maximum", "max_value", "max_rating", "scale_max"),
     *("max_points", "out_of", "possible_score", "max_possible_score", "best_possible_score", "满分"),
+    *("denominator", "total_points", "full_score", "full_marks", "max_marks"),
 )
 _LOW_KEYS = (
     "min_score",

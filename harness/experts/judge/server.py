@@ -143,7 +143,9 @@ class ServerJudge(ModelJudge):
         return answers
 
     def missing(self) -> list[str]:
-        """A message if no server answers."""
+        """What the environment lacks, or a message if no server answers."""
+        if problems := self._connection.problems():
+            return problems
         if self._connection.is_alive():
             return []
         return [

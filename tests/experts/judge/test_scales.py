@@ -50,6 +50,16 @@ from harness.experts.judge.answers import read_score
         ('{"max_score": 5, "evaluation": {"score": 4}}', 8),
         ('{"max_score": 10}', None),
         ('{"score": "4 (out of 5)"}', 8),
+        ('{"score": 4} out of 5', 8),
+        ('{"score": 4}/5', 8),
+        ('{"score": 4} (1-5)', None),
+        ("Score: 4 (0 = worst, 5 = best)", None),
+        ("Score: 8 (0 = worst, 10 = best)", 8),
+        ("Score (0 = worst, 10 = best): 8", 8),
+        ("Score: 4 over 5", 8),
+        ("Score: 8. 3 objects are missing", 8),
+        ("Score: 10/10/10", None),
+        ("Score: 3 -> 5", None),
         ("<score>4/5</score>", 8),
     ],
 )
@@ -109,7 +119,7 @@ def test_chinese_answers_are_read(raw, expected):
             (f"Score: {number}", None)
             for number in ("seven or eight", "one hundred", "seven tenths", "½", "0½")
         ],
-        *[(f"Score: {number}", None) for number in ("7 and a half", "7½", "7 1/2", "7 point 5")],
+        *[(f"Score: {number}", None) for number in ("7 and one half", "7½", "7 1/2", "7 point 5")],
         ('{"score": "seven and a half"}', None),
         ("<score>seven and a half</score>", None),
     ],
