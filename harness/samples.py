@@ -82,16 +82,18 @@ class SampleRow:
 
         Raises:
             KeyError: one of them is missing.
-            ValueError, TypeError: `number` is no number.
+            ValueError: one of them is no text, or `number` or `seed` is no whole number.
         """
-        return cls(
-            prompt_id=str(row.get("prompt_id", "")),
-            number=int(row.get("number", 0)),
-            prompt=str(row["prompt"]),
-            image=str(row["image"]),
-            chain=str(row["chain"]),
-            seed=row.get("seed"),
-        )
+        texts = {name: row[name] for name in ("prompt", "image", "chain")}
+        for name, value in texts.items():
+            if not isinstance(value, str):
+                raise ValueError(f"its {name} is {repr(value)[:40]}, which is no text")
+        number, seed = row.get("number", 0), row.get("seed")
+        number = int(number) if isinstance(number, str) else number
+        for name, value in (("number", number), ("seed", 0 if seed is None else seed)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"its {name} is {repr(value)[:40]}, which is no whole number")
+        return cls(prompt_id=str(row.get("prompt_id", "")), number=number, seed=seed, **texts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,13 @@ and chain.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.files import read_user_rows
+from harness.files import parse_json, read_user_rows
 from harness.samples import INDEX, SampleRow
 
 SAMPLES, CHAINS, METADATA = "samples", "chains", "metadata.jsonl"
@@ -243,7 +242,10 @@ def _by_prompt(ordered: Sequence[ImageFile], listed: Sequence[ImageFile]) -> dic
 
 def _prompt_in(metadata: Path) -> str:
     try:
-        return normalized(str(json.loads(metadata.read_text(encoding="utf-8-sig"))["prompt"]))
+        prompt = parse_json(metadata.read_text(encoding="utf-8-sig"))["prompt"]
+        if not isinstance(prompt, str):
+            raise TypeError(f"the prompt is {repr(prompt)[:40]}")
+        return normalized(prompt)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{metadata} must hold the line of the prompt file for the images beside it,"
