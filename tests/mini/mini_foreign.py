@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -26,6 +29,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=10,
 )
+ANY_BYTES = st.binary(max_size=60)
 ODD_BYTES = (
     *(b"\xef\xbb\xbf", b"\xff", b"\0", b"\r\n", b"\n", b"\r", b"\xe2\x80\xa8", b'"', b"\\", b"{", b"}", b"["),
     *(b"]", b",", b"NaN", b"Infinity", b"1e999", b"9" * 5000, b"[" * 3000, b'{"a":' * 3000, b"null", b"-"),
@@ -88,3 +92,20 @@ def array(draw: st.DrawFn, right: Sequence[Any]) -> bytes:
     """The same as a JSON array."""
     rows = [draw(altered(row)) if draw(st.booleans()) else row for row in right]
     return draw(damaged(json.dumps(rows).encode()))
+
+
+@contextmanager
+def file_of(content: bytes, name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        yield file
+
+
+def or_error(read: Callable[[], Any]) -> Any:
+    """What a reader returns; None where it raises the documented error, whose message says something."""
+    try:
+        return read()
+    except ValueError as error:
+        assert str(error)
+        return None
