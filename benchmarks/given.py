@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 import numpy as np
 
-from harness.files import open_user_text
+from harness.files import open_user_text, parse_json
 from harness.types import Detections
 
 SLACK = 1.0  # pixels that rounding may put a box beyond its frame
@@ -88,7 +87,7 @@ class GivenRows(Generic[Key, Content]):
             raise ValueError(f"line {number} of {self._file} is no row of detections: {what}") from None
 
     def _read(self, line: bytes) -> tuple[Key, Content]:
-        row = json.loads(line.decode("utf-8"))
+        row = parse_json(line.decode("utf-8"))
         if not isinstance(row, dict):
             raise ValueError("it is no JSON object")
         return self._read_row(row)
@@ -105,21 +104,34 @@ def read_detections(row: Mapping[str, Any], label: Callable[[Any], str]) -> Dete
         ValueError: they do not go together, or a box has no extent or is not within the frame (or
             whatever reading them raises).
     """
-    labels, boxes, scores = (list(row[name]) for name in ("labels", "boxes", "scores"))
+    labels, boxes, scores = (_list(row[name], name) for name in ("labels", "boxes", "scores"))
     found = Detections(
         frame=_frame(row["frame"]),
         labels=tuple(map(label, labels)),
         boxes=tuple(map(_box, boxes)),
-        scores=tuple(map(float, scores)),
+        scores=tuple(map(_number, scores)),
     )
     _check_boxes(found)
     return found
 
 
+def _list(value: Any, name: str) -> list[Any]:
+    items = list(value)
+    if not isinstance(value, list):
+        raise ValueError(f"its {name} must be a list, this is {repr(value)[:40]}")
+    return items
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{repr(value)[:40]} ({type(value).__name__}) is no number")
+    return float(value)
+
+
 def _box(box: Any) -> tuple[float, float, float, float]:
-    if len(box) != 4:
+    if not isinstance(box, list) or len(box) != 4:
         raise ValueError("each box must be x1, y1, x2, y2")
-    x1, y1, x2, y2 = map(float, box)
+    x1, y1, x2, y2 = map(_number, box)
     return x1, y1, x2, y2
 
 

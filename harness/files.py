@@ -225,7 +225,8 @@ def read_user_rows(
 
     Args:
         file: in UTF-8; the last line may lack its line end.
-        read: makes a row of a line's JSON object. It may raise ValueError, TypeError or KeyError.
+        read: makes a row of a line's JSON object. It may raise ValueError, TypeError, KeyError or
+            OverflowError.
         kind: the row as errors name it, such as "a prompt of GenEval".
         remedy: the last sentence of an error.
 
@@ -242,7 +243,7 @@ def read_user_rows(
             continue
         try:
             row = read(_row(line))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             problem = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"line {number} of {file} is not {kind}: {problem}. {remedy}".rstrip()) from None
         yield number, row
@@ -271,8 +272,20 @@ def truncate_rows(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     os.truncate(file, kept)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text that may come from anywhere.
+
+    Raises:
+        ValueError: it is none, or Python cannot read it since it is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _row(line: str | bytes) -> dict[str, Any]:
-    row = json.loads(line)
+    row = parse_json(line)
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
     return row

@@ -84,19 +84,25 @@ class SampleRow:
 
         Raises:
             KeyError: one of them is missing.
-            ValueError, TypeError: `number` is no number, `prompt` or `image` is null.
+            ValueError: `prompt`, `image` or `chain` is no text, or `number` or `seed` is no whole number.
         """
-        for name in ("prompt", "image"):
-            if row[name] is None:
-                raise ValueError(f"its {name} is null")
-        return cls(
-            prompt_id=str(row.get("prompt_id") or ""),
-            number=int(row.get("number") or 0),
-            prompt=str(row["prompt"]),
-            image=str(row["image"]),
-            chain="" if row["chain"] is None else str(row["chain"]),
-            seed=row.get("seed"),
-        )
+        texts = {name: row[name] for name in ("prompt", "image", "chain")}
+        if texts["chain"] is None:
+            texts["chain"] = ""
+        for name, value in texts.items():
+            if not isinstance(value, str):
+                raise ValueError(f"its {name} is {_shown(value)}, which is no text")
+        number, seed = row.get("number"), row.get("seed")
+        number = int(number or 0) if number is None or isinstance(number, str) else number
+        for name, value in (("number", number), ("seed", 0 if seed is None else seed)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"its {name} is {_shown(value)}, which is no whole number")
+        return cls(prompt_id=str(row.get("prompt_id") or ""), number=number, seed=seed, **texts)
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: null as users write it, others shortened."""
+    return "null" if value is None else repr(value)[:40]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_user_text
+from harness.files import parse_json, read_user_text
 
 TAGS = (
     "single_object",
@@ -73,7 +73,7 @@ def read_metadata(root: Path) -> list[Line]:
     said: dict[str, int] = {}
     for number, text in enumerate(_text(file).removesuffix("\n").split("\n"), start=1):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             _check_line(line, names)
         except ValueError as error:
             raise ValueError(f"line {number} of {file} is no prompt of GenEval: {error}") from None

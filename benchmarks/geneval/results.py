@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ import numpy as np
 
 from benchmarks.geneval.files import Line
 from benchmarks.geneval.rules import Kept
-from harness.files import read_user_text, writing
+from harness.files import parse_json, read_user_text, writing
 from harness.types import Detections
 
 RESULTS = "results.jsonl"
 SHOWN = 5
+LARGEST = sys.float_info.max  # NaN, infinity and integers beyond are no coordinates
 
 Details = Mapping[
     str, Sequence[Sequence[float]]
@@ -130,13 +132,13 @@ def _line(result: Result) -> str:
 
 
 def _read_line(text: str) -> Result:
-    row = json.loads(text)
+    row = parse_json(text)
     texts = ("filename", "tag", "prompt", "reason", "metadata", "details")
     if not isinstance(row, dict) or not isinstance(row.get("correct"), bool):
         raise ValueError("it is no JSON object with correct true or false")
     if odd := [name for name in texts if not isinstance(row.get(name), str)]:
         raise ValueError(f"its {odd[0]} is {row.get(odd[0])!r}, and not a text")
-    metadata, kept = json.loads(row["metadata"]), json.loads(row["details"])
+    metadata, kept = parse_json(row["metadata"]), parse_json(row["details"])
     if not isinstance(metadata, dict) or (metadata.get("tag"), metadata.get("prompt")) != (
         row["tag"],
         row["prompt"],
@@ -161,8 +163,8 @@ def _check_details(kept: Any) -> None:
         if not isinstance(box, list) or len(box) != 5:
             raise ValueError(odd)
     for value in chain.from_iterable(chain.from_iterable(groups)):
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"its details hold {value!r}, and not numbers alone")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST:
+            raise ValueError(f"its details hold {repr(value)[:40]}, and not numbers alone")
 
 
 def _place(result: Result, places: Mapping[str, int], metadata: Sequence[Line]) -> int:

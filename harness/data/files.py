@@ -7,6 +7,7 @@ a resumed run skips the rows it has seen without reading their images.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ HEAD = 2**16  # bytes that distinguish an array from lines
 CHUNK = 2**16  # bytes of a JSON array that are read at a time
 ROWS = 1024  # of a parquet file that become Python values at a time
 ROW_GROUPS = 2  # whose images stay in memory
+DEEPEST = 100  # levels of a row; a damaged file may hold millions, and readers need memory for each
+
+TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
 
 _END = object()
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?+|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +69,34 @@ def _line_rows(file: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
+                _check_depth(line)
                 yield _row(number, json.loads(line.decode("utf-8")))
             except (ValueError, RecursionError) as error:
                 yield Row(number=number, columns={}, fault=f"the line is not JSON: {error}")
+
+
+def _check_depth(line: bytes) -> None:
+    """Raise ValueError if brackets are nested too deeply."""
+    if line.count(b"[") + line.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for match in _BRACKETS.finditer(line):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(match.group(), 0)
+        if depth > DEEPEST:
+            raise ValueError(TOO_DEEP)
+
+
+def _shallow(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the events of ijson's parser. Raise ValueError if a row is nested too deeply."""
+    depth = -1  # the array of the rows is no level of a row
+    for event in events:
+        if event[0] in ("start_array", "start_map"):
+            depth += 1
+        elif event[0] in ("end_array", "end_map"):
+            depth -= 1
+        if depth > DEEPEST:
+            raise ValueError(TOO_DEEP)
+        yield event
 
 
 def _row(number: int, value: Any) -> Row:
@@ -83,7 +113,8 @@ def _array_rows(file: Path) -> Iterator[Row]:
         raise _not_installed(file, "a JSON array", "ijson") from error
     with open_user_text(file) as stream:
         # Without use_float, because with it ijson refuses integers of more than 64 bits, such as hashes.
-        values = ijson.items(stream, "item", buf_size=CHUNK)
+        events = _shallow(ijson.basic_parse(stream, buf_size=CHUNK))
+        values = ijson.items(ijson.parse(events), "item")
         for number in count(1):
             try:
                 value = _with_floats(next(values, _END))

@@ -18,7 +18,6 @@ A folder has one of four layouts:
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.files import read_user_rows, read_user_text
+from harness.files import parse_json, read_user_rows, read_user_text
 from harness.samples import INDEX, SampleRow
 from harness.types import Prompt
 
@@ -278,8 +277,9 @@ def _has_objects(metadata: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
 
 def _metadata(metadata: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(read_user_text(metadata))
-        _ = found["prompt"]
+        found: dict[str, Any] = parse_json(read_user_text(metadata))
+        if not isinstance(found["prompt"], str):
+            raise TypeError(f"the prompt is {repr(found['prompt'])[:40]}")
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
