@@ -112,7 +112,7 @@ def _usable_gpus(processes: int) -> list[int | str]:
     if found.refused:
         raise ValueError(found.refused)
     gpus = [name for name, _ in provenance.gpus()]
-    for line in found.unknown:
+    for line in filter(None, [*found.unknown, nvidia.memory()[1]]):
         print(f"warning: not known: {line}", file=sys.stderr)
     if gpus and processes > len(gpus):
         raise ValueError(

@@ -171,7 +171,8 @@ def test_gpus_that_nobody_understands_are_refused_and_what_is_not_known_is_said(
     monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
     local = Local(threads=1, shared_threads=1)
     assert local.gpu_gb is None and local.host_gb is None, "stages on GPUs do not need main memory"
-    assert "warning: not known: broken" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: not known: broken" in said and "the memory of GPU MIG-1, MIG-2" in said
     with pytest.raises(ValueError, match=r"resources\.processes=2: CUDA shows one MIG slice"):
         Local(threads=1, shared_threads=1, processes=2)
 
