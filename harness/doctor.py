@@ -63,9 +63,7 @@ def doctor(words: list[str]) -> None:
     estimates = _estimates(chosen, gpu_gb)
     console.print(memory_table(estimates, gpu_gb))
     console.print("[bold]Missing[/bold]")
-    refused = nvidia.devices().refused
-    lines = [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb), *([refused] if refused else [])]
-    for line in lines or ["nothing"]:
+    for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb), *_unused_gpus()] or ["nothing"]:
         console.print(f"  {escape(line)}")
 
 
@@ -130,6 +128,15 @@ def _misfits(estimates: Sequence[StageMemory], gpu_gb: float | None) -> Iterator
         reason = memory.misfit(estimate, room_gb, place) if room_gb is not None else None
         if reason:
             yield reason
+
+
+def _unused_gpus() -> Iterator[str]:
+    """Why torch would use no GPU although there may be some."""
+    if refused := nvidia.devices().refused:
+        yield refused
+    torch = provenance.versions().get("torch", "")
+    if provenance.gpus() and torch.endswith("+cpu"):
+        yield f"torch {torch} is built without CUDA, so the GPUs are not used: install torch with CUDA"
 
 
 def missing(stages: Sequence[Stage]) -> list[str]:

@@ -96,7 +96,9 @@ def test_what_nvidia_smi_does_not_tell_is_said_in_a_line(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
     monkeypatch.setattr(provenance, "gpu_memory_gb", lambda: nvidia.memory()[0])
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0+cpu"})
     text = shown(toy, capsys)
+    assert ("torch 2.13.0+cpu is built without CUDA" in text) == ("no GPU" not in expected)
     for line in expected:
         assert f"  {line}" in text
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "cuda:0")

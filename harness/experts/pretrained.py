@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,18 +35,30 @@ class Pretrained:
             raise ValueError(f"{where}.{setting}={model!r}: give a hub id or a folder")
         if model.startswith((".", "~", "/")) and not user_path(model).exists():
             raise ValueError(f"{where}.{setting}={model}: there is no such folder")
-        if device not in ("auto", "cpu", "mps") and device.partition(":")[0] != "cuda":
+        if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
             raise ValueError(f"{where}.serving.device={device}: allowed are auto, cpu, mps, cuda and cuda:N")
         choice(f"{where}.dtype", dtype, DTYPES)
         self.model, self._setting = str(user_path(model)), f"{where}.{setting}"
-        self._device, self._dtype = device, dtype
+        self._where, self._device, self._dtype = where, device, dtype
 
     def device(self) -> torch.device:
+        """The device of the setting.
+
+        Raises:
+            ValueError: it is a CUDA device that torch does not see.
+        """
         import torch
 
-        if self._device != "auto":
-            return torch.device(self._device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self._device == "auto":
+            return torch.device("cuda" if count else "cpu")
+        device = torch.device(self._device)
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise ValueError(
+                f"{self._where}.serving.device={self._device}: torch {torch.__version__} sees {count} CUDA"
+                " devices here. Give auto or cpu, or set CUDA_VISIBLE_DEVICES"
+            )
+        return device
 
     def dtype(self) -> torch.dtype:
         import torch

@@ -15,6 +15,12 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
+# they would count more than the options that the harness writes into the script
+SBATCH_VARIABLES = (
+    *("SBATCH_ARRAY_INX", "SBATCH_GPUS", "SBATCH_GPUS_PER_NODE", "SBATCH_GPUS_PER_TASK", "SBATCH_JOB_NAME"),
+    *("SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU", "SBATCH_MEM_PER_NODE", "SBATCH_OPEN_MODE", "SBATCH_SIGNAL"),
+    *("SBATCH_TIMELIMIT", "SBATCH_WAIT"),
+)
 
 
 @contextmanager
@@ -23,12 +29,13 @@ def job_environment(threads: int) -> Iterator[None]:
 
     A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
     working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job are
-    removed.
+    removed, and so are those by which `sbatch` would ignore the limits of the harness.
     """
     before = dict(os.environ)
     try:
         for name in before:
-            if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF":
+            of_a_job = name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"
+            if of_a_job or name in SBATCH_VARIABLES:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(

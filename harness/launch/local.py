@@ -113,9 +113,9 @@ def _usable_gpus(processes: int) -> list[int | str]:
     found = nvidia.devices()
     if found.refused:
         raise ValueError(found.refused)
-    for line in found.unknown:
-        print(f"warning: not known: {line}", file=sys.stderr)
     gpus = [name for name, _ in provenance.gpus()]
+    for line in filter(None, [*found.unknown, nvidia.memory()[1]]):
+        print(f"warning: not known: {line}", file=sys.stderr)
     if gpus and processes > len(gpus):
         raise ValueError(
             f"resources.processes={processes}: each needs a GPU of its own, "

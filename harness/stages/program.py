@@ -134,7 +134,7 @@ def peak_memory_mb() -> float:
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
-    except (OSError, StopIteration):
+    except (OSError, StopIteration, ValueError, IndexError):  # no /proc, or another form of it
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)
 

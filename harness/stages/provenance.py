@@ -60,9 +60,12 @@ def versions() -> dict[str, str]:
     installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            installed[package] = importlib.metadata.version(package)
+            # None or KeyError: an installation that was cut short left metadata without a version
+            installed[package] = importlib.metadata.version(package) or "unknown"
         except importlib.metadata.PackageNotFoundError:
             continue
+        except KeyError:
+            installed[package] = "unknown"
     return installed
 
 

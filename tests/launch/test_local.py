@@ -171,7 +171,8 @@ def test_gpus_that_nobody_understands_are_refused_and_what_is_not_known_is_said(
     monkeypatch.setattr(provenance, "gpus", provenance.gpus.__wrapped__)
     local = Local(threads=1, shared_threads=1)
     assert local.gpu_gb is None and local.host_gb is None, "stages on GPUs do not need main memory"
-    assert "warning: not known: broken" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: not known: broken" in said and "the memory of GPU MIG-1, MIG-2" in said
     with pytest.raises(ValueError, match=r"resources\.processes=2: CUDA shows one MIG slice"):
         Local(threads=1, shared_threads=1, processes=2)
 
@@ -180,11 +181,14 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "5")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "lab")
     monkeypatch.syspath_prepend(str(tmp_path))
     before = dict(os.environ)
     with environment.job_environment(3):
         assert {os.environ[name] for name in environment.THREAD_VARIABLES} == {"3"}
         assert "SLURM_JOB_ID" not in os.environ and "SUBMITIT_EXECUTOR" not in os.environ
+        assert "SBATCH_TIMELIMIT" not in os.environ and os.environ["SBATCH_ACCOUNT"] == "lab"
         assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())

@@ -216,6 +216,6 @@ def test_one_module_reads_the_variables_that_name_devices() -> None:
     for package in ("harness", "policies", "rewards", "benchmarks"):
         for path in (root / package).rglob("*.py"):
             text = path.read_text()
-            if '"nvidia-smi"' in text or 'VISIBLE_DEVICES"' in text:
+            if '"nvidia-smi"' in text or '"CUDA_VISIBLE_DEVICES"' in text:
                 readers.add(path.relative_to(root).as_posix())
     assert readers == {"harness/stages/nvidia.py"}

@@ -11,7 +11,7 @@ import pytest
 
 from harness import processes
 from harness.report.origin import _commit
-from harness.stages import provenance
+from harness.stages import program, provenance
 
 REAL_GIT = shutil.which("git")
 
@@ -101,6 +101,23 @@ def test_outside_a_checkout_nothing_is_asked(tmp_path, monkeypatch) -> None:
     provenance._checkout.cache_clear()
     assert provenance._checkout() == (None, None, None)
     provenance._checkout.cache_clear()
+
+
+@pytest.mark.parametrize("answer", [None, KeyError("Version")])
+def test_a_package_with_cut_metadata_has_an_unknown_version(monkeypatch, answer) -> None:
+    def version(name: str) -> str | None:
+        if isinstance(answer, KeyError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert provenance.versions.__wrapped__()["torch"] == "unknown"
+
+
+@pytest.mark.parametrize("text", ["", "VmHWM:", "VmHWM: unknown kB", "VmHWM:\t-"])
+def test_a_proc_of_another_form_gives_the_memory_of_the_system_call(monkeypatch, text) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
+    assert program.peak_memory_mb() > 0
 
 
 def test_a_main_memory_that_the_system_does_not_report(monkeypatch) -> None:
