@@ -27,9 +27,9 @@ class ChangedSourceError(RuntimeError):
         more = [f"and {len(files) - NAMED} more"] if len(files) > NAMED else []
         named = ", ".join([*files[:NAMED], *more])
         super().__init__(
-            f"source files have changed since this job began: {named}. The stage would not be what its key says,"
-            " so it is not completed. What was made so far is kept: restore the files and run the same command"
-            " again to go on, or run it with the files as they are now to make the stage anew"
+            f"source files have changed since this job began: {named}. The stage would not be what its key"
+            " says, so it is not completed. What was made so far is kept: restore the files and run the same"
+            " command again to go on, or run it with the files as they are now to make the stage anew"
         )
 
 
