@@ -20,7 +20,7 @@ def key(stage: Stage) -> str:
     Raises:
         ValueError: see `facts`.
     """
-    hashed = {**_facts_without_sources(stage), "sources": sources.digest(_roots(stage))}
+    hashed = {**_facts_without_sources(stage), "sources": sources.digest(roots(stage))}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
@@ -33,7 +33,7 @@ def facts(stage: Stage) -> dict[str, Any]:
     Raises:
         ValueError: an external file is missing, a setting is no plain value, or a module cannot be read.
     """
-    return {**_facts_without_sources(stage), "sources": sources.digests(_roots(stage))}
+    return {**_facts_without_sources(stage), "sources": sources.digests(roots(stage))}
 
 
 def _facts_without_sources(stage: Stage) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _facts_without_sources(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _roots(stage: Stage) -> list[str]:
+def roots(stage: Stage) -> list[str]:
     """The dotted paths whose source counts: the program, and every `_target_` in the settings."""
     return [stage.program, *sources.targets(stage.settings)]
 

@@ -19,13 +19,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.settings import whole_number
+from harness.stages import loaded, sources
 from harness.stages.program import SilentWorkspace, load_program
 from harness.types import Stage
 
@@ -43,12 +44,16 @@ class RankError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramCall:
-    """A stage program with its arguments, as JSON values: every rank makes this call."""
+    """A stage program with its arguments, as JSON values: every rank makes this call.
+
+    `sources` are the digests of the code that the stage's key was made of; empty: any code may run.
+    """
 
     program: str
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
     folder: str
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(processes: Any, stages: Sequence[Stage]) -> None:
@@ -228,7 +233,9 @@ def main() -> None:
     try:
         with _group(rank, processes, TCPStore(LOCALHOST, port, processes, is_master=False)):
             inputs = {name: Path(folder) for name, folder in call.inputs.items()}
-            load_program(call.program)(SilentWorkspace(Path(call.folder)), dict(call.settings), inputs)
+            roots = [call.program, *sources.targets(call.settings)]
+            with loaded.guarded(roots, call.sources) if call.sources else nullcontext():
+                load_program(call.program)(SilentWorkspace(Path(call.folder)), dict(call.settings), inputs)
     except BaseException:
         traceback.print_exc()
         _exit(1)

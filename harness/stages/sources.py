@@ -90,15 +90,37 @@ def _digest(roots: tuple[str, ...]) -> str:
 @cache
 def _digests(roots: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     by_file: dict[str, str] = {}
-    for module, path in closure(roots, OURS | _plugin_tops(roots)).items():
-        source = syntax.read_module(module, path)
-        file = _file_name(module, path)
-        by_file[file] = source.digest
-        for pattern in source.data_files:
-            for data in data_files(path, pattern):
-                name = PurePosixPath(file).parent / data.relative_to(path.parent).as_posix()
-                by_file[str(name)] = contents.file_digest(data)
+    for module, path in modules(roots).items():
+        by_file |= _of_module(module, path, syntax.read_module(module, path))
     return tuple(sorted(by_file.items()))
+
+
+def _of_module(module: str, path: Path, source: syntax.Module) -> dict[str, str]:
+    """File -> digest for a module and its data files."""
+    file = _file_name(module, path)
+    by_file = {file: source.digest}
+    for pattern in source.data_files:
+        for data in data_files(path, pattern):
+            name = PurePosixPath(file).parent / data.relative_to(path.parent).as_posix()
+            by_file[str(name)] = contents.file_digest(data)
+    return by_file
+
+
+def modules(roots: Iterable[str]) -> dict[str, Path]:
+    """Module -> file, for the modules among the `digests` of the given dotted paths."""
+    roots = list(roots)
+    return closure(roots, OURS | _plugin_tops(roots))
+
+
+def digests_now(modules: Mapping[str, Path]) -> dict[str, str]:
+    """File -> digest for modules and their data files, as they are now; a file that cannot be read: ""."""
+    by_file: dict[str, str] = {}
+    for module, path in modules.items():
+        try:
+            by_file |= _of_module(module, path, syntax.read_now(module, path))
+        except (OSError, ValueError):
+            by_file[_file_name(module, path)] = ""
+    return by_file
 
 
 def _file_name(module: str, path: Path) -> str:

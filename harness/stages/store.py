@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.files import swap_folder, writing
-from harness.stages import locks, provenance, ranks
-from harness.stages.keys import key
+from harness.stages import loaded, locks, provenance, ranks, sources
+from harness.stages.keys import key, roots
 from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
 from harness.types import Stage
 
@@ -119,12 +119,13 @@ class StageStore:
 
     def _write(self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
         """Runs the program and writes `stage.json`, after all other files are on the disk."""
-        left = [ATTEMPTS, *resume_files(stage.program)]
         attempts = Attempts(unfinished / ATTEMPTS)
         settings = json.loads(json.dumps(stage.settings))
         workspace = ReportingWorkspace(unfinished, reporter, attempts)
-        with self._other_ranks(stage, settings, inputs, unfinished):
-            load_program(stage.program)(workspace, settings, dict(inputs))
+        with loaded.guarded(roots(stage)):
+            left = [ATTEMPTS, *resume_files(stage.program)]
+            with self._other_ranks(stage, settings, inputs, unfinished):
+                load_program(stage.program)(workspace, settings, dict(inputs))
         attempts.save()
         record = {
             **describe(stage),
@@ -151,6 +152,7 @@ class StageStore:
             settings=settings,
             inputs={name: str(source) for name, source in inputs.items()},
             folder=str(folder),
+            sources=sources.digests(roots(stage)),
         )
         return ranks.other_ranks(call, self._processes)
 

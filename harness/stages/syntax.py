@@ -54,8 +54,22 @@ def read_module(name: str, path: Path) -> Module:
     Raises:
         ValueError: the file is no Python, or its `DATA_FILES` is no tuple of patterns.
     """
+    return read_now(name, path)
+
+
+def read_now(name: str, path: Path) -> Module:
+    """The module as its file is now; equal content is parsed once.
+
+    Raises:
+        ValueError: see `read_module`.
+    """
+    return _parse(name, path, path.read_bytes())
+
+
+@cache
+def _parse(name: str, path: Path, content: bytes) -> Module:
     try:
-        tree = ast.parse(path.read_bytes())  # reads the mark and the encoding as Python does
+        tree = ast.parse(content)  # bytes: reads the mark and the encoding as Python does
     except SyntaxError as error:
         raise ValueError(f"{path} cannot be read as Python: {error}") from error
     tree = _Essentials().visit(tree)
