@@ -17,9 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from glob import escape
+from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
+
+import jsonlines
 
 PROJECT = "got-r1-harness"
 ABANDONED_S = 3600
@@ -143,13 +147,15 @@ def write_rows(
     Raises:
         OSError: the file cannot be written.
     """
-    lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
-    if mode == "a":
-        with file.open("ab") as stream:
-            stream.write("".join(lines).encode())
+    dumps = partial(json.dumps, ensure_ascii=ascii_only)
+    if mode == "w":
+        with writing(file) as new, jsonlines.open(new, "w", dumps=dumps) as stream:
+            stream.write_all(rows)
         return
-    with writing(file) as new, new.open("wb") as stream:
-        stream.writelines(line.encode() for line in lines)
+    text = StringIO()
+    jsonlines.Writer(text, dumps=dumps).write_all(rows)
+    with file.open("ab") as lines:
+        lines.write(text.getvalue().encode())
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ def test_samples_and_scores(tmp_path: Path, janus_folder: Path, kind: str) -> No
         kind,
         "harness.evaluation.score.score",
         settings,
-        every=1 if kind == "full" else EVERY,
+        every=1,
         samples=samples,
     )
     check(rows, kind)
