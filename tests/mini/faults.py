@@ -112,6 +112,7 @@ def main(spec: dict[str, Any]) -> list[dict[str, Any]]:
     stage = Stage(name="x", program="faults.run", settings=given)
     whole = attempt(root / "whole", stage, spec["kind"], None)
     assert whole["code"] == 0, "undisturbed"
+    saves = [at for at, write in enumerate(whole["writes"]) if ".training.pt." in write]
     found = []
     for at, write in list(enumerate(whole["writes"]))[:: spec["every"]]:
         folder = root / str(at)
@@ -120,6 +121,7 @@ def main(spec: dict[str, Any]) -> list[dict[str, Any]]:
         same = content(folder) == content(root / "whole")
         found.append({"write": write, "first": first["code"], "again": again["code"], "same": same})
         found[-1]["repeated"] = again["steps"] if first["code"] else []
+        found[-1]["unsaved"] = at <= max(saves, default=-1)  # the last step's checkpoint was not written yet
     return found
 
 
