@@ -29,7 +29,7 @@ class ChangedSourceError(RuntimeError):
         super().__init__(
             f"source files have changed since this job began: {named}. The stage would not be what its key"
             " says, so it is not completed. What was made so far is kept: restore the files and run the same"
-            " command again to go on, or run it with the files as they are now to make the stage anew"
+            " command again to resume, or run it with the files as they are now to make the stage from scratch"
         )
 
 
