@@ -232,13 +232,13 @@ def _stop(running: Mapping[str, Handle], folders: Mapping[str, Path]) -> None:
 
 
 def _leave(running: Mapping[str, Handle], study: Study) -> None:
-    """Says which jobs go on though the sweep ends by an error."""
+    """Prints which jobs continue although the sweep ends with an error."""
     if not running:
         return
     jobs = {name: handle.id for name, handle in running.items()}
     print(
-        f"the sweep ends by an error; these jobs go on: {_listed(jobs)}. To follow them:"
-        f" python -m harness.status {study.name}. To go on with the study, run again:\n  {study.command}",
+        f"the sweep ends with an error; these jobs continue: {_listed(jobs)}. To follow them:"
+        f" python -m harness.status {study.name}. To resume the study, run again:\n  {study.command}",
         file=sys.stderr,
     )
 

@@ -28,8 +28,8 @@ class ChangedSourceError(RuntimeError):
         named = ", ".join([*files[:NAMED], *more])
         super().__init__(
             f"source files have changed since this job began: {named}. The stage would not be what its key"
-            " says, so it is not completed. What was made so far is kept: restore the files and run the same"
-            " command again to resume, or run it with the files as they are now to make the stage from scratch"
+            " says, so it is not completed. What was made so far is kept. Restore the files and run the same"
+            " command again to resume, or run it with the files as they are now to make the stage again"
         )
 
 

@@ -125,7 +125,7 @@ def test_an_error_of_the_sweep_cancels_no_job_that_goes_on_by_itself(
     assert launched(UnicodeEncodeError("ascii", "é", 0, 1, "no"), goes_on=True).cancelled is False
     assert read_status(tmp_path / "cell").state == "running"
     said = capsys.readouterr().err
-    assert "these jobs go on: 4242 (full)" in said and "python -m harness.status s" in said
+    assert "these jobs continue: 4242 (full)" in said and "python -m harness.status s" in said
 
 
 def test_an_error_of_the_sweep_ends_jobs_that_live_with_it(launched: Any, tmp_path: Path) -> None:
