@@ -86,7 +86,7 @@ def test_a_file_that_was_edited_meanwhile_is_named_and_the_stage_is_not_complete
     before = (package / file).read_text()
     store, edited = StageStore(tmp_path / "stages"), stage(package, {file: text})
     with pytest.raises(
-        ChangedSourceError, match=rf"{package.name}/{file}\. .*restore the files.*same command"
+        ChangedSourceError, match=rf"{package.name}/{file}\. .*Restore the files.*same command"
     ):
         store.make(edited, Silent())
     assert not store.is_complete(edited)
