@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -25,8 +26,11 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 import jsonlines
 
+from harness.processes import is_alive
+
 PROJECT = "got-r1-harness"
 ABANDONED_S = 3600
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # the file system cannot flush this
 OTHER_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # those of UTF-32 begin alike
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
@@ -71,11 +75,27 @@ def writing(file: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield new
         if durable:
-            _flush(new)
+            flush(new)
         new.replace(file)
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Flush the content of a file, or the names in a folder, to the disk, where the file system can do that.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -321,27 +341,12 @@ def _remove_abandoned(path: Path) -> None:
 def _is_abandoned(left: Path, host: str, process: str) -> bool:
     """Whether the writer is gone: a dead process here, or one elsewhere that wrote nothing for an hour."""
     if host == _host() and process.isdecimal():
-        return not _is_alive(int(process))
+        return not is_alive(int(process))
     return time.time() - left.stat().st_mtime > ABANDONED_S
 
 
 def _host() -> str:
     return socket.gethostname().partition(".")[0]
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _exchange(first: Path, second: Path) -> bool:

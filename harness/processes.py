@@ -1,4 +1,4 @@
-"""External commands (squeue, scancel, git, nvidia-smi) that may be missing, fail or never answer."""
+"""Other processes: commands (squeue, scancel, git, nvidia-smi) that may never answer, and who is alive."""
 
 from __future__ import annotations
 
@@ -59,6 +59,20 @@ def ask(
         _kill(process)
         raise
     return Answer(code=process.returncode, output=output, errors=errors)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    except OSError:  # there is no /proc (macOS), or the process ended just now
+        return not Path("/proc/self/stat").exists()
+    return state not in ("Z", "X")
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -21,6 +21,7 @@ NOUNS = (
     "harness.chain",
     "harness.files",
     "harness.names",
+    "harness.processes",
     "harness.plugin_values",
     "harness.samples",
     "harness.settings",

@@ -83,8 +83,8 @@ def grade_spatial(facts: Facts, chain: Chain) -> tuple[int, str]:
 
 
 def grade_picture(facts: Facts, detections: Sequence[Detection]) -> tuple[int, str]:
-    """Whether the picture shows the objects with their attributes, and strictly the relation; wrong
-    relation: at most 4.
+    """Grade of an image: its objects with their attributes, and strictly the relation. A wrong relation
+    gives at most 4.
     """
     looks = [shown(seen.label) for seen in detections]
     credits, chosen = _match(facts.objects, looks, [seen.score for seen in detections])

@@ -25,7 +25,7 @@ import numpy as np
 
 from harness.composition.components import make
 from harness.data.records import CutOffError
-from harness.files import read_rows, write_rows, writing
+from harness.files import flush, read_rows, write_rows, writing
 from harness.types import Record, Tokens
 
 if TYPE_CHECKING:
@@ -111,19 +111,13 @@ class TokenWriter:
             sizes={name: (self._folder / name).stat().st_size for name in (IDS, ENDS, BAD)},
         )
         for name in (IDS, ENDS, BAD):
-            _to_disk(self._folder / name)
-        with writing(self._folder / STATE) as new:
+            flush(self._folder / name)
+        with writing(self._folder / STATE, durable=True) as new:
             new.write_text(json.dumps(asdict(self.done)), encoding="utf-8")
-            _to_disk(new)
 
     def _add(self, name: str, data: bytes) -> None:
         with (self._folder / name).open("ab") as stream:
             stream.write(data)
-
-
-def _to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 class TokenCache:

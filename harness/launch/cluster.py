@@ -8,7 +8,7 @@ from harness.study.tasks import Task
 
 
 class NotNow(Exception):
-    """The cluster could not take a job for a reason that passes. The job is to be submitted again later."""
+    """The cluster refuses a job for a temporary reason. The sweep submits the job again later."""
 
 
 class Handle(Protocol):
@@ -46,7 +46,7 @@ class Cluster(Protocol):
         """Starts the task.
 
         Raises:
-            NotNow: it was refused for a reason that passes; `has_room` says when to try again.
+            NotNow: it was refused for a temporary reason; `has_room` says when to try again.
             Exception: it was refused for good.
         """
         ...

@@ -12,8 +12,8 @@ from typing import Any
 
 from submitit.helpers import Checkpointable
 
+from harness import processes
 from harness.files import write_text
-from harness.stages import locks
 from harness.stages.keys import differences, facts, key
 from harness.stages.status import StatusWriter
 from harness.stages.store import StageStore, describe
@@ -94,6 +94,6 @@ class Job(Checkpointable):
 
 def _end_with(sweep: int, parent: int) -> None:
     """Ends this process when the sweep or submitit's controller is gone. The next sweep resumes the work."""
-    while locks.is_alive(sweep) and os.getppid() == parent:
+    while processes.is_alive(sweep) and os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)

@@ -181,7 +181,7 @@ def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
 
 
 def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> bool:
-    """Submits a task. Returns False if that is to be tried again later."""
+    """Submits a task. Returns False if the cluster cannot take it yet."""
     try:
         running[task.name] = cluster.submit(task)
     except NotNow as error:

@@ -114,10 +114,10 @@ class Slurm:
         return handle
 
     def _refused(self, error: FailedJobError) -> None:
-        """Pauses all submissions after a refusal for a reason that passes, unless there were too many.
+        """Pauses all submissions after a refusal for a temporary reason, unless there were too many.
 
         Raises:
-            NotNow: there is to be another attempt.
+            NotNow: the job can be submitted again after the pause.
         """
         if not any(reason.lower() in str(error).lower() for reason in PASSING):
             return

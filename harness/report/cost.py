@@ -45,7 +45,7 @@ def component_names(study: StudyResult) -> list[str]:
 
 
 def final_value(metrics: Metrics, name: str) -> float | None:
-    """Return the mean over the last tenth of the steps, of those that logged `name`."""
+    """Return the mean of `name` over the last tenth of the steps. A step without it is skipped."""
     last = metrics[-max(1, len(metrics) // _FINAL_SHARE) :]
     values = []
     for row in last:

@@ -141,20 +141,6 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    except OSError:  # there is no /proc (macOS), or the process ended just now
-        return not Path("/proc/self/stat").exists()
-    return state not in ("Z", "X")
-
-
 def slurm_lists(job: str) -> bool | None:
     """Whether `squeue` lists the job; None if Slurm gives no answer, from which nothing follows."""
     answer = processes.ask(["squeue", "-h", "-j", job, "-o", "%T"])
@@ -221,7 +207,7 @@ def _alive_elsewhere(path: Path) -> bool:
     if owner is None:
         return False
     if owner.host == socket.gethostname():  # we hold the flock, so no other process of this machine does
-        return not owner.flock and is_alive(owner.pid)
+        return not owner.flock and processes.is_alive(owner.pid)
     if owner.job is not None and owner.job == os.environ.get("SLURM_JOB_ID"):
         return False  # this same job, before Slurm requeued it to this machine
     is_listed = slurm_lists(owner.job) if owner.job else None
@@ -289,7 +275,7 @@ def _alive_without_flock(path: Path) -> bool:
     if owner is None:  # of an earlier version, or cut: wait for a heartbeat
         return _beats(path)
     if owner.host == socket.gethostname():
-        return is_alive(owner.pid)
+        return processes.is_alive(owner.pid)
     if owner.job is not None and owner.job != os.environ.get("SLURM_JOB_ID") and slurm_lists(owner.job):
         return True
     return _beats(path)

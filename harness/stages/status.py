@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from harness import processes
 from harness.files import write_text
 from harness.stages import locks
 from harness.types import Stage
@@ -62,7 +63,7 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
     if status.state not in ("running", "waiting") or status.pid is None:
         return False
     if status.host == socket.gethostname():
-        return not locks.is_alive(status.pid)
+        return not processes.is_alive(status.pid)
     try:
         return time.time() - (folder / "status.json").stat().st_mtime > limit_s
     except OSError:  # unknown
@@ -72,7 +73,7 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
 class StatusWriter:
     """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs.
 
-    The file decides no number: where it cannot be written, the job goes on and the sweep learns less.
+    The file decides no number. If it cannot be written, the job continues and the sweep shows older news.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -18,14 +18,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.files import swap_folder, writing
+from harness.files import flush, swap_folder, writing
 from harness.stages import loaded, locks, provenance, ranks, sources
 from harness.stages.keys import key, roots
 from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
 from harness.types import Stage
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # the file system cannot flush this
 STORAGE_ERRORS = {*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
@@ -115,7 +114,7 @@ class StageStore:
         swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
         _drop_resume_files(folder)
         with suppress(OSError):  # the stage is complete
-            _flush(self.root)
+            flush(self.root)
 
     def _write(self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
         """Runs the program and writes `stage.json`, after all other files are on the disk."""
@@ -139,7 +138,7 @@ class StageStore:
         _flush_to_disk(unfinished)
         with writing(unfinished / "stage.json", durable=True) as new:
             new.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        _flush(unfinished)
+        flush(unfinished)
 
     def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
@@ -271,15 +270,4 @@ def _flush_to_disk(folder: Path) -> None:
     """Flushes the files and folders below a folder. Links lead to files that were there before."""
     for path in folder.rglob("*"):
         if not path.is_symlink() and (path.is_file() or path.is_dir()):
-            _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
+            flush(path)

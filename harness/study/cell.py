@@ -60,15 +60,12 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     _check_prompts(json.dumps(prompts), evaluation["split"])
 
     drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
+    samples = policy.samples(drawn) if isinstance(policy, ImageSource) else _drawn(drawn, policy, trainer)
     scores = Stage(
         name="scores",
         program="harness.evaluation.score.score",
         settings={"benchmark": config["benchmarks"], "check": check},
-        inputs={
-            "samples": policy.samples(drawn)
-            if isinstance(policy, ImageSource)
-            else _drawn(drawn, policy, trainer)
-        },
+        inputs={"samples": samples},
         parallel=0,
     )
     files = [("rewards", rewards, tuple(chain.from_iterable(map(_external, components.values()))))]

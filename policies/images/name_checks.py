@@ -40,8 +40,8 @@ def check_names(
         prompts: the prompts to score.
         count: images per prompt.
         groups: category -> its images.
-        texts: category -> the texts of all its prompts, also of those that are not scored, and of
-            categories that are not asked for: their images may be in a folder of several categories.
+        texts: category -> the texts of all its prompts, scored or not. Other categories of the benchmark
+            are included, because their images may be in the same folder.
     """
     findings: list[Finding] = []
     known = {name: set(map(normalized, category_texts)) for name, category_texts in texts.items()}

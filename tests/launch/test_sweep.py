@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness import processes
 from harness.launch.job import Job
-from harness.stages import locks
 
 PATIENCE_S = 180.0
 
@@ -118,7 +118,7 @@ def test_a_killed_sweep_takes_its_jobs_along_and_the_same_command_ends_with_the_
     sweeps.hold.touch()
     job = sweeps.status("half")["pid"]
     first.kill()
-    sweeps.until(lambda: not locks.is_alive(job))
+    sweeps.until(lambda: not processes.is_alive(job))
     assert sweeps.status("half")["state"] == "running" and not sweeps.stage("half", "climb").exists()
     sweeps.hold.unlink()
     assert sweeps.run(*words).returncode == 0
@@ -150,7 +150,7 @@ def test_ctrl_c_stops_the_jobs_and_says_how_to_resume(sweeps, inherited, sent):
     assert "run again" in errors and "trainers.steps=9" in errors
     assert "Traceback" not in errors
     assert sweeps.status("full")["state"] == "stopped"
-    assert not locks.is_alive(job)
+    assert not processes.is_alive(job)
 
 
 def test_after_ctrl_c_cells_that_were_never_started_are_still_planned(sweeps):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import processes
 from harness.stages import locks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +127,7 @@ def test_a_zombie_is_not_alive():
     process = subprocess.Popen([sys.executable, "-c", ""])
     while Path(f"/proc/{process.pid}/stat").read_text().split()[2] != "Z":
         time.sleep(0.01)
-    assert not locks.is_alive(process.pid)
+    assert not processes.is_alive(process.pid)
     process.wait()
-    assert not locks.is_alive(process.pid)
-    assert locks.is_alive(os.getpid())
+    assert not processes.is_alive(process.pid)
+    assert processes.is_alive(os.getpid())

@@ -11,7 +11,8 @@ import pytest
 import rank_programs
 from mini_world import FakeWorkspace
 
-from harness.stages import locks, ranks
+from harness import processes
+from harness.stages import ranks
 from harness.types import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def child(folder: Path) -> int:
 
 def until_gone(pid: int) -> None:
     end = time.monotonic() + PATIENCE_S
-    while locks.is_alive(pid):
+    while processes.is_alive(pid):
         assert time.monotonic() < end, "it lives on"
         time.sleep(0.05)
 
@@ -66,7 +67,7 @@ def test_a_failing_child_fails_rank_0_with_its_last_lines(tmp_path: Path) -> Non
 def test_a_failing_rank_0_fails_with_its_own_error_and_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="no such animal"):
         together(tmp_path, rank0="raise", rank1="wait")
-    assert not locks.is_alive(child(tmp_path))
+    assert not processes.is_alive(child(tmp_path))
 
 
 def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
