@@ -27,7 +27,7 @@ _BLOCK = 2_000_000  # random numbers held at once: 16 MB
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95% percentile bootstrap interval; None bounds with fewer than two prompts."""
+    """A percentile bootstrap interval, 95% by default; None bounds with fewer than two prompts."""
 
     low: float | None
     high: float | None
@@ -123,23 +123,57 @@ def clustered_error(values: Sequence[float], clusters: Sequence[str]) -> float |
     return math.sqrt(count / (count - 1) * float(sums @ sums)) / len(residuals)
 
 
-def bootstrap_interval(values: np.ndarray) -> Interval:
+def macro_estimate(means_by_category: Sequence[Mapping[str, float | None]]) -> Estimate:
+    """Return the mean of the categories' means, each over its scored prompts; `mean` is None if one has none.
+
+    Args:
+        means_by_category: the prompt means of each category. Every category weighs the same.
+    """
+    strata = []
+    for means in means_by_category:
+        strata.append(np.array([value for value in means.values() if value is not None], dtype=float))
+    scored = sum(map(len, strata))
+    return Estimate(
+        mean=float(np.mean([values.mean() for values in strata]))
+        if strata and all(map(len, strata))
+        else None,
+        interval=stratified_interval(strata),
+        prompts=scored,
+        unscored=sum(map(len, means_by_category)) - scored,
+    )
+
+
+def bootstrap_interval(values: np.ndarray, *, confidence: float = 1 - ALPHA) -> Interval:
     """Percentile bootstrap interval of the mean of `values` (n,), from 10,000 resamples of the n prompts."""
+    return stratified_interval([values], confidence=confidence)
+
+
+def stratified_interval(strata: Sequence[np.ndarray], *, confidence: float = 1 - ALPHA) -> Interval:
+    """Percentile bootstrap interval of the mean of the means of `strata`, arrays of shape (prompts,).
+
+    Prompts are resampled within their stratum, 10,000 times. A stratum (a category) with fewer than two
+    prompts has no interval, and neither have the strata together.
+    """
     from scipy.stats import bootstrap  # a slow import, which planning does not need
 
-    n = len(values)
-    if n < 2:
+    n = sum(map(len, strata))
+    if not strata or min(map(len, strata)) < 2:
         return Interval(low=None, high=None)
     interval = bootstrap(
-        (values,),
-        np.mean,
+        tuple(strata),
+        _mean_of_means,
         n_resamples=RESAMPLES,
         batch=_rows(n),
-        confidence_level=1 - ALPHA,
+        confidence_level=confidence,
         method="percentile",
+        vectorized=True,
         rng=np.random.default_rng([_SEED, n, 0]),
     ).confidence_interval
     return Interval(low=float(interval.low), high=float(interval.high))
+
+
+def _mean_of_means(*strata: np.ndarray, axis: int) -> np.ndarray:
+    return sum(values.mean(axis=axis) for values in strata) / len(strata)
 
 
 def sign_flip_p(differences: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from harness.analysis import claims
 from harness.analysis.mirror import BLIND
 from harness.analysis.results import CellResult, StudyResult
-from harness.analysis.statistics import Comparison, Estimate, compare, estimate, prompt_means
+from harness.analysis.statistics import Comparison, Estimate, compare, estimate, macro_estimate, prompt_means
 from harness.samples import SampleRow, ScoreRow
 
 DONE = "done"
@@ -36,6 +36,7 @@ class Analysis:
                 self._scored.setdefault(category, []).append(cell)
         self._means: dict[tuple[str, str], dict[str, float | None]] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
+        self._macros: dict[str, Estimate] = {}
         self._comparisons: dict[tuple[str, str, str], Comparison | str] = {}
         self.claims = claims.read(study.study, list(dict.fromkeys(map(study.category_of, self.categories))))
         self.verdicts = claims.decide(
@@ -102,6 +103,12 @@ class Analysis:
         if key not in self._estimates:
             self._estimates[key] = estimate(self.means(arm, category))
         return self._estimates[key]
+
+    def macro(self, arm: str) -> Estimate:
+        """Return the arm's mean over all columns, which weigh the same; None where one has no number."""
+        if arm not in self._macros:
+            self._macros[arm] = macro_estimate([self.means(arm, category) for category in self.categories])
+        return self._macros[arm]
 
     def compare(self, better: str, than: str, category: str) -> Comparison | str:
         """Return the paired difference of two arms, or the reason why there is none."""

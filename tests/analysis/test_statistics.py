@@ -17,9 +17,11 @@ from harness.analysis.statistics import (
     compare,
     estimate,
     holm,
+    macro_estimate,
     prompt_means,
     prompts_needed,
     sign_flip_p,
+    stratified_interval,
 )
 
 
@@ -219,3 +221,26 @@ def test_prompts_needed_is_unknown_without_a_difference():
         effect=0.0, interval=Interval(low=None, high=None), p=1.0, sd=0.4, prompts=20, excluded=0
     )
     assert prompts_needed(flat, level=0.05) is None
+
+
+def test_the_macro_mean_weighs_categories_and_not_prompts():
+    many = {f"p{i}": 0.2 for i in range(30)}
+    few = {"a": 1.0, "b": 0.6, "c": None}
+    found = macro_estimate([many, few])
+    assert found.mean == pytest.approx((0.2 + 0.8) / 2)
+    assert (found.prompts, found.unscored) == (32, 1)
+    assert macro_estimate([many, {"c": None}]).mean is None
+    assert macro_estimate([]).mean is None
+
+
+def test_a_stratified_interval_resamples_within_categories():
+    apart = [np.zeros(40), np.ones(40)]  # they differ between categories only
+    assert stratified_interval(apart) == Interval(low=0.5, high=0.5)
+    mixed = [np.tile([0.0, 1.0], 50), np.tile([0.0, 1.0], 50)]
+    wide, narrow = stratified_interval(mixed), stratified_interval(mixed, confidence=0.9)
+    assert (
+        wide.low is not None and wide.high is not None and narrow.low is not None and narrow.high is not None
+    )
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(200), rel=0.05)
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert stratified_interval([np.ones(5), np.ones(1)]) == Interval(low=None, high=None)
