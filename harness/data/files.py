@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import accumulate, count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.files import open_user_text
 
@@ -25,10 +25,12 @@ CHUNK = 2**16  # bytes of a JSON array that are read at a time
 ROWS = 1024  # of a parquet file that become Python values at a time
 ROW_GROUPS = 2  # whose images stay in memory
 DEEPEST = 100  # levels of a row; a damaged file may hold millions, and readers need memory for each
+MOST_DIGITS = 4300  # of a number: Python's own limit, which the reader of JSON lines has too
 
 TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
 
 _END = object()
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?+|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -99,6 +101,22 @@ def _shallow(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         yield event
 
 
+class _ShortNumbers:
+    """A stream that refuses numbers which Python does not convert: ijson's C parser crashes on them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._end = b""
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes, or fewer at the end of the file."""
+        text = self._stream.read(size)
+        if _LONG_NUMBER.search(self._end + text):
+            raise ValueError(f"it holds a number of more than {MOST_DIGITS} digits")
+        self._end = (self._end + text)[-MOST_DIGITS:]
+        return text
+
+
 def _row(number: int, value: Any) -> Row:
     if isinstance(value, dict):
         return Row(number=number, columns=value)
@@ -113,7 +131,7 @@ def _array_rows(file: Path) -> Iterator[Row]:
         raise _not_installed(file, "a JSON array", "ijson") from error
     with open_user_text(file) as stream:
         # Without use_float, because with it ijson refuses integers of more than 64 bits, such as hashes.
-        events = _shallow(ijson.basic_parse(stream, buf_size=CHUNK))
+        events = _shallow(ijson.basic_parse(_ShortNumbers(stream), buf_size=CHUNK))
         values = ijson.items(ijson.parse(events), "item")
         for number in count(1):
             try:

@@ -160,6 +160,17 @@ def test_an_array_nested_beyond_any_data_is_an_error(tmp_path: Path) -> None:
         list(rows(write(tmp_path / "a.json", '[{"a": 1}, ' + "[" * 3000 + "]" * 3000 + "]"), []))
 
 
+@pytest.mark.parametrize("before", [0, files.CHUNK - 2000])
+def test_a_number_that_python_does_not_convert_is_an_error(tmp_path: Path, before: int) -> None:
+    # ijson 3.6.0 reads on after such a number, loses rows, and may end the process
+    digits = "9" * (files.MOST_DIGITS + 1)
+    file = write(tmp_path / "a.json", f'[{{}}, {" " * before}{{"n": [1, {digits}]}}]')
+    with pytest.raises(ValueError, match="more than 4300 digits"):
+        list(rows(file, ["n"]))
+    longest = write(tmp_path / "a.json", f'[{" " * before}{{"n": {digits[1:]}}}]')
+    assert [row.columns for row in rows(longest, ["n"])] == [{"n": int(digits[1:])}]
+
+
 def test_without_ijson_the_message_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
