@@ -100,11 +100,8 @@ class ClipScore:
 
     def __init__(self, *, clip: Similarity, language: Language | None, mode: Mode) -> None:
         self._clip, self._language, self._mode = clip, language, mode
-        other = (
-            ()
-            if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP
-            else (f"clip={Path(model).name}",)
-        )
+        model = getattr(clip, "name", OFFICIAL_CLIP)
+        other = () if model == OFFICIAL_CLIP else (f"clip={Path(model).name}",)
         self.labels, self.absent = (*other, *((f"np={language.name}",) if language else ())), None
         self.models = (clip,)
 

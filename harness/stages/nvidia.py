@@ -1,5 +1,6 @@
-"""The CUDA devices of this machine, from nvidia-smi and CUDA_VISIBLE_DEVICES. Of the
-others only `harness.devices` looks at these: whether there is a driver at all.
+"""The CUDA devices of this machine, from nvidia-smi and CUDA_VISIBLE_DEVICES.
+
+Of the other modules only `harness.devices` looks at these, for whether there is a driver at all.
 
 nvidia-smi may be missing, hang, fail, or answer `[N/A]`. What it does not tell is None, never a guess.
 """
