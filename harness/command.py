@@ -200,9 +200,8 @@ def composed(words: Sequence[str]) -> Iterator[Root]:
     overrides, folder = without_flags(prepare(words))
     parsed = OverridesParser.create().parse_overrides(overrides)
     plain = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    search = [f"hydra.searchpath=[{quote(f'folder://{folder.resolve()}')}]"] if folder else []
     with initialize(version_base="1.3", config_path=None):
-        config = compose("config", [*search, *plain], return_hydra_config=True)
+        config = compose("config", [*search_path(folder), *plain], return_hydra_config=True)
         yield Root(config=config, overrides=overrides, loader=GlobalHydra.instance().config_loader())
 
 
@@ -304,25 +303,41 @@ def without_flags(words: Sequence[str]) -> tuple[list[str], Path | None]:
     Raises:
         UsageError: an unknown flag, a folder that does not exist, or a word that is no override.
     """
-    arguments: list[str] = []
-    folder = None
-    rest = iter(words)
-    for word in rest:
-        flag, equals, value = word.partition("=")
-        if flag in CONFIG_DIR:
-            folder = Path(value if equals else next(rest, ""))
-            if not folder.is_dir():
-                raise UsageError(
-                    f"--config-dir {folder}: there is no such folder. "
-                    "Give one that holds rewards/NAME.yaml or the like"
-                )
-        elif word.startswith("-"):
+    arguments, folder = without_folder(words)
+    for word in arguments:
+        if word.startswith("-"):
             raise UsageError(f"unknown flag {word!r}. Known: --config-dir FOLDER, --help")
-        elif not equals and not word.startswith("~"):
+        if "=" not in word and not word.startswith("~"):
             raise UsageError(
                 f"{word!r} is not KEY=VALUE. A text of several words needs quotes around the whole, "
                 '"KEY=SEVERAL WORDS"'
             )
-        else:
-            arguments.append(word)
     return arguments, folder
+
+
+def without_folder(words: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The words without --config-dir, and the folder that it names.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    others: list[str] = []
+    folder = None
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag not in CONFIG_DIR:
+            others.append(word)
+            continue
+        folder = Path(value if equals else next(rest, ""))
+        if not folder.is_dir():
+            raise UsageError(
+                f"--config-dir {folder}: there is no such folder. "
+                "Give one that holds rewards/NAME.yaml or the like"
+            )
+    return others, folder
+
+
+def search_path(folder: Path | None) -> list[str]:
+    """The override by which Hydra reads a user's folder as we do, after a byte order mark."""
+    return [f"hydra.searchpath=[{quote(f'folder://{folder.resolve()}')}]"] if folder else []

@@ -1,6 +1,6 @@
 """`python -m harness.doctor`: the settings, stages and memory of a cell, and what this machine lacks.
 
-Makes, loads and fetches nothing. Of torch it reads the version only.
+Makes, loads and fetches nothing. It imports no torch; where there are GPUs, another process tries them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from harness.experts.judge.environment import unusable_variables
 from harness.files import user_path
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
+from harness.processes import ask
 from harness.protocols import Needing
 from harness.stages import nvidia, provenance, sources
 from harness.stages.locks import is_held, owner_of
+from harness.stages.ranks import import_path
 from harness.study import memory
 from harness.study.memory import StageMemory, gigabytes
 from harness.types import Stage
@@ -40,6 +42,7 @@ Shows a run before it starts: settings, this machine, stages, memory, and what i
 
 KEY=VALUE  as in a sweep; with an ablation it shows the arm that the ablation names as full, or arm=NAME
 """
+START_CUDA_S = 120.0  # torch may lie on a slow shared disk
 HUB_SETTINGS = ("checkpoint", "model")  # settings of a component that may hold a hub id
 
 
@@ -137,6 +140,19 @@ def _unused_gpus() -> Iterator[str]:
     torch = provenance.versions().get("torch", "")
     if provenance.gpus() and torch.endswith("+cpu"):
         yield f"torch {torch} is built without CUDA, so the GPUs are not used: install torch with CUDA"
+    elif torch and provenance.gpus():
+        yield from _no_cuda()
+
+
+def _no_cuda() -> Iterator[str]:
+    """Why torch cannot start CUDA, as another process finds out."""
+    program = "from harness import devices; print(devices.unusable() or '')"
+    environment = {**os.environ, "PYTHONPATH": import_path()}
+    answer = ask([sys.executable, "-c", program], timeout_s=START_CUDA_S, environment=environment)
+    if answer is None or answer.code != 0:
+        yield "whether torch can start CUDA is not known: a process that tried gave no answer"
+    elif reason := answer.output.strip():
+        yield f"{reason}, so the GPUs are not used: install a torch or a driver that fit each other"
 
 
 def missing(stages: Sequence[Stage]) -> list[str]:

@@ -260,10 +260,7 @@ def read_user_rows(
         OSError: the file cannot be read.
         ValueError: it is not UTF-8, or a line is no such row; names the file, the line and the problem.
     """
-    try:
-        lines = read_user_text(file).split("\n")  # not splitlines: JSON may hold other separators
-    except ValueError as error:
-        raise ValueError(f"{file} cannot be read as UTF-8 text: {error} {remedy}".rstrip()) from None
+    lines = read_user_text(file, remedy=remedy).split("\n")  # not splitlines: JSON may hold other separators
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-from harness.types import Sample, Score
+from harness.types import Prompt, Sample, Score
 
 SHOWN = 60  # characters of a value in messages
 
@@ -69,10 +70,41 @@ def scores(given: Any, samples: Sequence[Sample], who: str, *, least: float = 0.
             evidence is no JSON value.
     """
     found = one_each(given, len(samples), who, "scores", "sample")
-    return [_score(one, sample, who, least) for one, sample in zip(found, samples, strict=True)]
+    return [_score(one, sample.prompt, who, least) for one, sample in zip(found, samples, strict=True)]
 
 
-def _score(given: Any, sample: Sample, who: str, least: float) -> Score:
+def results(given: Any, who: str, *, least: float = 0.0) -> list[tuple[Prompt, Score]]:
+    """Return the pairs of prompt and score of results made elsewhere, in order, with plain values.
+
+    Args:
+        given: what the plugin returned: pairs whose scores may be numbers or None, as in `scores`.
+        who: the plugin, for messages: "benchmark Toy: read_results".
+        least: the lowest value that is allowed.
+
+    Raises:
+        ValueError: these are no such pairs, or a value is no number from `least` to 1, or evidence is no
+            JSON value.
+    """
+    try:
+        pairs = None if isinstance(given, (str, bytes, Mapping, Set)) else list(given)
+    except TypeError:
+        pairs = None
+    if pairs is None:
+        raise ValueError(f"{who} gave {_shown(given)} instead of pairs of a Prompt and a score, in order")
+    found: list[tuple[Prompt, Score]] = []
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], Prompt):
+            raise ValueError(f"{who} gave {_shown(pair)}: give pairs of a Prompt and a score")
+        prompt = pair[0]
+        if not isinstance(prompt.number, Integral) or isinstance(prompt.number, bool) or prompt.number < 0:
+            raise ValueError(
+                f"{who}: number={prompt.number!r} of {prompt.text!r}: give a whole number from 0"
+            )
+        found.append((replace(prompt, number=int(prompt.number)), _score(pair[1], prompt, who, least)))
+    return found
+
+
+def _score(given: Any, prompt: Prompt, who: str, least: float) -> Score:
     if given is None:
         return Score(value=None, unscored=f"{who} gave None, without a reason")
     score = given if isinstance(given, Score) else Score(value=given)
@@ -84,12 +116,12 @@ def _score(given: Any, sample: Sample, who: str, least: float) -> Score:
     value = number(score.value)
     if value is None:
         raise ValueError(
-            f"{who} gave {_shown(score.value)} for prompt {sample.prompt.text!r}, which is no number: give a"
+            f"{who} gave {_shown(score.value)} for prompt {prompt.text!r}, which is no number: give a"
             " number, or a Score with its evidence"
         )
     if not least <= value <= 1:  # NaN fails this too
         raise ValueError(
-            f"{who} gave {value} for prompt {sample.prompt.text!r}, and a score must lie in [{least:g}, 1]:"
+            f"{who} gave {value} for prompt {prompt.text!r}, and a score must lie in [{least:g}, 1]:"
             " scale or clip it in its class, or return an unscored Score where it has no value"
         )
     return Score(value=value, evidence=evidence)

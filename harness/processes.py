@@ -61,6 +61,15 @@ def ask(
     return Answer(code=process.returncode, output=output, errors=errors)
 
 
+def threads() -> int | None:
+    """Return the threads of this process by OMP_NUM_THREADS; None where it does not say.
+
+    OpenMP allows a list, of which the first number is that of the outermost level, and ignores other texts.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) or None if first.isascii() and first.isdecimal() else None
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
     try:

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from harness import command
+from harness import command, plugin_values
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError, quote
-from harness.evaluation.score import describe
+from harness.evaluation.score import LEAST, describe
 from harness.files import read_rows, user_path, write_rows, writing_folder
 from harness.generate import writing
 from harness.launch.environment import job_environment
@@ -202,7 +202,9 @@ def imported(request: Request, scratch: Path) -> Scored:
             "results=: this benchmark has no official programs whose files could be read. Give samples=FOLDER"
         )
     found = []
-    for index, (prompt, judged) in enumerate(benchmark.read_results(request.folder)):
+    who = f"benchmark {type(benchmark).__name__}: read_results"
+    results = plugin_values.results(benchmark.read_results(request.folder), who, least=LEAST)
+    for index, (prompt, judged) in enumerate(results):
         found.append(
             {
                 "index": index,

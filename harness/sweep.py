@@ -51,7 +51,8 @@ def show(words: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # else Hydra, imported from a module of this package, lists its folders as groups, too
     os.environ["HYDRA_MAIN_MODULE"] = "__main__"
-    sys.argv[1:] = prepare(words)
+    others, folder = command.without_folder(prepare(words))
+    sys.argv[1:] = [*command.search_path(folder), *others]
     _print_only()
 
 

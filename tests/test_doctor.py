@@ -105,6 +105,31 @@ def test_what_nvidia_smi_does_not_tell_is_said_in_a_line(
     assert "CUDA_VISIBLE_DEVICES=cuda:0: 'cuda:0' is neither" in shown(toy, capsys)
 
 
+def test_a_torch_that_cannot_start_cuda_is_reported_with_the_reason(
+    toy, capsys, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho '0, Some GPU'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    (tmp_path / "torch.py").write_text(FOREIGN_TORCH)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(provenance, "gpus", lambda: ((0, "Some GPU"),))
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0+cu130"})
+    text = shown(toy, capsys)
+    assert "torch 2.13.0+cu130 cannot start CUDA (The driver is too old)" in text
+    (tmp_path / "torch.py").write_text("raise SystemExit(1)")
+    assert "whether torch can start CUDA is not known" in shown(toy, capsys)
+
+
+FOREIGN_TORCH = """
+__version__ = "2.13.0+cu130"
+class cuda:
+    def init():
+        raise RuntimeError("The driver is too old.\\nUpdate it")
+"""
+
+
 def test_a_model_in_the_cache_is_not_missing(toy, capsys, monkeypatch, tmp_path) -> None:
     (tmp_path / "hub" / "models--gogoduan--GoT-R1-1B" / "snapshots" / "abc").mkdir(parents=True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

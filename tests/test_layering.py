@@ -19,6 +19,7 @@ NOUNS = (
     "harness.types",
     "harness.protocols",
     "harness.chain",
+    "harness.devices",
     "harness.files",
     "harness.names",
     "harness.processes",
@@ -28,7 +29,7 @@ NOUNS = (
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
-    ("names", "processes", "seeds", "types"),
+    ("devices", "names", "processes", "seeds", "types"),
     ("chain", "files", "plugin_values", "protocols", "settings"),
     ("experts", "reward", "samples", "stages"),
     ("analysis", "composition"),

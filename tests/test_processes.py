@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import Answer, ask
+from harness.processes import Answer, ask, threads
 
 
 def test_the_answer_of_a_command_that_ends(tmp_path: Path) -> None:
@@ -33,3 +33,14 @@ def test_a_command_that_hangs_gives_no_answer_and_is_killed(hang: str) -> None:
     started = time.monotonic()
     assert ask(["sh", "-c", hang], timeout_s=0.3) is None
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("4", 4), (" 4 ", 4), ("4,2", 4), ("", None), ("0", None), ("many", None), ("-1", None), (None, None)],
+)
+def test_the_threads_are_those_that_openmp_would_read(monkeypatch, value, expected) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads() == expected

@@ -212,6 +212,13 @@ def test_official_results_are_imported(run, tmp_path: Path) -> None:
     ]
 
 
+def test_results_that_a_benchmark_of_others_gives_are_checked(run, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "answers.json").write_text(json.dumps([1.5] * 12))
+    code, out, err = run("results=theirs")
+    assert code == 1 and "read_results gave 1.5 for prompt 'square 0'" in err, (out, err)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

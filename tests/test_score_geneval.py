@@ -135,6 +135,25 @@ def test_official_results_are_read_and_written_again(scored: Score, world: Path,
     assert "(2 / 8)" in (out / "official" / "summary.txt").read_text()
 
 
+def test_official_results_of_rewritten_prompts_are_read_and_labeled(
+    scored: Score, world: Path, tmp_path: Path
+) -> None:
+    _, out = scored(f"benchmarks.scoring.given={world / 'mmdet.jsonl'}")
+    theirs = tmp_path / "theirs"
+    (out / "official").rename(theirs)
+    (theirs / "summary.txt").unlink()
+    text = (theirs / "results.jsonl").read_text()
+    long = "a sharp photo of a dog above a bench"
+    (theirs / "results.jsonl").write_text(text.replace("a photo of a dog above a bench", long))
+    code, out = scored(f"results={theirs}", samples=None)
+    assert code == 0 and values(out) == CORRECT
+    metrics = {name: row["metric"] for name, row in summary(out).items()}
+    assert metrics.pop("position") == "GenEval (rewritten prompts: 1 of 2)"
+    assert set(metrics.values()) == {"GenEval"}
+    assert [row["prompt"] for row in read_rows(out / "scores.jsonl")].count(long) == 4
+    assert (out / "official" / "results.jsonl").read_bytes() == (theirs / "results.jsonl").read_bytes()
+
+
 def test_results_that_are_not_there_are_named(
     scored: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

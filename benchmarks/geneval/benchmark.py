@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchmarks.geneval.files import TAGS, read_metadata
 from harness.protocols import Benchmark
 from harness.settings import whole_number
-from harness.types import Prompt, Record, Sample, Score
+from harness.types import Metric, Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scoring import Scoring
@@ -120,8 +120,19 @@ class GenEval(Benchmark):
         Raises:
             ValueError: the file is missing, no such file, or does not hold them.
         """
-        self.metrics = dict.fromkeys(self.categories, self._scorer.official)
-        return self._scorer.read(folder, self.categories)
+        found = self._scorer.read(folder, self.categories)
+        self.metrics = {name: self._imported(name, found) for name in self.categories}
+        return found
+
+    def _imported(self, category: str, found: Sequence[tuple[Prompt, Score]]) -> Metric:
+        """The metric of imported results, which says how many prompts were rewritten."""
+        published = self.texts(category)
+        prompts = [prompt for prompt, _ in found if prompt.category == category]
+        rewritten = {prompt.id for prompt in prompts if prompt.text not in published}
+        if not rewritten:
+            return self._scorer.official
+        share = f"{len(rewritten)} of {len({prompt.id for prompt in prompts})}"
+        return Metric(name=f"{self._scorer.official.name} (rewritten prompts: {share})")
 
 
 def _is_directed(prompt: Prompt) -> bool:

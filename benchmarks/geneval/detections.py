@@ -23,6 +23,7 @@ from PIL import ImageOps
 from benchmarks.geneval.files import COLORS
 from benchmarks.geneval.models.colors import Seen
 from benchmarks.given import GivenRows, by, is_count, mirror, read_detections
+from harness.plugin_values import one_each
 from harness.types import Detections, Sample
 
 if TYPE_CHECKING:
@@ -98,12 +99,16 @@ class Seeing:
     def look(self, samples: Sequence[Sample], asked: Asked, *, mirrored: bool) -> list[View | str]:
         images = [_upright(sample, mirrored) for sample in samples]
         found = self._detector.detect(images, self._names, above=self._above)
+        who = f"detector {type(self._detector).__name__}"
+        found = one_each(found, len(images), who, "detections", "image")
         objects = [asked(sample, detections) for sample, detections in zip(samples, found, strict=True)]
         seen: list[Seen] = []
         for image, detections, named in zip(images, found, objects, strict=True):
             for name, place in named:
                 seen.append(Seen(image, detections.masks[place], detections.boxes[place], name))
-        colors = iter(self._classifier.classify_all(seen) if seen else ())
+        who = f"color classifier {type(self._classifier).__name__}"
+        classified = self._classifier.classify_all(seen) if seen else ()
+        colors = iter(one_each(classified, len(seen), who, "colors", "object"))
         views: list[View | str] = []
         for detections, named in zip(found, objects, strict=True):
             views.append(View(detections, {key: next(colors) for key in named}))

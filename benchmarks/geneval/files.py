@@ -128,7 +128,9 @@ def _check_entry(entry: Any, names: Collection[str]) -> None:
 
 def _check_position(position: Any, place: int) -> None:
     """A position is to an entry that stands before its own, whose place is given."""
-    fine = isinstance(position, list) and len(position) == 2 and isinstance(position[1], int)
+    fine = (
+        isinstance(position, list) and len(position) == 2 and type(position[1]) is int
+    )  # true is an int too
     if not fine or position[0] not in RELATIONS or position[1] not in range(place):
         raise ValueError(
             f"the position {position!r} is not one of {', '.join(RELATIONS)} with the place of an "

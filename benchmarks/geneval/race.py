@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.geneval.models.mask2former import SHORT, instances
+from harness import devices
 from harness.experts.pretrained import blocks
 from harness.protocols import Race
 
@@ -24,7 +25,7 @@ def mask2former_race() -> Iterator[Race]:
     """One race of one system."""
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(devices.automatic())
     count, side = (MANY, SHORT) if device.type == "cuda" else (1, SMALL)
     yield Race(
         work=f"random Mask2Former with Swin-S at {side} x {side} pixels, float32",

@@ -81,7 +81,7 @@ def read(file: Path, metadata: Sequence[Line], wanted: Collection[int]) -> dict[
     this order.
 
     The images of a prompt are numbered again from 0, in the order of their files' numbers. Which prompt
-    it is, the result itself says, whatever its folder is called.
+    it is, the result itself says, whatever its folder is called; its prompt may be a rewritten one.
 
     Args:
         file: the result file.
@@ -168,13 +168,30 @@ def _check_details(kept: Any) -> None:
 
 
 def _place(result: Result, places: Mapping[str, int], metadata: Sequence[Line]) -> int:
+    """The place of the prompt that the result is of, or of the one that its prompt was rewritten from.
+
+    A rewritten prompt is of the only line that has the other entries of its metadata (tag, objects).
+    """
     prompt = result.metadata["prompt"]
-    if prompt not in places or metadata[places[prompt]] != result.metadata:
+    if prompt in places:
+        if metadata[places[prompt]] != result.metadata:
+            raise ValueError(
+                f"{prompt!r} has other metadata here (tag, objects): the results are of another version"
+            )
+        return places[prompt]
+    same = [place for place, line in enumerate(metadata) if _is_rewritten(result.metadata, line)]
+    if len(same) != 1:
+        whose = f"{len(same)} prompts" if same else "no prompt"
         raise ValueError(
-            f"{prompt!r} with its metadata is none of the {len(metadata)} prompts here: they are of "
-            "another version"
+            f"{prompt!r} is none of the {len(metadata)} prompts here, nor a rewritten one: its metadata has"
+            f" the tag and objects of {whose}"
         )
-    return places[prompt]
+    return same[0]
+
+
+def _is_rewritten(metadata: Line, line: Line) -> bool:
+    """Whether the metadata agree with a line in everything but the prompt."""
+    return all(metadata.get(name) == value for name, value in line.items() if name != "prompt")
 
 
 def _number(name: str) -> int:

@@ -110,9 +110,10 @@ class Scorer:
 
     def _result(self, row: Mapping[str, Any]) -> results.Result:
         place, evidence = int(row["prompt_id"].rpartition("/")[2]), row["evidence"]
+        facts = self._prompts[place].facts
         return results.Result(
             filename=results.filename(place, row["number"]),
-            metadata=self._prompts[place].facts,
+            metadata={**facts, "prompt": row.get("prompt", facts["prompt"])},  # it may have been rewritten
             correct=bool(row["value"]),
             reason=evidence["reason"],
             details=evidence["kept"],
@@ -121,6 +122,8 @@ class Scorer:
     def read(self, folder: Path, categories: Collection[str]) -> list[tuple[Prompt, Score]]:
         """Prompt and score of every image of the categories in the official result file.
 
+        A prompt that was rewritten has the text that the file gives.
+
         Raises:
             ValueError: it is missing, no such file, or does not hold them.
         """
@@ -128,7 +131,7 @@ class Scorer:
         found = results.read(folder / results.RESULTS, [prompt.facts for prompt in self._prompts], wanted)
         return [
             (
-                replace(self._prompts[place], number=number),
+                replace(self._prompts[place], number=number, text=one.metadata["prompt"]),
                 Score(value=float(one.correct), evidence={"reason": one.reason, "kept": one.details}),
             )
             for (place, number), one in found.items()

@@ -15,6 +15,7 @@ from benchmarks.t2i_compbench.language.tokens import tokenize
 from benchmarks.t2i_compbench.rules import captions, numeracy, objects, questions, spatial
 from benchmarks.t2i_compbench.rules.depth import score_3d
 from benchmarks.t2i_compbench.rules.frame import frame_size
+from harness.plugin_values import one_each
 from harness.types import CANVAS, Detection, Detections, Sample, Score
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ class BlipVqa:
         ]
         cleaned = [list(map(questions.clean, of_image)) for of_image in asked]
         answers = self._vqa.yes(_images(samples, mirrored), cleaned)
+        answers = one_each(answers, len(samples), _who("vqa", self._vqa), "lists of answers", "image")
         return [self._score(of_image, given) for of_image, given in zip(asked, answers, strict=True)]
 
     def _score(self, asked: Sequence[str], given: Sequence[float]) -> Score:
+        given = one_each(given, len(asked), _who("vqa", self._vqa), "answers", "question")
         value = questions.product(given, mode=self._mode)
         evidence = {"questions": list(asked), "answers": [round(one, 4) for one in given]}
         if value is None:
@@ -97,17 +100,15 @@ class ClipScore:
 
     def __init__(self, *, clip: Similarity, language: Language | None, mode: Mode) -> None:
         self._clip, self._language, self._mode = clip, language, mode
-        other = (
-            ()
-            if (model := getattr(clip, "name", OFFICIAL_CLIP)) == OFFICIAL_CLIP
-            else (f"clip={Path(model).name}",)
-        )
+        model = getattr(clip, "name", OFFICIAL_CLIP)
+        other = () if model == OFFICIAL_CLIP else (f"clip={Path(model).name}",)
         self.labels, self.absent = (*other, *((f"np={language.name}",) if language else ())), None
         self.models = (clip,)
 
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         texts = [self._text(sample.prompt.text) for sample in samples]
         cosines = self._clip.similarity(_images(samples, mirrored), texts)
+        cosines = one_each(cosines, len(samples), _who("similarity", self._clip), "values", "image")
         return [
             Score(
                 value=None,
@@ -182,6 +183,7 @@ class PhraseSpatial:
         for place, sample in enumerate(samples):
             asked += [(place, noun) for noun in self._nouns(sample.prompt.text)]
         found = self._detector.find([images[place] for place, _ in asked], [noun for _, noun in asked])
+        found = one_each(found, len(asked), _who("detector", self._detector), "lists of objects", "name")
         things: list[list[Detection]] = [[] for _ in samples]
         for (place, _), own in zip(asked, found, strict=True):
             things[place] += own
@@ -229,6 +231,7 @@ class Spatial3D:
     def __call__(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Score]:
         detections = _detections(self._detector, samples, mirrored)
         depths = self._depth.depth(samples, mirrored=mirrored)
+        depths = one_each(depths, len(samples), _who("depth model", self._depth), "depth maps", "image")
         return [self._score(*one) for one in zip(samples, detections, depths, strict=True)]
 
     def _score(self, sample: Sample, found: Detections | Score, depth: Image.Image | str) -> Score:
@@ -283,6 +286,10 @@ def score_with(measure: Measure, samples: Sequence[Sample], *, mirrored: bool = 
     return measure(samples, mirrored=mirrored) if samples else []
 
 
+def _who(role: str, expert: Any) -> str:
+    return f"{role} {type(expert).__name__}"
+
+
 def _images(samples: Sequence[Sample], mirrored: bool) -> list[Image.Image]:
     return [ImageOps.mirror(sample.image) if mirrored else sample.image for sample in samples]
 
@@ -291,6 +298,7 @@ def _detections(
     detector: ObjectDetector, samples: Sequence[Sample], mirrored: bool
 ) -> list[Detections | Score]:
     found = detector.detect(samples, mirrored=mirrored)
+    found = one_each(found, len(samples), _who("detector", detector), "detections", "image")
     return [Score(value=None, unscored=one) if isinstance(one, str) else one for one in found]
 
 

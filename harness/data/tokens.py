@@ -26,6 +26,7 @@ import numpy as np
 from harness.composition.components import make
 from harness.data.records import CutOffError
 from harness.files import flush, read_rows, write_rows, writing
+from harness.processes import threads
 from harness.types import Record, Tokens
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _loaded(entries: Iterable[Entry], size: tuple[int, int]) -> Iterator[Outcome
 
     Entries are read ahead, by as many threads as the process may use.
     """
-    with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1"))) as pool:
+    with ThreadPoolExecutor(threads() or 1) as pool:
         waiting: deque[tuple[Entry, Future[Record | ValueError]]] = deque()
         try:
             for entry in entries:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import devices
 from harness.files import user_path
 from harness.settings import choice, whole_number
 
@@ -49,9 +50,9 @@ class Pretrained:
         """
         import torch
 
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self._device == "auto":
-            return torch.device("cuda" if count else "cpu")
+            return torch.device(devices.automatic())
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         device = torch.device(self._device)
         if device.type == "cuda" and (device.index or 0) >= count:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from submitit.helpers import Checkpointable
 
 from harness import processes
 from harness.files import write_text
+from harness.launch import requeue
 from harness.stages.keys import differences, facts, key
 from harness.stages.status import StatusWriter
 from harness.stages.store import StageStore, describe
@@ -83,13 +85,16 @@ class Job(Checkpointable):
     def __call__(self, folder: str) -> bool:
         if self.sweep is not None:
             threading.Thread(target=_end_with, args=(self.sweep, os.getppid()), daemon=True).start()
+        else:
+            requeue.end_clearly()
         try:
             root, stage = read_spec(Path(folder))
-        except ValueError as error:
+            return run(Path(folder), stage, StageStore(root, processes=self.processes))
+        except (ValueError, requeue.NotRequeued) as error:
+            print(f"error: {error}", file=sys.stderr)
             with StatusWriter(Path(folder)) as status:
                 status.end("failed", error=str(error))
             return False
-        return run(Path(folder), stage, StageStore(root, processes=self.processes))
 
 
 def _end_with(sweep: int, parent: int) -> None:

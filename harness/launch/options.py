@@ -23,10 +23,11 @@ OURS = {  # option -> the setting to use instead; None where a job needs the val
     **dict.fromkeys(("test_only", "wait", "wrap")),
 }
 MEMORY = ("mem", "mem_per_cpu", "mem_per_gpu")  # sbatch takes one of them
-TIMES = ("begin", "deadline", "delay_boot", "extra_node_info", "time_min")
+DURATIONS = ("delay_boot", "time", "time_min")
+CLOCKS = ("begin", "deadline", "extra_node_info")  # written with colons too
 TEXTS = {
     *("account", "comment", "constraint", "dependency", "exclude", "gres", "mail_type", "mail_user"),
-    *("nodelist", "partition", "qos", "reservation", "wckey", *TIMES),
+    *("nodelist", "partition", "qos", "reservation", "wckey", *DURATIONS, *CLOCKS),
 }
 # other options of sbatch 22.05 to 24.11: they tell a slip of the pen from an option that is new
 OTHERS = {
@@ -38,7 +39,7 @@ OTHERS = {
     *("network", "nice", "no_kill", "no_requeue", "nodefile", "ntasks_per_core", "ntasks_per_gpu"),
     *("ntasks_per_socket", "oom_kill_step", "overcommit", "oversubscribe", "power", "prefer", "priority"),
     *("profile", "propagate", "quiet", "reboot", "requeue", "resv_ports", "segment", "sockets_per_node"),
-    *("spread_job", "stepmgr", "switches", "thread_spec", "threads_per_core", "time", "tmp", "tres_bind"),
+    *("spread_job", "stepmgr", "switches", "thread_spec", "threads_per_core", "tmp", "tres_bind"),
     *("tres_per_task", "uid", "use_min_nodes", "verbose", "wait_all_nodes"),
 }
 NAMES = {*OF_SUBMITIT, *ONE, *OURS, *MEMORY, *TEXTS, *OTHERS}
@@ -89,7 +90,8 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of submitit's AutoExecutor for sbatch options; null and false leave an option out.
 
     Options go to sbatch by their own names, also those that submitit does not know. `time` becomes
-    `timeout_min`, which submitit must know to resume a job at its limit.
+    `timeout_min`, which submitit must know to resume a job at its limit. Durations are texts with a colon or
+    with days: a bare number may be minutes, or the seconds that YAML makes of a clock.
 
     Raises:
         ValueError: an option has no such name, is set by the harness, or has a value that sbatch would not
@@ -148,8 +150,10 @@ def _checked(setting: str, name: str, value: Any) -> Any:
         return list(lines)
     if name == "signal_delay_s" and (type(value) is not int or value < 1):
         raise ValueError(f"{setting}={value!r}: give whole seconds from 1")
-    if name in ("time", *TIMES) and type(value) is int:
-        raise ValueError(f"{setting}={value}: {_quote_it(value)}{_or_minutes(name, value)}")
+    if name in DURATIONS:
+        _check_duration(setting, name, value)
+    if name in CLOCKS and type(value) is int:
+        raise ValueError(f"{setting}={value}: {_quote_it(value)}")
     if name == "time":
         return minutes(setting, value)
     if isinstance(value, bool) and name in TEXTS:
@@ -161,5 +165,17 @@ def _checked(setting: str, name: str, value: Any) -> Any:
     return value
 
 
-def _or_minutes(name: str, value: int) -> str:
-    return f", or '{value}' for minutes" if name == "time" else ""
+def _check_duration(setting: str, name: str, value: Any) -> None:
+    """Refuses a bare number: YAML reads 1:30:00 without quotes as 5400, which may be minutes too.
+
+    Raises:
+        ValueError: the value is a number, or a text without a colon and without days.
+    """
+    if isinstance(value, bool) or (isinstance(value, str) and not value.strip().isdecimal()):
+        return
+    if not isinstance(value, str | int | float):
+        return
+    forms = "give a text with a colon or with days, in quotes, such as '1:30:00' or '1-12'"
+    yaml = f". {_quote_it(value)}" if type(value) is int else ""
+    instead = ". For minutes, set resources.timeout_min" if name == "time" else ""
+    raise ValueError(f"{setting}={value!r}: {forms}{instead}{yaml}")

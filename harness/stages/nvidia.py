@@ -1,4 +1,6 @@
-"""The CUDA devices of this machine, from nvidia-smi and CUDA_VISIBLE_DEVICES. No other module reads these.
+"""The CUDA devices of this machine, from nvidia-smi and CUDA_VISIBLE_DEVICES.
+
+Of the other modules only `harness.devices` looks at these, for whether there is a driver at all.
 
 nvidia-smi may be missing, hang, fail, or answer `[N/A]`. What it does not tell is None, never a guess.
 """
@@ -13,11 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from harness.devices import NO_GPU, VARIABLE
 from harness.processes import TIMEOUT_S, ask
 
-VARIABLE = "CUDA_VISIBLE_DEVICES"
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU of the kernel's driver
-NO_GPU = ("", "NoDevFiles")  # the second is Slurm's value for a job without GPUs
 INDEX = re.compile(r"\+?[0-9]{1,4}")
 FORMS = (INDEX, re.compile(r"GPU-[0-9A-Fa-f-]+"), re.compile(r"MIG-[0-9A-Za-z/-]+"))
 LINE = re.compile(r"\s*([0-9]{1,4})\s*,(.*)")

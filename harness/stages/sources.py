@@ -23,8 +23,10 @@ from harness.stages import contents, syntax
 ROOT = Path(contents.__file__).resolve().parents[2]  # of our packages
 OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
 # These decide no number: roles of plugins, checks that return a setting unchanged or refuse it, hints for
-# errors, and other processes. So a new optional member or a new check must not retrain anything.
-NOT_COUNTED = frozenset({"harness.protocols", "harness.settings", "harness.names", "harness.processes"})
+# errors, devices, and other processes. So a new optional member or a new check must not retrain anything.
+NOT_COUNTED = frozenset(
+    {"harness.protocols", "harness.settings", "harness.names", "harness.devices", "harness.processes"}
+)
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
 
 

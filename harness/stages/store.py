@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.files import flush, swap_folder, writing
-from harness.stages import loaded, locks, provenance, ranks, sources
+from harness.processes import threads
+from harness.stages import external, loaded, locks, provenance, ranks, sources
 from harness.stages.keys import key, roots
 from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
 from harness.types import Stage
@@ -81,6 +82,7 @@ class StageStore:
 
         Raises:
             DamagedStageError: the stage or one of its inputs is there, but damaged.
+            ChangedExternalError: external files have changed meanwhile; the unfinished folder is removed.
             StorageError: the folder cannot be written; finished work is kept.
             Exception: the program raised it; its unfinished folder is kept for the next attempt.
         """
@@ -108,6 +110,12 @@ class StageStore:
     def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
         """Makes the stage in `<folder>.part`, and gives the folder its name."""
         unfinished = folder.with_name(folder.name + ".part")
+        if self.folder(stage) != folder:  # while this waited for the lock, or made the inputs
+            raise external.ChangedExternalError(
+                f"external files of the stage {stage.name} have changed since this job began"
+                f" ({', '.join(stage.external)}): run the same command again to make the stage of the files"
+                " as they are now"
+            )
         unfinished.mkdir(parents=True, exist_ok=True)
         if not _is_written(unfinished):
             self._write(stage, unfinished, inputs, reporter)
@@ -121,7 +129,7 @@ class StageStore:
         attempts = Attempts(unfinished / ATTEMPTS)
         settings = json.loads(json.dumps(stage.settings))
         workspace = ReportingWorkspace(unfinished, reporter, attempts)
-        with loaded.guarded(roots(stage)):
+        with external.guarded(stage.external, unfinished), loaded.guarded(roots(stage)):
             left = [ATTEMPTS, *resume_files(stage.program)]
             with self._other_ranks(stage, settings, inputs, unfinished):
                 load_program(stage.program)(workspace, settings, dict(inputs))
@@ -130,7 +138,7 @@ class StageStore:
             **describe(stage),
             **attempts.summary(),
             "processes": 1 if stage.parallel is None else self._processes,
-            "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
+            "threads": threads(),
             **_origin(),
             "resume_files": left,
             "files": _sizes(unfinished, without={"stage.json", *left}),

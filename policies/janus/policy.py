@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig
 
+from harness import devices
 from harness.chain import END, parse
 from harness.protocols import Policy
 from harness.types import Chain, Prompt, Record, Sample, Sampling, TokenLogprobs, Tokens
@@ -183,4 +184,4 @@ class JanusPolicy(Policy):
 
 def device() -> str:
     """The device for policies: the GPU that the launcher made visible, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return devices.automatic()

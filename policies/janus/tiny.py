@@ -1,11 +1,13 @@
 """Stage program `tokenizer`: makes the starting checkpoint of the tiny Janus.
 
 It trains a small BPE on the benchmark's texts and a small JanusVQVAE on its images. The decoder keeps its
-random weights. The result is an ordinary transformers checkpoint folder.
+random weights. The result is an ordinary transformers checkpoint folder. An interrupted run resumes from the
+text tokenizer and from the last saved step of the image tokenizer, and ends with the same bytes.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,15 @@ from transformers import (
     LlamaConfig,
 )
 
+from harness.files import writing
 from harness.types import Record
 from policies.janus import checkpoint, text, vq
 
 if TYPE_CHECKING:
     from harness.protocols import Workspace
+
+RESUME_FILES = ("training.pt", "tokenizer.json")  # of an unfinished stage; see `harness.stages.program`
+SAVE_EVERY = 100  # steps
 
 
 def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -33,7 +39,7 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     benchmark = instantiate(settings["benchmark"], _convert_="all")
     sizes = settings["vq"]
     records = list(benchmark.records(settings["seed"], max(settings["text"]["records"], sizes["records"])))
-    tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings)
+    tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings, work)
     model = JanusForConditionalGeneration(_config(tokenizer, settings))
     _train_vq(model, records[: sizes["records"]], sizes, settings["seed"], work)
     folder = work.folder / "checkpoint"
@@ -41,10 +47,16 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     text.save(tokenizer, folder)
 
 
-def _text_tokenizer(records: list[Record], settings: dict[str, Any]) -> Tokenizer:
+def _text_tokenizer(records: list[Record], settings: dict[str, Any], work: Workspace) -> Tokenizer:
+    saved = work.folder / RESUME_FILES[1]
+    if saved.is_file():
+        return Tokenizer.from_file(str(saved))
     template = settings["template"]
     texts = (template.replace("{caption}", record.prompt.text) + record.chain for record in records)
-    return text.train(texts, settings["text"]["vocabulary"])
+    tokenizer = text.train(texts, settings["text"]["vocabulary"])
+    with writing(saved, durable=True) as new:
+        tokenizer.save(str(new))
+    return tokenizer
 
 
 def _config(tokenizer: Tokenizer, settings: dict[str, Any]) -> JanusConfig:
@@ -100,5 +112,19 @@ def _train_vq(
         batch_size=sizes["batch_size"],
         seed=seed,
     )
-    for step, losses in enumerate(training.run(), start=1):
-        work.progress(step, sizes["steps"], losses)
+    saved = work.folder / RESUME_FILES[0]
+    training.restore(saved)
+    for losses in training.run():
+        work.progress(training.done, training.steps, losses)
+        if training.done == training.steps:
+            _save_last(training, saved)
+        elif training.done % SAVE_EVERY == 0:
+            training.save(saved)
+
+
+def _save_last(training: vq.Training, saved: Path) -> None:
+    """Saves the ended training. Where the disk has no room for it, its result alone may still fit."""
+    try:
+        training.save(saved)
+    except (OSError, RuntimeError) as error:
+        print(f"warning: {saved} was not written: {error}", file=sys.stderr)

@@ -7,13 +7,16 @@ returns other codes (only its `decode` is right).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from harness.files import writing
 
 if TYPE_CHECKING:
     from transformers import JanusVQVAE
@@ -89,7 +92,7 @@ class Training:
         batch_size: int,
         seed: int,
     ) -> None:
-        self.vq, self.steps = vq, steps
+        self.vq, self.steps, self.done = vq, steps, 0
         self._images, self._size, self._seed = images, batch_size, seed
         self._side = vq.quantize.quant_state_dims[0]
         entries = vq.quantize.embedding
@@ -109,13 +112,52 @@ class Training:
         )
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Yields the losses of every step: of drawing a patch, and of finding its code."""
+        """Yields the losses of every step that is left: of drawing a patch, and of finding its code."""
         self.vq.train()
-        for step in range(self.steps):
-            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        while self.done < self.steps:
+            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.done)
             chosen = torch.randint(len(self._images), (self._size,), generator=generator)
-            yield self._step(self._images[chosen], self._codes_NT[chosen])
+            losses = self._step(self._images[chosen], self._codes_NT[chosen])
+            self.done += 1
+            yield losses
         self.vq.eval()
+
+    def save(self, file: Path) -> None:
+        """Writes what `restore` needs to continue after the steps done; replaces the file as a whole.
+
+        Raises:
+            OSError: the file cannot be written.
+            RuntimeError: likewise, as torch says it.
+        """
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        with writing(file, durable=True) as new, new.open("wb") as stream:
+            torch.save({"step": self.done, "codes": self._codes_NT, **parts}, stream)
+
+    def restore(self, file: Path) -> None:
+        """Loads what `save` wrote; nothing happens where there is no file.
+
+        Raises:
+            ValueError: the file is damaged, or of another training.
+        """
+        if not file.is_file():
+            return
+        try:
+            state = torch.load(file, weights_only=True)
+            if not torch.equal(state["codes"], self._codes_NT):
+                raise ValueError("it is of other images")
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            self.done = state["step"]
+        except OSError:
+            raise
+        except Exception as error:  # a damaged pickle may raise anything
+            raise ValueError(
+                f"cannot resume from {file}: delete it, and the stage starts from the beginning"
+                f" ({type(error).__name__}: {error})"
+            ) from error
+
+    def _parts(self) -> dict[str, Any]:
+        return {"weights": self.vq, "optimizer": self._optimizer, "schedule": self._schedule}
 
     def _step(self, pixels_BCHW: Tensor, codes_BT: Tensor) -> dict[str, float]:
         entries = F.normalize(self.vq.quantize.embedding.weight, dim=-1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness import devices
 from harness.protocols import Policy
 from harness.types import Chain, Prompt, Sample, Sampling, Tokens
 from policies.pipelines.fetch import POINTER, diffusers
@@ -36,7 +37,7 @@ class PipelinePolicy(Policy):
         safety_checker: bool,
     ) -> None:
         pointer = json.loads((folder / POINTER).read_text(encoding="utf-8"))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = devices.automatic()
         if device == "cpu" and dtype == "float16":
             raise ValueError(
                 "policies.dtype=float16 needs a GPU, and there is none: give float32 or bfloat16"

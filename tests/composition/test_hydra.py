@@ -245,6 +245,30 @@ def test_hydra_prints_the_configuration_and_no_option_twice():
     assert shown.stdout.count("cluster: local, slurm") == 1
 
 
+@pytest.mark.parametrize("flag", ["--config-dir={}", "-cd {}"])
+def test_hydra_prints_the_configuration_of_a_file_with_a_byte_order_mark(tmp_path, flag):
+    (tmp_path / "rewards").mkdir()
+    text = "# @package _global_\nadded: 7\n"
+    (tmp_path / "rewards" / "marked.yaml").write_text(text, encoding="utf-8-sig")
+    words = ["--cfg", "job", "rewards=marked", *flag.format(tmp_path).split()]
+    shown = subprocess.run(
+        [sys.executable, "-m", "harness", "sweep", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\nadded: 7\n" in shown.stdout
+
+
+def test_a_folder_that_is_not_there_is_named_where_hydra_prints(tmp_path):
+    words = ["--cfg", "job", "--config-dir", str(tmp_path / "gone")]
+    shown = subprocess.run(
+        [sys.executable, "-m", "harness", "sweep", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert shown.returncode == 2 and "gone: there is no such folder" in shown.stderr
+
+
 def test_an_arm_is_given_by_one_word_for_each_of_its_overrides():
     words = [
         "arm.mine=rewards=my",

@@ -24,7 +24,7 @@ from harness.launch.options import minutes, parameters
 )
 def test_times_are_read_as_slurm_reads_them(value, expected) -> None:
     assert minutes("resources.timeout_min", value) == expected
-    if isinstance(value, str):
+    if isinstance(value, str) and value != "90":
         assert parameters({"time": value}) == {"timeout_min": expected}
 
 
@@ -37,6 +37,29 @@ def test_a_time_that_yaml_made_a_number_is_refused_with_the_way_to_write_it(cloc
     for name in ("time", "time-min", "begin"):
         with pytest.raises(ValueError, match=rf"cluster\.options\.{name}={number}: .*Write '{clock}'"):
             parameters({name: number})
+
+
+@pytest.mark.parametrize("value", [90, 0, -5, 1.5, 5400, 5400.5, "90", " 5400 "])
+@pytest.mark.parametrize("name", ["time", "time-min", "delay_boot"])
+def test_a_duration_that_is_a_bare_number_is_refused_with_the_ways_to_say_it(name, value) -> None:
+    with pytest.raises(ValueError, match=rf"cluster\.options\.{name}={value!r}: ") as error:
+        parameters({name: value})
+    assert "'1:30:00' or '1-12'" in str(error.value)
+    assert ("set resources.timeout_min" in str(error.value)) == (name == "time")
+
+
+def test_a_clock_of_any_length_in_a_yaml_file_is_refused() -> None:
+    for text in ("1:30:00", "90:00", "1:30"):
+        value = yaml.safe_load(f"time: {text}")["time"]
+        with pytest.raises(ValueError, match=r"cluster\.options\.time=.* set resources\.timeout_min"):
+            parameters({"time": value})
+
+
+def test_durations_as_texts_go_to_sbatch_as_they_are() -> None:
+    given = {"time-min": "0:30:00", "delay_boot": "1-2", "begin": "16:00", "switches": 2}
+    assert parameters(given) == {
+        "slurm_additional_parameters": {name.replace("-", "_"): value for name, value in given.items()}
+    }
 
 
 def test_a_long_limit_in_minutes_is_refused_with_the_same_limit_as_a_text() -> None:

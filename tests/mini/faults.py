@@ -20,7 +20,7 @@ from harness.stages.program import load_program
 from harness.stages.store import StageStore, StorageError
 from harness.types import Stage
 
-RESUME_FILES = ("training.pt", "trained.pt", "parts")
+RESUME_FILES = ("training.pt", "tokenizer.json", "parts")
 WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 FULL = {"open", "os.mkdir", "os.rename"}  # those that want room
 

@@ -18,7 +18,7 @@ from harness.composition.components import make
 from harness.stages.keys import key
 from harness.stages.store import DamagedStageError, StageStore
 from harness.types import Prompt, Sampling, Stage
-from policies.janus import tiny
+from policies.janus import text, tiny
 from policies.janus.policy import JanusPolicy
 from policies.janus.recipe import Janus, TinyJanus
 
@@ -120,6 +120,30 @@ def test_the_image_tokenizer_learns_to_draw_what_it_reads(built: FakeWorkspace) 
     assert error < 0.8 * spread, f"{error=} {spread=}"
     losses = [line["loss_drawing"] for line in built.lines]
     assert len(losses) == 120 and sum(losses[-20:]) / 20 < 0.5 * sum(losses[:5]) / 5
+
+
+def test_an_interrupted_build_resumes_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dict(make({**POLICY, "vq": POLICY["vq"] | {"steps": 7}}).start(CONFIG).settings)
+    monkeypatch.setattr(tiny, "SAVE_EVERY", 2)
+    whole, cut = FakeWorkspace(tmp_path / "whole"), FakeWorkspace(tmp_path / "cut", stop_at=5)
+    tiny.build(whole, settings, {})
+    with pytest.raises(KeyboardInterrupt):
+        tiny.build(cut, settings, {})
+    again = FakeWorkspace(tmp_path / "cut")
+    monkeypatch.setattr(text, "train", lambda *given: pytest.fail("the text tokenizer was trained again"))
+    tiny.build(again, settings, {})
+    assert again.lines == whole.lines[4:], "steps 5 to 7"
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        made = [folder / "checkpoint" / name for folder in (whole.folder, again.folder)]
+        assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_a_damaged_state_of_the_tokenizer_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "training.pt").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"training\.pt: delete it, and the stage starts"):
+        tiny.build(FakeWorkspace(tmp_path), dict(make(POLICY).start(CONFIG).settings), {})
 
 
 def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:

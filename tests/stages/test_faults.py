@@ -15,6 +15,7 @@ from typing import Any
 import mini_world
 import pytest
 
+from harness.composition.components import make
 from harness.data import tokens
 from harness.stages import provenance
 from harness.stages.store import StageStore
@@ -76,6 +77,14 @@ def test_training(tmp_path: Path, janus_folder: Path, tokens_folder: Path, kind:
         tokens=tokens_folder,
     )
     check(rows, kind)
+
+
+@pytest.mark.parametrize("kind", ["kill", "full"])
+def test_tokenizer(tmp_path: Path, kind: str) -> None:
+    policy = {**mini_world.POLICY, "vq": mini_world.POLICY["vq"] | {"steps": 3}}
+    config = {"policies": policy, "benchmarks": mini_world.BENCHMARK, "sft_seed": 3}
+    settings = dict(make(policy).start(config).settings)
+    check(make_with_faults(tmp_path, kind, "policies.janus.tiny.build", settings), kind)
 
 
 @pytest.mark.parametrize("kind", ["kill", "full"])

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.t2i_compbench.models.frame import SHORT
+from harness import devices
 from harness.experts.pretrained import blocks
 from harness.protocols import Race
 
@@ -31,7 +32,7 @@ def unidet_races() -> Iterator[Race]:
 
     from benchmarks.t2i_compbench.models.unidet.checkpoint import NAMES
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(devices.automatic())
     count, side = (MANY, SHORT) if device.type == "cuda" else (1, SMALL)
     for sizes in published():
         yield Race(

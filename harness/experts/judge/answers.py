@@ -1,9 +1,9 @@
 """The score in a judge's answer: a number on its scale, or explicitly none.
 
 A wrong guess would poison training, and so would a zero. The rules, in this order: the last JSON value with
-a score in it; tags around a number; a labeled number ("Score: 8"); a fraction of the scale ("8/10"); a bare
-number as first or last line. A scale that the answer names is converted (`scales`). An ambiguous answer is
-unscored, never clipped.
+a score in it; tags around a number; a labeled number ("Score: 8"); a fraction of the scale ("8/10") or one
+that is given ("I give this a 4 out of 5"); a bare number as first or last line. A scale that the answer names
+is converted (`scales`). An ambiguous answer is unscored, never clipped: so is a total beside one other score.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from typing import Any
 
 from harness.experts import relaxed_json
 from harness.experts.judge.scales import (
+    AFTER_LABEL,
     NUMBER,
     Scale,
     bracketed,
+    grade_at,
     is_limit,
     named_scale,
     number_on,
     read_at,
     scale_behind,
+    scale_of_key,
     scale_of_members,
 )
 
@@ -43,18 +46,31 @@ _PLAIN_CHARACTERS = str.maketrans(
     }
 )
 _SCORE_KEYS = ("score", "rating", "评分", "分数", "得分", "打分", "总分", "評分", "分數", "總分")
+_TOTALS = ("total", "overall", "final", "sum", "总计", "合计")
 _FINAL = r"(?:final|overall|total|revised|最终|最後|最后|总体|總體|综合|总)"
 _CJK_LABEL = r"(?:评分|分数|得分|打分|总分|評分|分數|總分)"
 _LABEL = rf"(?:(?<![A-Za-z_])(?:score|rating)(?![A-Za-z_])|{_CJK_LABEL})"
 _SEPARATOR = r"(?:[ \t]*+(?:[:=|\n]|is\b|of\b|->|[→–—为是為]))++\s*+[\"'(\[【]?\s*+"
 _LABELED = re.compile(
     rf"""(?:(?P<final>(?<![A-Za-z_]){_FINAL})\s*+)?(?P<label>{_LABEL})["']?\s*+
-    (?:[(\[](?P<bracket>[^()\[\]\n]*+)[)\]]\s*+)?                         # Score (0-10)
-    {_SEPARATOR}(?P<value>(?=[-+.0-9]|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b|[零一二三四五六七八九十]))
-    |(?<![A-Za-z_])(?P<alone>final|overall|total)["']?\s*+[:=]\s*+(?P<number>(?=[0-9]))""",
+    (?:[(\[](?P<bracket>[^()\[\]\n]*+)[)\]]\s*+                          # Score (0-10)
+    |,?[ \t]*+(?P<phrase>{AFTER_LABEL})(?=[ \t]*(?:[:=]|is\b|[为是為])))?   # Score out of 10
+    (?:{_SEPARATOR}|(?<=分|数|數)[ \t]*+(?=[0-9]|[零一二三四五六七八九十]分(?!\w)))    # 得分8分
+    (?P<value>(?=[-+.0-9]|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b|[零一二三四五六七八九十]))
+    |(?<![A-Za-z_])(?P<alone>final|overall|total)["']?\s*+[:=]\s*+(?P<number>(?=[0-9])
+     (?![0-9.]++[ \t]++(?!(?:out|of|points?|stars?)\b)[a-z]))             # Overall: 3 objects""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TAGS = re.compile(r"<(score|answer)>(?P<tag>[^<>]*)</\1>|\\boxed\{(?P<boxed>[^{}]*)\}", re.IGNORECASE)
+_GIVEN = re.compile(  # the number that a judge gives in a sentence
+    r"(?<!not\s)(?<!n't\s)(?<!never\s)\b"
+    r"(?:gave|(?:giv|rat|scor|grad)(?:e|es|en|ed|ing)"
+    r"|(?:assign|award|deserve|earn|receive|merit)(?:e?d|s)?)\b"
+    r"[^.!?:;\n0-9]{0,60}?(?<![\w.-])"
+    r"(?=[0-9]|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b)"
+    r"|[给給打评評得][^。.!?:;\n0-9]{0,20}?(?=[0-9]|[零一二三四五六七八九十]分)",
+    re.IGNORECASE,
+)
 _LIMIT = re.compile(r"\b(?:max(?:imum)?|min(?:imum)?|possible|highest|lowest)[ _]$", re.IGNORECASE)
 _BEGINNING = re.compile(r"\W*(?:(?:the|my|a|json|answer)\b\W*)*", re.IGNORECASE)
 WHOLE = {  # how whole answers end, in the terms of OpenAI, TGI, Anthropic, OpenAI's Responses, Cohere
@@ -154,7 +170,9 @@ def _score_values(value: Any, scale: Scale) -> list[float | None]:
     """The values of score keys at the shallowest level of a JSON value that has any.
 
     Keys named score or rating come before keys that only end with score; among the latter, one that is called
-    final, overall or total comes first. Members that name a scale hold for their object and those in it.
+    final, overall or total comes first. Members that name a scale hold for their object and those in it, and
+    a key that names one ("score (0-5)") for its value. A number named only "total" may be the upper end of
+    the scale, so it counts as one more score.
     """
     level: list[tuple[Any, Scale | None]] = [(value, scale)]
     while level:
@@ -162,6 +180,7 @@ def _score_values(value: Any, scale: Scale) -> list[float | None]:
         exact: list[float | None] = []
         final: list[float | None] = []
         suffixed: list[float | None] = []
+        totals: list[float | None] = []
         for node, outer in level:
             if isinstance(node, list):
                 inner += [(entry, outer) for entry in node]
@@ -170,16 +189,22 @@ def _score_values(value: Any, scale: Scale) -> list[float | None]:
             own = scale_of_members(node, outer) if outer is not None else None
             for key, entry in node.items():
                 inner.append((entry, own))
-                name = key.strip().lower()
-                found = number_on(entry, own) if own is not None else None
-                if name in _SCORE_KEYS:
+                name, said = scale_of_key(key, own) if own is not None else (key.strip().lower(), None)
+                found = number_on(entry, said) if said is not None else None
+                if name in _TOTALS and _has_number(entry):
+                    totals.append(found)
+                elif name in _SCORE_KEYS:
                     exact.append(found)
                 elif name.endswith("score") and not is_limit(key):
                     (final if re.match(_FINAL, name) else suffixed).append(found)
         if exact or final or suffixed:
-            return exact or final or suffixed
+            return (exact or final or suffixed) + totals
         level = [(entry, own) for entry, own in inner if isinstance(entry, dict | list)]
     return []
+
+
+def _has_number(entry: Any) -> bool:
+    return isinstance(entry, int | float | str) and re.match(r"\s*[-+.0-9]", str(entry)) is not None
 
 
 def _tagged(text: _Text) -> Reading | None:
@@ -198,23 +223,25 @@ def _labeled(text: _Text) -> Reading | None:
     """The number after a label. Of several that differ, the one that is called final, overall or total."""
     final: list[float | None] = []
     other: list[float | None] = []
-    alone: list[float | None] = []
+    totals: list[float | None] = []  # without another label: each may be the upper end of the scale
+    labeled = False
     for match in _LABELED.finditer(text.content):
         if _LIMIT.search(text.content[max(0, match.start() - 12) : match.start()]):
             continue  # the end of the scale
         at = match.end("value") if match.group("label") else match.end("number")
-        bracket = match.group("bracket")
-        scale = text.scale if bracket is None else bracketed(bracket, text.scale)
+        said = match.group("bracket") or match.group("phrase")
+        scale = text.scale if said is None else bracketed(said, text.scale)
         number, end = read_at(text.content, at, scale or text.scale) or (None, at)
         if not _refused(text.content, match.start()) and text.counts(match.start(), end):
-            is_final = match.group("final") or match.group("label") in ("总分", "總分")
-            found = alone if match.group("alone") else final if is_final else other
+            is_total = match.group("alone") or match.group("label") in ("总分", "總分")
+            found = totals if is_total else final if match.group("final") else other
             found.append(None if scale is None else number)
-    if not final and not other:
+            labeled = labeled or match.group("label") is not None
+    if not labeled:
         return None
     if len(set(final + other)) > 1:
-        return _agreed(final or alone or other, "the labelled score")
-    return _agreed(final + other, "the labelled score")
+        return _agreed(final or totals or other, "the labelled score")
+    return _agreed(final + other + totals, "the labelled score")
 
 
 def _refused(text: str, at: int) -> bool:
@@ -234,6 +261,11 @@ def _fractions(text: _Text) -> Reading | None:
         if not _refused(text.content, match.start()) and text.counts(*match.span()):
             number = Scale(text.scale.most, text.scale.most).convert(float(match.group("value")))
             numbers.append(None if match.group("range") else number)
+    for match in _GIVEN.finditer(text.content):
+        found = grade_at(text.content, match.end(), text.scale)
+        number, end = found or (None, match.end())
+        if number is not None and not _refused(text.content, match.end()) and text.counts(match.start(), end):
+            numbers.append(number)
     return _agreed(numbers, "the fraction") if numbers else None
 
 

@@ -29,12 +29,22 @@ _IN_BRACKETS = (
     rf"|(?P<c>{_OPERAND})\s*max(?:imum)?)"
 )
 _BRACKETS = re.compile(rf"\s*{_IN_BRACKETS}\s*", re.IGNORECASE)
+# a scale without brackets after a label; "score of 4" names no scale
+AFTER_LABEL = rf"(?!(?:of|over)\b){re.sub(r'[?]P<[a-z]+>', '?:', _IN_BRACKETS)}"
+_KEY = re.compile(
+    r"(?P<name>.*(?:score|rating|分数|分數|[评得打总評總]分))[\s_]*"
+    rf"(?:[(\[](?P<bracket>[^()\[\]]+)[)\]]|(?P<phrase>{AFTER_LABEL}))\s*",
+    re.IGNORECASE,
+)
 _CONTINUED = re.compile(  # a number that is not over: a range, a fraction, another number, a longer word
     rf"\s*(?:[-–—~±⁄→:]|->|to\b|or\b|到|至|或)\s*(?:[0-9]|{_WORD})|,[0-9]|\.[0-9]|(?<!\.)[ \t]+[0-9]|[^\W\d]"
     rf"|\s*(?:[/⁄]|and\s+(?:an?\s+)?(?:half|quarter|third|[0-9]|{_WORD}))|\s+point\s+\w",
     re.IGNORECASE,
 )
 _AFTER_WORD = re.compile(r"\s*(?:$|[^\w\s⁄-]|\n|-\s|(?:because|since|as|for|due|but)\b)", re.IGNORECASE)
+_AFTER_GRADE = re.compile(
+    rf"{_AFTER_WORD.pattern}|\s+(?:and|overall|on|in|with|here|to|given)\b", re.IGNORECASE
+)
 _SCALE_BEHIND = (
     rf"(?:,?[ \t]*{_OF}\s*(?P<top>{_OPERAND}){_UNIT}"
     rf"|,?[ \t]*[(\[]\s*(?P<bracket>{_IN_BRACKETS})\s*(?=[)\],;])[)\]]?)"
@@ -137,6 +147,33 @@ def read_at(text: str, at: int, scale: Scale) -> tuple[float | None, int] | None
     return scale.convert(_plain(number)), end
 
 
+def grade_at(text: str, at: int, scale: Scale) -> tuple[float | None, int] | None:
+    """As `read_at`, for a number in prose: only one that names its scale itself and counts nothing.
+
+    "a 4 out of 5" and "8分" are such numbers, "8" and "4 out of 5 cups" are not.
+    """
+    match = _PARTS.match(text, at)
+    if match is None:
+        return None
+    end = match.end() - match.group().endswith(".")  # the end of the sentence
+    if not _AFTER_GRADE.match(text, end):
+        return None
+    names_scale = match.group("percent") or match.group("top") or match.group("bracket")
+    return read_at(text, at, scale) if names_scale or "分" in match.group() else None
+
+
+def scale_of_key(key: str, scale: Scale) -> tuple[str, Scale]:
+    """The name in a member's key and the scale that the key says: "score (0-5)", "score_out_of_5"."""
+    match = _KEY.fullmatch(key.replace("_", " "))
+    if match is None:
+        return key.strip().lower(), scale
+    said = match.group("bracket") or match.group("phrase")
+    named = _BRACKETS.fullmatch(said)
+    if named is None and not (re.search(r"[0-9]", said) and _fits(said, scale)):
+        return key.strip().lower(), scale  # "score (color)" is another score
+    return match.group("name").lower(), scale if named is None else _of_brackets(named, scale)
+
+
 def number_on(value: Any, scale: Scale) -> float | None:
     """A JSON value on the question's scale: a number, a text of only a number, or a list of one of these."""
     if isinstance(value, list):
@@ -178,7 +215,7 @@ def scale_of_members(members: dict[str, Any], scale: Scale) -> Scale | None:
 _SCALE_KEYS = ("scale", "range", "score_range", "score_scale", "rating_scale")
 _TOP_KEYS = (
     *("max_score", "maximum_score", "score_max", "max", "maximum", "max_value", "max_rating", "scale_max"),
-    *("max_points", "out_of", "possible_score", "max_possible_score", "best_possible_score", "满分"),
+    *("max_points", "out_of", "of", "possible_score", "max_possible_score", "best_possible_score", "满分"),
     *("denominator", "total_points", "full_score", "full_marks", "max_marks"),
 )
 _LOW_KEYS = (

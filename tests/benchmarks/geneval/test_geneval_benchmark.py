@@ -470,3 +470,25 @@ def test_a_score_is_plain_json(root: Path, tmp_path: Path) -> None:
     benchmark = bench(root, scoring=scoring(given=given(tmp_path)))
     scores: list[Score] = benchmark.score(every(benchmark))
     assert all(json.loads(json.dumps(dict(score.evidence))) == dict(score.evidence) for score in scores)
+
+
+class Hasty(Detector, Classifier):
+    """Leaves out the last answer."""
+
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str], *, above: float) -> list[Instances]:
+        return super().detect(images, names, above=above)[:-1]
+
+    def classify_all(self, objects: Sequence[Seen]) -> list[str]:
+        return [*super().classify_all(objects), "red"]
+
+
+def test_an_expert_that_answers_a_wrong_number_of_things_is_named(root: Path) -> None:
+    hasty = Hasty(("dog", LEFT))
+    hasty.asked = []
+    [colored] = [one for one in bench(root, scoring=scoring()).prompts("val") if one.category == "colors"][:1]
+    samples = [drawn(colored, number=number) for number in (0, 1)]
+    with pytest.raises(ValueError, match=r"^detector Hasty gave 1 detections for 2 images"):
+        bench(root, scoring=scoring(detector=hasty)).score(samples)
+    seeing = Detector((colored.facts["include"][0]["class"], LEFT))
+    with pytest.raises(ValueError, match=r"^color classifier Hasty gave 3 colors for 2 objects"):
+        bench(root, scoring=scoring(detector=seeing, colors=hasty)).score(samples)

@@ -113,6 +113,10 @@ def entry(**changes: Any) -> dict[str, Any]:
             "the position 'above'",
         ),
         (
+            {**COW, "include": [COW["include"][0]] * 2 + [entry(position=["above", True])["include"][-1]]},
+            "an earlier entry",
+        ),
+        (
             {**COW, "include": [*COW["include"], {"class": "dog", "count": 1, "position": ["above", 0.0]}]},
             "['above', 0.0] is not one of",
         ),

@@ -130,11 +130,11 @@ def changed(file: Path, **changes: Any) -> None:
         ({"tag": "counting"}, "its metadata are not those of its tag and prompt"),
         (
             {"metadata": json.dumps({**COW, "include": []})},
-            "'a photo of a cow' with its metadata is none of the 2 prompts here",
+            "'a photo of a cow' has other metadata here",
         ),
         (
-            {"metadata": json.dumps({**COW, "prompt": "a cow"}), "prompt": "a cow"},
-            "'a cow' with its metadata is none of the 2 prompts",
+            {"metadata": json.dumps({**COW, "include": [], "prompt": "a cow"}), "prompt": "a cow"},
+            "'a cow' is none of the 2 prompts here, nor a rewritten one: its metadata has the",
         ),
         ({"metadata": "cow"}, "Expecting value"),
         ({"details": "[]"}, "its details are not lists"),
@@ -156,6 +156,16 @@ def test_a_line_that_is_no_result_is_refused_with_its_number(
     ) as refused:
         read(file, BOTH, range(2))
     assert said in str(refused.value)
+
+
+def test_a_rewritten_prompt_is_the_one_with_its_objects(file: Path) -> None:
+    long = {**COW, "prompt": "a lifelike photo of a brown cow"}
+    write(file, [*all_of()[2:], result(long, filename(7, 0)), result(long, filename(7, 1))])
+    found = read(file, BOTH, range(2))
+    assert list(found) == [(0, 0), (0, 1), (1, 0), (1, 1)] and found[0, 1].metadata == long
+    twins = [COW, CUP, {**COW, "prompt": "one cow"}]
+    with pytest.raises(ValueError, match="the tag and objects of 2 prompts"):
+        read(file, twins, range(2))
 
 
 @pytest.mark.parametrize("text", ["[1]\n", "cow\n", "\ufeffcow\n"])

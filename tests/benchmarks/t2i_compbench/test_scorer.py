@@ -371,3 +371,59 @@ def test_missing_is_what_the_categories_need(world: Path) -> None:
     assert bench(world, vqa=vqa, categories=["2D-spatial", "numeracy", "spatial_gdino"]).missing() == [], (
         "files stand in"
     )
+
+
+class Vague(Answers, ObjectDetector, DepthEstimator):
+    """Every expert in one, which gives an answer too few."""
+
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
+        return super().yes(images, questions)[1:]
+
+    def similarity(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float | None]:
+        return [0.3] * (len(texts) - 1)
+
+    def detect(self, samples: Sequence[Sample], *, mirrored: bool = False) -> list[Any]:
+        return []
+
+    def find(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Detection]]:
+        return [[]]
+
+    depth = detect
+
+
+class Short(Answers):
+    """One answer for each image, whatever it is asked."""
+
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[0.5] for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("category", "role", "said"),
+    [
+        ("color", "vqa", "vqa Vague gave 1 lists of answers for 2 images"),
+        ("non-spatial", "clip", "similarity Vague gave 1 values for 2 images"),
+        ("2D-spatial", "rs200", "detector Vague gave 0 detections for 2 images"),
+        ("3D-spatial", "depth", "depth model Vague gave 0 depth maps for 2 images"),
+        ("numeracy", "r50", "detector Vague gave 0 detections for 2 images"),
+        ("spatial_owlv2", "owlv2", "detector Vague gave 1 lists of objects for 4 names"),
+    ],
+)
+def test_an_expert_that_answers_a_wrong_number_of_things_is_named(
+    world: Path, category: str, role: str, said: str
+) -> None:
+    given = {name: str(world / "found" / name) + ".jsonl" for name in ("rs200", "r50")}
+    given = {"labels": None, "depth": None, **given}
+    if role in given:
+        given[role] = None
+    asked = mini_scored.PROMPTS["spatial" if "spatial_" in category else "color"][0]
+    benchmark = bench(world, categories=[category], **{"given": given, "vqa": Answers(), role: Vague()})
+    if role == "depth":
+        asked = mini_scored.PROMPTS["3d_spatial"][0]
+    with pytest.raises(ValueError, match=rf"^{said}"):
+        benchmark.score([drawn(prompt(asked, category, number)) for number in (0, 1)])
+
+
+def test_a_model_that_leaves_out_a_question_is_named(world: Path) -> None:
+    with pytest.raises(ValueError, match=r"^vqa Short gave 1 answers to 2 questions"):
+        bench(world, vqa=Short()).score([drawn(prompt("a red book and a yellow vase"))])

@@ -41,7 +41,7 @@ from harness.experts.judge.answers import read_score
         ("8/10 or maybe 7/10", None),
         ("8/10, truly 8 out of 10", 8),
         ("7-8/10", None),
-        ("I give 18/100 points", None),
+        ("I give 18/100 points", 1.8),
         ("on 8/10/2024", None),
         ("I cannot give this 10/10.", None),
         ("I can't fault it. 10/10", 10),
@@ -146,6 +146,10 @@ def test_any_text_reads_as_a_value_on_the_scale_or_a_reason(text, finish):
         "final ",
         "满分",
         "score: seven and ",
+        "给",
+        "score out of ",
+        "得分",
+        "i give this ",
     ],
 )
 def test_noise_is_read_fast(noise):

@@ -145,6 +145,97 @@ def test_a_score_in_the_middle_of_a_cut_answer_is_a_quotation(raw, expected):
     assert read_score(raw, 10, "length").value == expected
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        *[(f"{label}: 4", 8) for label in ("Score out of 5", "Rating, out of five", "Score/5")],
+        ("Score from 0 to 5: 4", 8),
+        *[(f"{label}: 4", None) for label in ("Score from 1 to 5", "Score 1-5", "Score of 4")],
+        ("**Score out of 10:** 8", 8),
+        ("The score on a scale of 0-5 is 4", 8),
+        ("Score 8/10: 3 objects are missing", 8),
+        *[(f'{{"{key}": 4}}', 8) for key in ("score (0-5)", "score_out_of_5", "score/5", "得分（满分5分）")],
+        *[(f'{{"{key}": 4}}', None) for key in ("score (1-5)", "rating_1_to_5", "score_of_5", "score_1")],
+        ('{"score (color)": 4, "overall_score": 7}', 7),
+        ('{"rating": 4, "of": 5}', 8),
+    ],
+)  # fmt: skip
+def test_a_scale_in_the_label_is_converted_or_the_answer_is_unscored(raw, expected):
+    assert read_score(raw, 10).value == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        *[(f"I give this {grade}", 8) for grade in ("a 4 out of 5", "4/5.", "a four out of five", "80%")],
+        ("I give this a 4 out of 5. 3/5 of the cups are red.", 8),
+        ("I would rate the image 4 stars out of 5 because it fits", 8),
+        ("The image deserves 7 out of 10 points.", 7),
+        ("I rate this 4/5 for colors and 3/5 for layout", 8),
+        ("I rate this 4/5. Then I rate it 3/5", None),
+        *[(f"I give {grade}", None) for grade in ("4 out of 5 cups a tick", "this a 4", "3 or 4 out of 5")],
+        *[(f"I {verb} this a 4 out of 5", None) for verb in ("cannot give", "would not give", "saw")],
+        ("3 out of 4 objects are there. I give this 8/10.", 8),
+    ],
+)
+def test_a_grade_given_in_a_sentence_is_read_on_its_scale(raw, expected):
+    assert read_score(raw, 10).value == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *[f'{{"score": 4, "{name}": 5}}' for name in ("total", "Total", "overall", "sum", "final")],
+        '{"score": 4, "total": "5"}',
+        '{"score": 4, "total": 20}',
+        '{"color_score": 4, "total": 5}',
+        '[{"score": 4}, {"total": 5}]',
+        *[f"Score: 4{separator}5" for separator in ("\nTotal: ", ", total: ", "\nOverall: ")],
+        "总分10分，得分8分",
+    ],
+)
+def test_a_total_that_differs_from_the_only_score_makes_the_answer_unscored(raw):
+    reading = read_score(raw, 10)
+    assert reading.value is None and reading.unscored != "the answer holds no score"
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ('{"score": 4, "total": 4.0}', 4),
+        ('{"score": 4, "total": {"cups": 5}}', 4),
+        ('{"score": 4, "overall": "good, with 3 cups"}', 4),
+        ('{"score": 4, "total": 5, "max_score": 5}', None),
+        ("Score: 8. Overall: 3 cups are right.", 8),
+        ("Score: 8\nTotal: 8", 8),
+    ],
+)
+def test_a_total_that_says_the_same_or_is_no_score_changes_nothing(raw, expected):
+    assert read_score(raw, 10).value == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        *[
+            (raw, 8)
+            for raw in ("得分8分", "得分 8 分", "总分8分", "最终得分八分", "评分8", "得分8/10", "打分4/5")
+        ],
+        *[
+            (raw, 8)
+            for raw in ("得分4分（满分5分）", "满分5分，得分4分", "我给这张图打8分。", "扣2分，得8分")
+        ],
+        ("得分8.5分", 8.5),
+        *[
+            (raw, None)
+            for raw in ("评分十分合理", "得分点3", "得分8到9分", "颜色给3分，布局给5分", "得8分钟")
+        ],
+    ],
+)
+def test_chinese_scores_need_no_colon(raw, expected):
+    assert read_score(raw, 10).value == expected
+
+
 PIECES = [
     *("Score", "final", "rating", " of ", ": ", "(", ")", "/", "-", " out of ", "4", "10", "0.5", "½", "%"),
     *("seven", " and a half", "{", "}", '"score"', '"max_score"', '"scale"', ",", "[", "]", "on a scale of "),
@@ -159,6 +250,8 @@ PIECES = [
         "<score>",
         "</score>",
         "\\boxed{",
+        "I give this a ",
+        '"total"',
         "inf",
         "1e999",
     ),
