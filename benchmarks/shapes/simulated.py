@@ -6,19 +6,16 @@ kind, the prompt and what is judged, so an answer depends neither on its batch n
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from hashlib import sha256
-from pathlib import Path
 from random import Random
-from typing import Any
 
 from PIL.Image import Image
 
 from benchmarks.shapes.facts import Facts
+from benchmarks.shapes.levels import level_of
 from benchmarks.shapes.oracle import OracleJudge
 from benchmarks.shapes.relations import OPPOSITE
 from benchmarks.shapes.scoring import shown
@@ -26,8 +23,9 @@ from benchmarks.shapes.vocabulary import COLORS, SHAPES, TEXTURES
 from harness.settings import number, share, whole_number
 from harness.types import Chain, Detection, Prompt, Question
 
-CALIBRATION = Path(__file__).with_name("calibration.json")
 BEST = 10  # the highest grade
+PICTURE = ("picture_attributes", "picture_relations", "picture_spread", "picture_leniency")  # settings
+CHAIN = ("chain_share", "chain_spread", "drawn_reversed", "written_reversed")
 
 _VALUES = {"shape": SHAPES, "color": tuple(COLORS), "texture": TEXTURES}
 
@@ -78,11 +76,11 @@ class SimulatedJudge(OracleJudge):
     @property
     def label(self) -> str:
         """What a report calls this judge: its calibrated agreement with the exact grades."""
-        known = [
-            f"{part} tau {level['tau']:.2f}"
-            for part in ("picture", "chain")
-            if (level := self._level(part)) is not None
-        ]
+        known = []
+        for part, names in (("picture", PICTURE), ("chain", CHAIN)):
+            level = level_of(part, {name: getattr(self, name) for name in names})
+            if level is not None:
+                known.append(f"{part} tau {level['tau']:.2f}")
         return f"simulated judge ({', '.join(known) or 'not calibrated'})"
 
     def grade_image(
@@ -107,19 +105,6 @@ class SimulatedJudge(OracleJudge):
         asked = _reversed(facts) if is_reversed and question.kind == "spatial" else facts
         grade, reasoning = super().grade_chain(question, prompt, asked, chain)
         return _cut(grade + move) if misgraded else grade, _in_words_of(facts, asked, reasoning)
-
-    def _level(self, part: str) -> Mapping[str, Any] | None:
-        """The calibrated level whose settings are those of this judge."""
-        for level in calibrated().get(part, ()):
-            if all(getattr(self, name) == value for name, value in level["settings"].items()):
-                return level
-        return None
-
-
-@cache
-def calibrated() -> dict[str, Any]:
-    """What `python -m benchmarks.shapes.calibration` measured; see there for the form."""
-    return json.loads(CALIBRATION.read_text()) if CALIBRATION.is_file() else {}
 
 
 def stream(*parts: object) -> Random:

@@ -8,9 +8,10 @@ from random import Random
 from PIL.Image import Image
 
 from benchmarks.shapes.detector import ShapesDetector
+from benchmarks.shapes.levels import level_of
 from benchmarks.shapes.oracle import detect_once
 from benchmarks.shapes.scoring import shown
-from benchmarks.shapes.simulated import calibrated, pixels_of, stream
+from benchmarks.shapes.simulated import pixels_of, stream
 from benchmarks.shapes.vocabulary import NEUTRAL_NOUN, Attributes, read_attributes, words
 from harness.settings import number, whole_number
 from harness.types import CANVAS, Box, Detection
@@ -36,10 +37,9 @@ class SimulatedSimilarity:
     @property
     def label(self) -> str:
         """What a report calls it: its calibrated agreement with the exact grades."""
-        for level in calibrated().get("clip", ()):
-            if level["settings"] == {"spread": self.spread}:
-                return f"simulated CLIP (tau {level['tau']:.2f})"
-        return "simulated CLIP (not calibrated)"
+        level = level_of("clip", {"spread": self.spread})
+        agreement = "not calibrated" if level is None else f"tau {level['tau']:.2f}"
+        return f"simulated CLIP ({agreement})"
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
         """The share of a text's colors, textures and shapes that the image shows somewhere, with noise;
