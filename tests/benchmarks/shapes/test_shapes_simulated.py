@@ -126,7 +126,7 @@ def test_so_many_relations_are_read_reversed(records, kind, setting):
     assert abs(changed / len(clear) - 0.4) < 4 * (0.24 / len(clear)) ** 0.5
 
 
-def test_what_is_read_reversed_is_told_in_the_words_of_the_prompt(records):
+def test_a_reason_names_the_relation_of_the_prompt_also_where_it_is_read_reversed(records):
     clear = [one for one in reversible(records) if one.faithful]
     for record in clear[:30]:
         for kind, setting in (("prompt_image", "picture_relations"), ("drawn", "drawn_reversed")):
