@@ -33,6 +33,7 @@ TOLERANCE = 0.002  # of the factor on the errors
 
 Settings = dict[str, float]
 Grades = np.ndarray  # one grade per sample
+PairsOf = Callable[[Settings], list[tuple[Grades, Grades]]]  # errors to (exact, simulated), one per model
 
 PICTURE: Settings = {
     "picture_attributes": 0.30,
@@ -46,10 +47,16 @@ NO_ERRORS: Settings = dict.fromkeys([*PICTURE, *CHAIN], 0.0)
 MOST = {"picture_attributes": 1.0, "chain_share": 1.0} | dict.fromkeys(  # half: blind to the direction
     ["picture_relations", "drawn_reversed", "written_reversed"], 0.5
 )
+BLIND_PICTURE: Settings = {**PICTURE, "picture_spread": 1000.0}  # grades are noise
+BLIND_CHAIN: Settings = {
+    "chain_share": 1.0,
+    "chain_spread": 1000.0,
+    "drawn_reversed": 0.5,
+    "written_reversed": 0.5,
+}
 PICTURE_TARGETS = (0.60, 0.45, 0.31, 0.15)  # 0.31 is published for Qwen2.5-VL-7B
 CHAIN_TARGETS = (0.60, 0.45, 0.31, 0.15)
 CLIP_TARGETS = (0.18,)  # published for CLIP
-ASSUMED = None  # the target of the default errors on chains: no agreement is published
 KINDS = ("semantic", "drawn", "written")  # the questions about a chain
 
 
@@ -117,7 +124,7 @@ class Agreement:
         self.prompts = [np.array(rows) for rows in prompts.values()]
 
     def picture(self, settings: Settings) -> list[tuple[Grades, Grades]]:
-        """(exact, simulated) grades of the images, for each simulated model."""
+        """The (exact, simulated) grades of the images, for each simulated model."""
         return [(self.exact["picture"], image_grades(judge, self.observed)) for judge in _judges(settings)]
 
     def chain(self, kind: str, settings: Settings) -> list[tuple[Grades, Grades]]:
@@ -130,11 +137,10 @@ class Agreement:
 
     def clip(self, settings: Settings) -> list[tuple[Grades, Grades]]:
         """Exact grades of the images and simulated similarities, for each simulated model."""
-        images = [one.sample.image for one in self.observed]
-        texts = [one.sample.prompt.text for one in self.observed]
         pairs = []
         for seed in range(MODELS):
-            values = SimulatedSimilarity(seed=seed, **settings).similarity(images, texts)
+            clip = SimulatedSimilarity(seed=seed, **settings)
+            values = [clip.fit(one.sample.image, one.sample.prompt.text, one.seen) for one in self.observed]
             pairs.append((self.exact["picture"], np.array(values, float)))
         return pairs
 
@@ -161,9 +167,7 @@ def tau(pairs: Sequence[tuple[Grades, Grades]], rows: Any = slice(None)) -> floa
     return float(np.mean([kendalltau(exact[rows], other[rows]).statistic for exact, other in pairs]))
 
 
-def settings_for(
-    target: float, errors: Settings, pairs_of: Callable[[Settings], list[tuple[Grades, Grades]]]
-) -> Settings:
+def settings_for(target: float, errors: Settings, pairs_of: PairsOf) -> Settings:
     """The errors times the factor with which tau is the target.
 
     Raises:
@@ -184,17 +188,17 @@ def settings_for(
 
 
 def levels(agreement: Agreement) -> dict[str, list[dict[str, Any]]]:
-    """The settings of each part and level, with the agreement that they have."""
+    """The settings of each part and level, with the agreement that they have.
+
+    A level without a target is measured only: the assumed errors on chains, and judges that are blind.
+    """
     picture, chain, clip = [], [], []
-    for target in PICTURE_TARGETS:
-        settings = settings_for(target, PICTURE, agreement.picture)
+    for target, settings in _wanted(PICTURE, PICTURE_TARGETS, agreement.picture, [BLIND_PICTURE]):
         picture.append(_level(target, settings, agreement.measured(agreement.picture(settings))))
-    for wanted in (ASSUMED, *CHAIN_TARGETS):
-        settings = CHAIN if wanted is None else settings_for(wanted, CHAIN, agreement.chains)
-        level = _level(wanted, settings, agreement.measured(agreement.chains(settings)))
+    for target, settings in _wanted(CHAIN, CHAIN_TARGETS, agreement.chains, [CHAIN, BLIND_CHAIN]):
+        level = _level(target, settings, agreement.measured(agreement.chains(settings)))
         chain.append(level | {kind: agreement.measured(agreement.chain(kind, settings)) for kind in KINDS})
-    for target in CLIP_TARGETS:
-        settings = settings_for(target, CLIP, agreement.clip)
+    for target, settings in _wanted(CLIP, CLIP_TARGETS, agreement.clip, []):
         clip.append(_level(target, settings, agreement.measured(agreement.clip(settings))))
     return {"picture": picture, "chain": chain, "clip": clip}
 
@@ -223,6 +227,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _judges(settings: Settings) -> list[SimulatedJudge]:
     return [SimulatedJudge(seed=seed, **{**NO_ERRORS, **settings}) for seed in range(MODELS)]
+
+
+def _wanted(
+    errors: Settings, targets: Sequence[float], pairs_of: PairsOf, others: Sequence[Settings]
+) -> list[tuple[float | None, Settings]]:
+    """(target, settings) of every level of a part: the settings found for its targets, and others."""
+    found: list[tuple[float | None, Settings]] = []
+    for target in targets:
+        found.append((target, settings_for(target, errors, pairs_of)))
+    return [*found, *((None, settings) for settings in others)]
 
 
 def _level(target: float | None, settings: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:

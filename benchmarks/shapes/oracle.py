@@ -84,6 +84,8 @@ class OracleGrounder:
     tile`).
     """
 
+    label = "exact grounder"
+
     def __init__(self) -> None:
         self._detector = ShapesDetector()
 
@@ -98,6 +100,8 @@ class OracleGrounder:
 
 class OracleSimilarity:
     """The share of the facts in a text that an image shows."""
+
+    label = "exact similarity"
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()

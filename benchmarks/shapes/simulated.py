@@ -75,13 +75,14 @@ class SimulatedJudge(OracleJudge):
 
     @property
     def label(self) -> str:
-        """What a report calls this judge: its calibrated agreement with the exact grades."""
-        known = []
+        """What a report calls this judge: its measured agreement with the exact grades."""
+        parts = []
         for part, names in (("picture", PICTURE), ("chain", CHAIN)):
-            level = level_of(part, {name: getattr(self, name) for name in names})
-            if level is not None:
-                known.append(f"{part} tau {level['tau']:.2f}")
-        return f"simulated judge ({', '.join(known) or 'not calibrated'})"
+            errors = {name: getattr(self, name) for name in names}
+            level = level_of(part, errors)
+            agreement = "not calibrated" if level is None else f"tau {level['tau']:.2f}"
+            parts.append(f"{part} {agreement if any(errors.values()) else 'exact'}")
+        return f"simulated judge ({', '.join(parts)})"
 
     def grade_image(
         self, prompt: Prompt, facts: Facts, image: Image, seen: Sequence[Detection]

@@ -46,9 +46,10 @@ class SimulatedSimilarity:
         None for a text that has none of them.
         """
         seen = detect_once(self._detector, images)
-        return [self._similarity(*parts) for parts in zip(images, texts, seen, strict=True)]
+        return [self.fit(*parts) for parts in zip(images, texts, seen, strict=True)]
 
-    def _similarity(self, image: Image, text: str, seen: Sequence[Detection]) -> float | None:
+    def fit(self, image: Image, text: str, seen: Sequence[Detection]) -> float | None:
+        """The similarity of one image, in which these objects are seen."""
         said = _united(read_attributes(word) for word in words(text))
         if not said:
             return None
@@ -70,15 +71,12 @@ class SimulatedGrounder:
         ValueError: a setting is not allowed.
     """
 
+    label = "simulated grounder"
+
     def __init__(self, *, seed: int, jitter: float) -> None:
         self.seed = whole_number("benchmarks.simulated.grounder.seed", seed, least=0)
         self.jitter = number("benchmarks.simulated.grounder.jitter", jitter, least=0)
         self._detector = ShapesDetector()
-
-    @property
-    def label(self) -> str:
-        """What a report calls it."""
-        return "simulated grounder"
 
     def locate(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
         """Boxes by falling confidence; [] if no object has the name's noun, or the name has none."""
