@@ -127,10 +127,27 @@ def test_the_miniature_and_its_experts_stay() -> None:
         config = planned(f"preset={preset}").config
         assert config["policies"]["_target_"] == "policies.janus.recipe.TinyJanus"
         assert config["benchmarks"]["_target_"] == "benchmarks.shapes.benchmark.Shapes"
-        assert config["rewards"]["components"]["pi"]["judge"] == {
-            "_target_": "benchmarks.shapes.oracle.OracleJudge"
-        }
+        components = config["rewards"]["components"]
+        assert components["pi"]["judge"]["_target_"] == "benchmarks.shapes.simulated.SimulatedJudge"
+        assert components["ri"]["grounder"] == {"_target_": "benchmarks.shapes.oracle.OracleGrounder"}
         assert config["grpo"]["lora"] is None and config["evaluation"]["rollout"]["guidance"] == 1.0
+
+
+def test_exact_experts_are_one_word_away() -> None:
+    config = planned("rewards=conventional", "judge=oracle", "clip=oracle", "phrase_grounder=oracle").config
+    components = config["rewards"]["components"]
+    assert components["sem"]["judge"] == {"_target_": "benchmarks.shapes.oracle.OracleJudge"}
+    assert components["clip"]["similarity"] == {"_target_": "benchmarks.shapes.oracle.OracleSimilarity"}
+    assert components["ri"]["grounder"] == {"_target_": "benchmarks.shapes.oracle.OracleGrounder"}
+
+
+def test_an_error_of_the_judge_retrains_what_it_judges_and_nothing_else() -> None:
+    usual, other = planned(), planned("benchmarks.simulated.judge.picture_spread=1")
+    for name in ("tokenizer", "tokens", "sft"):
+        assert stage(usual, name) == stage(other, name)
+    assert stage(usual, "grpo") != stage(other, "grpo")
+    with pytest.raises(UsageError, match=r"judge\.picture_attributes=2: give a share from 0 to 1"):
+        planned("benchmarks.simulated.judge.picture_attributes=2")
 
 
 def test_a_benchmark_without_exact_experts_names_real_ones() -> None:

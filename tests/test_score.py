@@ -328,7 +328,7 @@ def test_a_samples_folder_of_the_shapes_world_is_scored_without_torch(tmp_path: 
         "dev_per_category": 60,
         "val_per_category": 200,
     }
-    world = Shapes(**settings, unseen_share=0.25, unfaithful_share=0.3, n_prompts=4, oracle={})
+    world = Shapes(**settings, unseen_share=0.25, unfaithful_share=0.3, n_prompts=4)
     drawn = [sample(prompt, number) for number, prompt in enumerate(world.prompts("val"))]
     SampleFolder(tmp_path / "samples-1234").append(0, drawn)
     words = ["samples=samples-1234", "benchmarks.categories=[color]", "benchmarks.n_prompts=4"]

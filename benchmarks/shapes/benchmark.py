@@ -35,6 +35,9 @@ class Shapes(Benchmark):
         unfaithful_share: of the records, those whose chain and image contradict the prompt.
         n_prompts: only the first so many prompts of each category and split; None for all.
         oracle: this world's exact experts by role, which `judge=oracle` and `grounder=oracle` refer to.
+            They decide no prompt and no score, so the stages of a study know neither these nor `simulated`.
+        simulated: those that err, which `judge=simulated`, `clip=simulated` and `phrase_grounder=simulated`
+            refer to.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class Shapes(Benchmark):
         unseen_share: float,
         unfaithful_share: float,
         n_prompts: int | None,
-        oracle: Mapping[str, Any],
+        oracle: Mapping[str, Any] | None = None,
+        simulated: Mapping[str, Any] | None = None,
     ) -> None:
         self.categories = _known(categories)
         self.sizes = {"train": train_per_category, "dev": dev_per_category, "val": val_per_category}
@@ -62,7 +66,7 @@ class Shapes(Benchmark):
         self.unseen_share = unseen_share
         self.unfaithful_share = unfaithful_share
         self.n_prompts = n_prompts
-        self.oracle = oracle
+        self.oracle, self.simulated = oracle or {}, simulated or {}
         self._detector = ShapesDetector()
 
     def prompts(self, split: str) -> list[Prompt]:

@@ -22,24 +22,69 @@ from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 class OracleJudge:
     """Grades chains, layouts and images, and answers like a real MLLM: JSON text with a `score` from 0
     to 10.
+
+    A judge that errs overrides `grade_image` and `grade_chain`.
     """
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()
+
+    @property
+    def label(self) -> str:
+        """What a report calls this judge."""
+        return "exact judge"
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """One answer per question: a failure where the facts it needs are missing, or the kind is none
         that it knows.
         """
         pictures = [question.images[0] for question in questions if _shows_picture(question)]
-        seen = iter(_detect_once(self._detector, pictures))
-        return [_answer(question, next(seen) if _shows_picture(question) else []) for question in questions]
+        seen = iter(detect_once(self._detector, pictures))
+        answers = []
+        for question in questions:
+            text = self._graded(question, next(seen) if _shows_picture(question) else [])
+            failure = None if text else "the oracle knows too little of this question"
+            answers.append(Answer(text=text, failure=failure))
+        return answers
+
+    def grade_image(
+        self, prompt: Prompt, facts: Facts, image: Image, seen: Sequence[Detection]
+    ) -> tuple[Sequence[Detection], int, str]:
+        """What the judge sees in the image, its grade from 0 to 10 and the reason."""
+        return seen, *grade_picture(facts, seen)
+
+    def grade_chain(self, question: Question, prompt: Prompt, facts: Facts, chain: Chain) -> tuple[int, str]:
+        """The grade from 0 to 10 of a `semantic` or `spatial` question, and the reason."""
+        return (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, chain)
+
+    def _graded(self, question: Question, seen: Sequence[Detection]) -> str | None:
+        prompt, chain = question.facts.get("prompt"), question.facts.get("chain")
+        facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
+        if facts is None or not isinstance(prompt, Prompt):
+            return None
+        if _shows_picture(question):
+            read, grade, reasoning = self.grade_image(prompt, facts, question.images[0], seen)
+            description = ", ".join(f"a {thing.label}" for thing in read) or "nothing"
+            return json.dumps(
+                {
+                    "description": f"The picture shows {description}.",
+                    "caption": prompt.text,
+                    "reasoning": reasoning,
+                    "score": grade,
+                }
+            )
+        if question.kind in ("semantic", "spatial") and isinstance(chain, Chain):
+            grade, reasoning = self.grade_chain(question, prompt, facts, chain)
+            return json.dumps({"reasoning": reasoning, "score": grade})
+        return None
 
 
 class OracleGrounder:
     """Finds the objects of an image that match the words of a name (`red striped circle`, `round
     tile`).
     """
+
+    label = "exact grounder"
 
     def __init__(self) -> None:
         self._detector = ShapesDetector()
@@ -49,51 +94,26 @@ class OracleGrounder:
         nothing known.
         """
         return [
-            _boxes(name, seen) for name, seen in zip(names, _detect_once(self._detector, images), strict=True)
+            _boxes(name, seen) for name, seen in zip(names, detect_once(self._detector, images), strict=True)
         ]
 
 
 class OracleSimilarity:
     """The share of the facts in a text that an image shows."""
 
+    label = "exact similarity"
+
     def __init__(self) -> None:
         self._detector = ShapesDetector()
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
         """In [0, 1]; None for a text that is not worded like a prompt of this world."""
-        seen = _detect_once(self._detector, images)
+        seen = detect_once(self._detector, images)
         return [_similarity(text, detections) for text, detections in zip(texts, seen, strict=True)]
 
 
 def _shows_picture(question: Question) -> bool:
     return question.kind == "prompt_image" and bool(question.images)
-
-
-def _answer(question: Question, seen: Sequence[Detection]) -> Answer:
-    text = _graded(question, seen)
-    return Answer(text=text, failure=None if text else "the oracle knows too little of this question")
-
-
-def _graded(question: Question, seen: Sequence[Detection]) -> str | None:
-    prompt, chain = question.facts.get("prompt"), question.facts.get("chain")
-    facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
-    if facts is None or not isinstance(prompt, Prompt):
-        return None
-    if _shows_picture(question):
-        grade, reasoning = grade_picture(facts, seen)
-        description = ", ".join(f"a {thing.label}" for thing in seen) or "nothing"
-        return json.dumps(
-            {
-                "description": f"The picture shows {description}.",
-                "caption": prompt.text,
-                "reasoning": reasoning,
-                "score": grade,
-            }
-        )
-    if question.kind in ("semantic", "spatial") and isinstance(chain, Chain):
-        grade, reasoning = (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, chain)
-        return json.dumps({"reasoning": reasoning, "score": grade})
-    return None
 
 
 def _boxes(name: str, seen: Sequence[Detection]) -> list[Box]:
@@ -113,7 +133,7 @@ def _similarity(text: str, seen: Sequence[Detection]) -> float | None:
     return None if facts is None else fact_share(facts, find(facts.objects, seen))
 
 
-def _detect_once(detector: ShapesDetector, images: Sequence[Image]) -> list[list[Detection]]:
+def detect_once(detector: ShapesDetector, images: Sequence[Image]) -> list[list[Detection]]:
     """Detections per image. Equal images are looked at once."""
     distinct = {id(image): image for image in images}
     seen = dict(zip(distinct, detector.detect(list(distinct.values())), strict=True))

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 
 from harness.files import user_path
 
+OWN_EXPERTS = ("oracle", "simulated")  # of a benchmark: judge=oracle and the others refer to them
 HOME = re.compile(r"~[^/\s]*(/.*)?")  # such a text is a path, whatever its setting is called
 
 
@@ -33,3 +34,22 @@ def with_homes(settings: Any) -> Any:
         except ValueError:
             return settings
     return settings
+
+
+def without_experts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved settings of a cell whose benchmark, wherever it stands, has no experts of its own.
+
+    The rewards hold those that they use. So another judge retrains nothing that no judge decides.
+    """
+    whole = settings["benchmarks"]
+    rest = {name: value for name, value in whole.items() if name not in OWN_EXPERTS}
+    return {name: _replaced(value, whole, rest) for name, value in settings.items()}
+
+
+def _replaced(value: Any, whole: Any, rest: Any) -> Any:
+    """`value` with `rest` wherever `whole` stands in it."""
+    if value == whole:
+        return rest
+    if isinstance(value, Mapping):
+        return {name: _replaced(one, whole, rest) for name, one in value.items()}
+    return value

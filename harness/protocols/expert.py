@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from harness.types import Answer, Box, Detection, Detections, Question, Sample
+
+
+@runtime_checkable
+class Labeled(Protocol):
+    """What an expert may have besides its role: a name for the head of a report."""
+
+    @property
+    def label(self) -> str:
+        """The expert in a few words, with its quality where that is measured."""
+        ...
 
 
 class Judge(Protocol):

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.analysis import claims
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm_name, explain, readable
-from harness.composition.components import make, with_homes
+from harness.composition.components import make, with_homes, without_experts
 from harness.files import user_path, write_text
 from harness.names import unknown
 from harness.stages import ranks
@@ -201,7 +201,7 @@ def settings_of(config: DictConfig, loader: ConfigLoader, cell: CellPlan) -> dic
     try:
         composed = loader.load_sweep_config(config, cell.composition)
         unused = (MACHINE | set(groups.options())) - CONTENT
-        return _resolved(composed, [str(name) for name in composed if name not in unused])
+        return without_experts(_resolved(composed, [str(name) for name in composed if name not in unused]))
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"in {cell}: {explain(error)}") from error
 

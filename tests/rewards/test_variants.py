@@ -29,6 +29,9 @@ NAMES = {
 REAL = ["clip=clip", "hps=hps_v2_1", "phrase_grounder=grounding_dino"]
 
 
+EXACT = ("judge=oracle", "clip=oracle", "phrase_grounder=oracle")
+
+
 @pytest.fixture(scope="module")
 def composed():
     """The `rewards` of a configuration with these overrides, as far as the total uses them."""
@@ -61,7 +64,7 @@ def test_every_variant_is_here():
 
 @pytest.mark.parametrize("variant", NAMES)
 def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
-    config = composed(f"rewards={variant}")
+    config = composed(f"rewards={variant}", *EXACT)
     assert set(config["components"]) == NAMES[variant]
     rewards = RewardFunction(**make(config))
     faithful = rewards([sample(record, record.chain, record.image) for record in records])
@@ -71,17 +74,35 @@ def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
     assert [reward.total.value for reward in wrong] == [0.0] * len(records)
 
 
-def test_to_an_exact_judge_coordinates_and_drawing_are_the_same(composed, records):
-    """As the ablation of training details says of the miniature: its text_spatial arm is its full one."""
+def crossed(records) -> list[Sample]:
+    """Samples of each record's prompt with its own chain and image, and with those of another one."""
     others = [*records[1:], records[0]]
-    samples = [
+    return [
         sample(record, other.chain, other.image)
         for record, other in zip([*records, *records], [*records, *others], strict=True)
     ]
+
+
+def totals(config, samples) -> list[float]:
+    return [reward.total.value for reward in RewardFunction(**make(config))(samples)]
+
+
+def test_to_an_exact_judge_coordinates_and_drawing_are_the_same(composed, records):
     drawn, written = (
-        RewardFunction(**make(composed(f"rewards={name}")))(samples) for name in ("got_r1", "text_spatial")
+        totals(composed(f"rewards={name}", *EXACT), crossed(records)) for name in ("got_r1", "text_spatial")
     )
-    assert [reward.total.value for reward in drawn] == [reward.total.value for reward in written]
+    assert drawn == written
+
+
+def test_to_the_judge_of_the_miniature_they_differ_by_the_layouts_that_it_reads_reversed(composed, records):
+    alike = [f"benchmarks.simulated.judge.{name}_reversed=0" for name in ("drawn", "written")]
+    no_errors = [*alike, "benchmarks.simulated.judge.chain_share=0"]
+    for overrides, equal in (([], False), (no_errors, True)):
+        drawn, written = (
+            totals(composed(f"rewards={name}", *overrides), crossed(records))
+            for name in ("got_r1", "text_spatial")
+        )
+        assert (drawn == written) is equal
 
 
 @pytest.mark.parametrize(
