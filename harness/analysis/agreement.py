@@ -93,7 +93,7 @@ def agreements(rows_by_arm: Mapping[str, Sequence[ScoreRow]]) -> dict[str, Agree
 
 def _why_undefined(judged: np.ndarray, reference: np.ndarray) -> str | None:
     if len(judged) < 2:
-        return f"{len(judged)} pairs"
+        return "fewer than two pairs"
     for who, values in (("the judge", judged), ("the reference", reference)):
         if np.ptp(values) == 0:
             return f"{who} gave every sample the same score"

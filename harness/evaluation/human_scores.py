@@ -79,7 +79,7 @@ def read_human_scores(file: Path) -> HumanScores:
             if image in score_by_image:
                 raise ValueError(
                     f"lines {line_by_image[image]} and {line} of {file} are both of image {image[1]} of"
-                    f' {image[0]!r}: keep one. Write several raters as a list, "score": [4, 5]'
+                    f' prompt {image[0]!r}: keep one. Write several raters as a list, "score": [4, 5]'
                 )
             score_by_image[image], line_by_image[image] = score, line
     except OSError as error:
