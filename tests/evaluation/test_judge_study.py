@@ -116,3 +116,22 @@ def test_a_file_that_does_not_fit_the_images_stops_the_command_before_anything_r
     write(tmp_path / "people.jsonl", [{**rows[0], "prompt_id": "color-dev-0009"}, *rows[1:]])
     with pytest.raises(ValueError, match=r"prompt_id 'color-dev-0009', and evaluation\.split has no such"):
         command.choose(words)
+
+
+def test_the_documented_command_plans_with_t2i_compbench_and_real_experts(prompt_files, tmp_path):
+    rows = [{"prompt_id": "color/0000", "score": 4}, {"prompt_id": "shape/0000", "score": [1, 2]}]
+    write(tmp_path / "people.jsonl", rows)
+    words = [
+        *("benchmarks=t2i_compbench", "evaluation.split=val", "evaluation.images_per_prompt=1"),
+        *("policies=images", f"policies.folder={prompt_files / 'pictures'}", "trainers=frozen"),
+        *(f"evaluation.agreement.reference={tmp_path / 'people.jsonl'}", "judge=server", "clip=clip"),
+    ]
+    with pytest.raises(ValueError, match=r"has scores of 2 of \d+ images"):
+        planned(words, "picture_judge")
+    words += ["evaluation.agreement.allow_partial=true"]
+    targets = []
+    for arm in ("picture_judge", "clip"):
+        measure = planned(words, arm)["scores"].settings["benchmark"]
+        component = measure["component"]
+        targets.append((component.get("judge") or component["similarity"])["_target_"])
+    assert targets == ["harness.experts.judge.server.ServerJudge", "harness.experts.similarity.clip.Clip"]
