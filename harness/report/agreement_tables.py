@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from harness.analysis.agreement import RESAMPLES, Agreement
-from harness.analysis.statistics import Interval
 from harness.analysis.study import Analysis
 from harness.report.cells import arm_cell, span
 from harness.report.table import Shown, Table, Value
@@ -13,6 +12,15 @@ FIELDS = (
     "judge",
     *("tau", "tau_low", "tau_high", "rho", "rho_low", "rho_high", "published_tau", "published_rho"),
     *("pairs", "prompts", "unscored", "no_reference", "reason"),
+)
+
+AGREEMENT_METHOD = (
+    "A pair is a sample that the judge and the reference have scored. Samples that one of them left unscored"
+    " are counted; they are never 0.",
+    "Kendall's tau-b and Spearman's rho are over all pairs of an arm, of all its seeds. Both count ties. 1 is"
+    " the same order, 0 unrelated, −1 reversed.",
+    f"Intervals: percentile bootstrap over prompts, {RESAMPLES:,} resamples, 95%. A resample draws prompts,"
+    " each with all its samples. Resamples in which all scores are equal are left out.",
 )
 
 
@@ -52,51 +60,45 @@ def absence(analysis: Analysis, judge: str) -> str:
 
 
 def _agreement_table(analysis: Analysis) -> Table:
-    rows: list[tuple[Shown, ...]] = []
-    records: list[tuple[Value, ...]] = []
-    for judge in judges(analysis):
-        found, papers = (
-            analysis.agreements.get(judge),
-            [published(analysis, judge, name) for name in MEASURES],
-        )
-        name = arm_cell(analysis, judge)
-        if found is None:
-            missing = Shown(absence(analysis, judge), tone="missing")
-            rows.append(
-                (name, missing, _paper(papers[0]), missing, _paper(papers[1]), Shown("–"), Shown("–"))
-            )
-            records.append((judge, *[None] * 6, *papers, *[None] * 4, missing.text))
-            continue
-        rows.append(
-            (
-                name,
-                _correlation_cell(found.tau, found.tau_interval, found.reason),
-                _paper(papers[0]),
-                _correlation_cell(found.rho, found.rho_interval, found.reason),
-                _paper(papers[1]),
-                Shown(str(found.pairs)),
-                Shown(str(found.unscored)),
-            )
-        )
-        tau, rho = found.tau_interval, found.rho_interval
-        correlations = (found.tau, tau.low, tau.high, found.rho, rho.low, rho.high)
-        records.append((judge, *correlations, *papers, *_counts(found)))
     return Table(
         name="agreement",
         title="Agreement of the judges with the reference",
         note=_note(analysis),
         header=("judge", "Kendall's tau-b", "the paper", "Spearman's rho", "the paper", "pairs", "unscored"),
-        rows=tuple(rows),
+        rows=tuple(_row(analysis, judge) for judge in judges(analysis)),
         fields=FIELDS,
-        records=tuple(records),
+        records=tuple(_record(analysis, judge) for judge in judges(analysis)),
     )
+
+
+def _row(analysis: Analysis, judge: str) -> tuple[Shown, ...]:
+    found = analysis.agreements.get(judge)
+    cells = [arm_cell(analysis, judge)]
+    for measure in MEASURES:
+        value = getattr(found, measure, None)
+        if found is None or value is None:
+            reason = found.reason if found else absence(analysis, judge)
+            cells.append(Shown(str(reason), tone="missing"))
+        else:
+            cells.append(Shown(f"{_text(value)} ({_minus(span(getattr(found, f'{measure}_interval')))})"))
+        paper = published(analysis, judge, measure)
+        cells.append(Shown("–" if paper is None else f"{paper:.4f}"))
+    counts = (str(found.pairs), str(found.unscored)) if found else ("–", "–")
+    return *cells, *map(Shown, counts)
+
+
+def _record(analysis: Analysis, judge: str) -> tuple[Value, ...]:
+    found = analysis.agreements.get(judge)
+    papers = [published(analysis, judge, measure) for measure in MEASURES]
+    if found is None:
+        return judge, *[None] * 6, *papers, *[None] * 4, absence(analysis, judge)
+    tau, rho = found.tau_interval, found.rho_interval
+    correlations = (found.tau, tau.low, tau.high, found.rho, rho.low, rho.high)
+    return judge, *correlations, *papers, *_counts(found)
 
 
 def _note(analysis: Analysis) -> str:
-    note = (
-        "A pair is a sample that the judge and the reference have scored. In brackets: 95% bootstrap interval"
-        f" over prompts, {RESAMPLES:,} resamples. 1 is the same order, 0 unrelated, −1 reversed."
-    )
+    note = "In brackets: 95% bootstrap interval over prompts. 1 is the same order, 0 unrelated, −1 reversed."
     missing = sum(found.no_reference for found in analysis.agreements.values())
     if missing:
         note += f" {missing} samples have no reference."
@@ -127,18 +129,13 @@ def _category_table(analysis: Analysis) -> Table:
     )
 
 
-def _correlation_cell(value: float | None, interval: Interval, reason: str | None) -> Shown:
-    if value is None:
-        return Shown(str(reason), tone="missing")
-    return Shown(f"{_text(value)} ({span(interval).replace('-', '−')})")
-
-
 def _text(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+    return _minus(f"{value:.3f}")
 
 
-def _paper(value: float | None) -> Shown:
-    return Shown("–" if value is None else f"{value:.4f}")
+def _minus(text: str) -> str:
+    """Return numbers with typographic minus signs."""
+    return text.replace("-", "−")
 
 
 def _counts(found: Agreement) -> tuple[Value, ...]:

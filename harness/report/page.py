@@ -20,7 +20,7 @@ from markupsafe import Markup
 from harness.analysis.claims import NOT_MEASURED, VERDICTS, PartResult, Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.analysis.study import Analysis
-from harness.report.agreement_tables import agreement_answer
+from harness.report.agreement_tables import AGREEMENT_METHOD, agreement_answer
 from harness.report.cells import p_text, signed, span
 from harness.report.claim_tables import PART_HEADER, part_cells
 from harness.report.cost import total_seconds
@@ -148,6 +148,8 @@ def answer(analysis: Analysis) -> str:
 
 def method(analysis: Analysis) -> list[str]:
     """Return how the numbers are computed, as a list of paragraphs."""
+    if analysis.agreements:
+        return list(AGREEMENT_METHOD)
     level = decision_level(analysis.verdicts)
     measured = set()
     for verdict in analysis.verdicts:
