@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from harness.analysis import claims
+from harness.analysis.agreement import Agreement, agreement, agreements
 from harness.analysis.mirror import BLIND
 from harness.analysis.results import CellResult, StudyResult
 from harness.analysis.statistics import Comparison, Estimate, compare, estimate, macro_estimate, prompt_means
@@ -131,6 +133,26 @@ class Analysis:
             if self._in_other_column(arm, category):
                 return f"{arm} has {OTHER_METRIC}"
         return compare(self.means(better, category), self.means(than, category)) or "no prompt scored in both"
+
+    @cached_property
+    def agreements(self) -> dict[str, Agreement]:
+        """Arm -> how well its judge agrees with a reference; empty in a study whose scores have none."""
+        return agreements({arm: self._scores(arm) for arm in self.arms})
+
+    def agreements_by_category(self, arm: str) -> dict[str, Agreement]:
+        """Return category -> the agreement of an arm's judge there, without intervals."""
+        found = {}
+        for category in self.categories:
+            rows = [row for row in self._scores(arm) if row.category == category]
+            found[category] = agreement(rows, resamples=0)
+        return found
+
+    def _scores(self, arm: str) -> list[ScoreRow]:
+        """Return the scores of an arm, of all its measured seeds."""
+        rows: list[ScoreRow] = []
+        for cell in self.measured_cells(arm):
+            rows += cell.scores or ()
+        return rows
 
     def seed_effects(self, part: claims.ClaimPart) -> list[float]:
         """Return the difference per seed. Their spread is that of training, which intervals do not show."""

@@ -16,7 +16,7 @@ from harness.samples import SampleFolder, SampleRow, ScoreRow, score_row
 from harness.types import Sample, Score
 
 if TYPE_CHECKING:
-    from harness.protocols import Benchmark, Workspace
+    from harness.protocols import Scorer, Workspace
 
 LEAST = -1.0  # CLIPScore is a cosine
 RESUME_FILES = ("parts",)  # of an unfinished stage; see `harness.stages.program`
@@ -48,7 +48,7 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 def _score(
     work: Workspace,
     shards: row_shards.RowShards,
-    benchmark: Benchmark,
+    benchmark: Scorer,
     folder: SampleFolder,
     rows: Sequence[SampleRow],
     *,
@@ -87,7 +87,7 @@ def _batches(folder: SampleFolder, rows: Sequence[SampleRow]) -> Iterator[Batch]
     yield batch
 
 
-def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) -> list[ScoreRow]:
+def _score_batch(benchmark: Scorer, batch: Batch, *, mirror_checked: bool) -> list[ScoreRow]:
     """Return the scores of a batch, with `mirror_checked` also those of the mirrored images."""
     samples = [sample for _, sample in batch if isinstance(sample, Sample)]
     scores = iter(_scores(benchmark, samples))
@@ -102,13 +102,13 @@ def _score_batch(benchmark: Benchmark, batch: Batch, *, mirror_checked: bool) ->
     return rows
 
 
-def _scores(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score]:
+def _scores(benchmark: Scorer, samples: Sequence[Sample]) -> list[Score]:
     if not samples:
         return []
     return plugin_values.scores(benchmark.score(samples), samples, _who(benchmark), least=LEAST)
 
 
-def _mirrored(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score | None]:
+def _mirrored(benchmark: Scorer, samples: Sequence[Sample]) -> list[Score | None]:
     """Return the scores of the mirrored images."""
     assert benchmark.mirrored is not None, "planning refuses the check for other benchmarks"
     if not samples:
@@ -119,7 +119,7 @@ def _mirrored(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Score | N
     return [None if one is None else score for one, score in zip(given, checked, strict=True)]
 
 
-def _who(benchmark: Benchmark) -> str:
+def _who(benchmark: Scorer) -> str:
     return f"benchmark {type(benchmark).__name__}"
 
 
@@ -134,9 +134,7 @@ def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
     write_rows(file, (merged[index] for index in range(count)))
 
 
-def _describe(
-    folder: Path, benchmark: Benchmark, scored: Sequence[Mapping[str, Any]], protocol: Path
-) -> None:
+def _describe(folder: Path, benchmark: Scorer, scored: Sequence[Mapping[str, Any]], protocol: Path) -> None:
     """Write `metric.json`, and the files of the benchmark's official programs."""
     said = json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else {}
     rows = [ScoreRow.from_json(row) for row in scored]
@@ -146,7 +144,7 @@ def _describe(
 
 
 def describe(
-    benchmark: Benchmark,
+    benchmark: Scorer,
     scored: Sequence[ScoreRow],
     *,
     labels: Mapping[str, Sequence[str]],

@@ -10,7 +10,7 @@ Nothing here decides a number, and no stage's key counts these files: a default 
 without a default raises NotImplementedError.
 """
 
-from harness.protocols.benchmark import Benchmark
+from harness.protocols.benchmark import Benchmark, Scorer
 from harness.protocols.data import Entry, TrainingData
 from harness.protocols.expert import (
     DepthEstimator,
@@ -50,6 +50,7 @@ __all__ = [
     "Policy",
     "PolicyRecipe",
     "Race",
+    "Scorer",
     "Similarity",
     "Trainer",
     "TrainingData",

@@ -12,7 +12,41 @@ if TYPE_CHECKING:
     from harness.types import Metric, Prompt, Record, Sample, Score
 
 
-class Benchmark(ABC):
+class Scorer(ABC):
+    """The base class of what scores samples: a benchmark, or a measure that replaces its scores."""
+
+    external: tuple[str, ...] = ()
+    """Files and folders outside the project that it reads; they count by content (see `Stage`)."""
+
+    metrics: Mapping[str, Metric] = {}
+    """Category -> the metric of its scores; without one, tables show neither name nor labels."""
+
+    mirrored: Callable[[Sequence[Sample]], list[Score | None]] | None = None
+    """A method: the scores of the samples with their images mirrored left to right. An entry is None where
+    the prompt has no left or right, so that the mirrored image is no worse an answer. Without the method,
+    `evaluation.check=mirror` is refused."""
+
+    @abstractmethod
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        """One score per sample, by the rule of its prompt's category.
+
+        Images have the mode of their files, mostly RGB.
+        """
+
+    def check(self, prompts: Sequence[Prompt], images_per_prompt: int) -> None:
+        """Raises ValueError if its files do not belong to these images. Called before anything is drawn."""
+        return
+
+    def load(self) -> None:
+        """Loads what `score` needs, so that a missing model or file is reported before the work."""
+        return
+
+    def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the rows of `scores.jsonl` in the formats of the official programs, if there are any."""
+        return
+
+
+class Benchmark(Scorer):
     """The base class of benchmarks. Only `categories`, `prompts` and `score` are required.
 
     The entry `scoring` of a benchmark's settings decides scores only: the stage `scores` constructs the
@@ -25,17 +59,11 @@ class Benchmark(ABC):
     all_categories: tuple[str, ...] = ()
     """Categories whose `texts` are known, including those that the settings leave out; default: none."""
 
-    external: tuple[str, ...] = ()
-    """Files and folders outside the project that the benchmark reads; they count by content (see `Stage`)."""
-
     images_per_prompt: int = 1
     """Images per prompt in the benchmark's protocol, used where `evaluation.images_per_prompt` is null."""
 
     first_seed: int | None = None
     """Image k of every prompt is drawn with the seed `first_seed + k`; None: each image has its own seed."""
-
-    metrics: Mapping[str, Metric] = {}
-    """Category -> the metric of its scores; without one, tables show neither name nor labels."""
 
     fetches: ClassVar[Mapping[str, str]] = {}
     """What `harness.fetch` can fetch: name -> dotted path of `f(to: Path) -> None`, which fills that file or
@@ -44,11 +72,6 @@ class Benchmark(ABC):
     races: ClassVar[str | None] = None
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench score`; None: no races."""
 
-    mirrored: Callable[[Sequence[Sample]], list[Score | None]] | None = None
-    """A method: the scores of the samples with their images mirrored left to right. An entry is None where
-    the prompt has no left or right, so that the mirrored image is no worse an answer. Without the method,
-    `evaluation.check=mirror` is refused."""
-
     read_results: Callable[[Path], list[tuple[Prompt, Score]]] | None = None
     """A method: the scores in a folder of files that the official programs wrote, each with its prompt and
     `Prompt.number`. Without the method, `harness.score results=` is refused."""
@@ -56,17 +79,6 @@ class Benchmark(ABC):
     @abstractmethod
     def prompts(self, split: str) -> list[Prompt]:
         """The prompts of a split: train (GRPO), dev (tuning) or val (reports)."""
-
-    @abstractmethod
-    def score(self, samples: Sequence[Sample]) -> list[Score]:
-        """One score per sample, by the rule of its prompt's category.
-
-        Images have the mode of their files, mostly RGB.
-        """
-
-    def load(self) -> None:
-        """Loads what `score` needs, so that a missing model or file is reported before the work."""
-        return
 
     def records(self, seed: int, count: int) -> Iterable[Record]:
         """The first `count` GoT training records of an endless stream that `seed` fixes; default: none."""
@@ -78,7 +90,3 @@ class Benchmark(ABC):
         An image of another text does not belong to the category.
         """
         return ()
-
-    def write_results(self, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the rows of `scores.jsonl` in the formats of the official programs, if there are any."""
-        return

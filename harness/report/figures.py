@@ -13,7 +13,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 
 from harness.analysis.study import Analysis
-from harness.report import score_figures, training_figures
+from harness.report import agreement_figures, score_figures, training_figures
 from harness.report.figure_style import set_style
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ _DPI = 110
 
 # Name, function and caption, in the order they are read.
 FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
+    (
+        "agreement",
+        agreement_figures.agreement,
+        "Agreement of every judge with the reference, with 95% bootstrap interval over prompts. Diamonds are"
+        " the paper's numbers.",
+    ),
     (
         "scores",
         score_figures.scores,

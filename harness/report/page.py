@@ -20,6 +20,7 @@ from markupsafe import Markup
 from harness.analysis.claims import NOT_MEASURED, VERDICTS, PartResult, Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.analysis.study import Analysis
+from harness.report.agreement_tables import AGREEMENT_METHOD, agreement_answer
 from harness.report.cells import p_text, signed, span
 from harness.report.claim_tables import PART_HEADER, part_cells
 from harness.report.cost import total_seconds
@@ -28,6 +29,7 @@ from harness.report.legend import described_columns
 from harness.report.table import Table, markdown
 
 _TABLES_BELOW_CLAIMS = (
+    "agreement_by_category",
     "scores", "differences_to_baseline", "differences_to_full", "published", "rank_correlation",
     "split_unseen", "split_phrasing", "training", "counts", "cells", "cost",
 )  # fmt: skip
@@ -84,7 +86,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
         "unmeasured": [cell for cell in study.cells if not cell.measured],
-        "main": replace(contents.tables["table"], legend=""),  # `columns` says more
+        "main": _main_table(contents),
         "columns": described_columns(analysis),
         "claims": [_claim(analysis, verdict) for verdict in analysis.verdicts],
         "part_header": PART_HEADER[1:],
@@ -96,6 +98,12 @@ def _values(contents: Contents) -> dict[str, Any]:
         "method": method(analysis),
         "table_text": lambda table: Markup(table.markdown()),
     }
+
+
+def _main_table(contents: Contents) -> Table:
+    """Return the table at the head of the page, without its legend: the `columns` of the page say more."""
+    name = "agreement" if contents.analysis.agreements else "table"
+    return replace(contents.tables[name], legend="")
 
 
 def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def answer(analysis: Analysis) -> str:
     measured = sum(cell.measured for cell in cells)
     missing = "" if measured == len(cells) else f" {len(cells) - measured} of {len(cells)} cells missing."
     if not analysis.verdicts:
-        return f"The study makes no claims.{missing}"
+        return (agreement_answer(analysis) or "The study makes no claims.") + missing
     counts = Counter(verdict.verdict for verdict in analysis.verdicts)
     shown = [name for name in VERDICTS if counts[name] or name != NOT_MEASURED]
     outcomes = ", ".join(f"{counts[name]} {name}" for name in shown)
@@ -140,6 +148,8 @@ def answer(analysis: Analysis) -> str:
 
 def method(analysis: Analysis) -> list[str]:
     """Return how the numbers are computed, as a list of paragraphs."""
+    if analysis.agreements:
+        return list(AGREEMENT_METHOD)
     level = decision_level(analysis.verdicts)
     measured = set()
     for verdict in analysis.verdicts:

@@ -41,7 +41,7 @@ ForestRow = tuple[str, str, str]  # claim, better, than; ("claim", "", "") is th
 
 def scores(analysis: Analysis) -> Figure | None:
     """Score per category with intervals, one panel per category."""
-    if not analysis.categories:
+    if not analysis.categories or analysis.agreements:
         return None
     figure, axes = panels(len(analysis.categories), 3, 3.5, 0.6 + 0.24 * len(analysis.arms), sharey=True)
     for axis, category in zip(axes, analysis.categories, strict=True):

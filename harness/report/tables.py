@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.analysis.study import Analysis
+from harness.report.agreement_tables import agreement_tables
 from harness.report.cells import (
     COMPARISON_FIELDS,
     arm_cell,
@@ -25,7 +26,9 @@ SPLITS: dict[str, dict[object, str]] = {
 
 
 def score_tables(analysis: Analysis) -> list[Table]:
-    """Return every table of scores, differences and claims."""
+    """Return every table of scores, differences and claims; of a study of judges those of agreement."""
+    if analysis.agreements:  # the scores are those of unequal judges: no table compares them
+        return agreement_tables(analysis)
     tables: list[Table | None] = [main_table(analysis), scores_table(analysis)]
     for role, arm in (("baseline", analysis.baseline), ("full", analysis.full)):
         if arm in analysis.arms:

@@ -28,9 +28,10 @@ from harness.study.roles import make_component
 from harness.types import Stage
 
 if TYPE_CHECKING:
-    from harness.protocols import Benchmark, PolicyRecipe, Trainer
+    from harness.protocols import Benchmark, PolicyRecipe, Scorer, Trainer
 
 TRACEBACK_LINES = 15
+SCORES_ONLY = ("check", "agreement")  # settings under `evaluation` that decide scores and no sample
 
 
 def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -53,25 +54,36 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     rewards = used_components(config["rewards"])
     components = make(rewards["components"])
 
-    check = _check(config["evaluation"].get("check"), benchmark)
+    scoring, scorer = _scoring(config, benchmark)
+    check = _check(config["evaluation"].get("check"), scorer)
     evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
     for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", evaluation["rollout"])):
         settings.check_rollout(section, rollout)
     _check_prompts(json.dumps(prompts), evaluation["split"])
+    if scorer is not benchmark:
+        scorer.check(benchmark.prompts(evaluation["split"]), evaluation["images_per_prompt"])
 
     drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
     samples = policy.samples(drawn) if isinstance(policy, ImageSource) else _drawn(drawn, policy, trainer)
     scores = Stage(
         name="scores",
         program="harness.evaluation.score.score",
-        settings={"benchmark": config["benchmarks"], "check": check},
+        settings={"benchmark": scoring, "check": check},
         inputs={"samples": samples},
         parallel=0,
     )
     files = [("rewards", rewards, tuple(chain.from_iterable(map(_external, components.values()))))]
-    for one, made in ((config["benchmarks"], benchmark), (prompts, make(prompts))):
+    for one, made in ((scoring, scorer), (prompts, make(prompts))):
         files.append(("benchmark", one, tuple(made.external)))
     return tuple(with_inputs([_with_files(scores, files)]).values())
+
+
+def _scoring(config: Mapping[str, Any], benchmark: Benchmark) -> tuple[dict[str, Any], Scorer]:
+    """What scores the samples, settings first: `evaluation.agreement`, or the benchmark where it is null."""
+    agreement: dict[str, Any] | None = config["evaluation"].get("agreement")
+    if agreement is None:
+        return config["benchmarks"], benchmark
+    return agreement, make_component("evaluation.agreement", agreement)
 
 
 def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def _with_files(stage: Stage, files: Sequence[tuple[str, Mapping[str, Any], tupl
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
     """The settings of drawing, completed with the benchmark's first seed and images per prompt."""
-    evaluation = {name: value for name, value in given.items() if name != "check"}
+    evaluation = {name: value for name, value in given.items() if name not in SCORES_ONLY}
     if evaluation["images_per_prompt"] is None:
         evaluation["images_per_prompt"] = benchmark.images_per_prompt
     for name in ("images_per_prompt", "batch_size"):
@@ -119,11 +131,11 @@ def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any
     return {**evaluation, "first_seed": benchmark.first_seed}
 
 
-def _check(check: Any, benchmark: Benchmark) -> str | None:
-    """`evaluation.check`, if the benchmark can do it."""
+def _check(check: Any, scorer: Scorer) -> str | None:
+    """`evaluation.check`, if what scores can do it."""
     if check not in (None, "mirror"):
         raise ValueError(f"evaluation.check={check!r}: allowed are mirror and null")
-    if check and benchmark.mirrored is None:
+    if check and scorer.mirrored is None:
         raise ValueError(
             "evaluation.check=mirror: this benchmark cannot score mirrored images. Leave it null"
         )

@@ -12,11 +12,12 @@ ROLES: dict[str, tuple[type, ...]] = {
     "benchmarks": (protocols.Benchmark,),
     "policies": (protocols.PolicyRecipe, protocols.ImageSource),
     "trainers": (protocols.Trainer,),
+    "evaluation.agreement": (protocols.Scorer,),
 }
 
 
 def make_component(group: str, settings: Mapping[str, Any]) -> Any:
-    """The component of a group (`benchmarks`, `policies` or `trainers`).
+    """The component of a group (`benchmarks`, `policies` or `trainers`) or of `evaluation.agreement`.
 
     Raises:
         ValueError: its class has no base class of the group, or it refuses its settings (or whatever else

@@ -18,6 +18,7 @@ PINS = Path(__file__).with_name("pinned_sources.txt")
 COMMAND = "python tests/stages/pin_sources.py"
 STUDIES = {  # name -> words of a command, which plan one cell; {folder} holds prompts and images of our own
     "shapes": ["ablations=reward_components", "preset=smoke", "arm=full"],
+    "judges": ["ablations=judge_reliability", "preset=smoke", "arm=exact"],
     "paper": [
         "ablations=reward_components",
         "preset=paper_1b",

@@ -57,6 +57,7 @@ def test_every_program_of_the_shipped_studies_is_pinned(lines):
     assert {stage.partition(" ")[0] for stage in stages if stage.endswith(" scores")} == {
         "geneval",
         "images",
+        "judges",
         "paper",
         "pipeline",
         "shapes",
