@@ -27,6 +27,13 @@ def detectable(spread: Spread, *, level: float = ALPHA) -> float | None:
     return _width(level, POWER, spread.prompt_error, spread.run_error, spread.seeds)
 
 
+def least_margin(spread: Spread) -> float | None:
+    """Return the least margin within which two equal arms are shown to be equal."""
+    if spread.prompt_error is None:
+        return None
+    return _width(2 * ALPHA, (1 + POWER) / 2, spread.prompt_error, spread.run_error, spread.seeds)
+
+
 def prompts_needed(comparison: Comparison, *, margin: float, level: float) -> int | None:
     """Return the prompts per category that would decide a contrast with the seeds it has.
 

@@ -43,13 +43,16 @@ class Analysis:
         self._macros: dict[str, Estimate] = {}
         self._seed_means: dict[tuple[str, str, int], dict[str, float | None]] = {}
         self._comparisons: dict[Contrast, Comparison | str] = {}
-        self.claims = claims.read(study.study, list(dict.fromkeys(map(study.category_of, self.categories))))
 
     @cached_property
     def verdicts(self) -> list[claims.Verdict]:
         """The verdict on every claim, in the order of the study."""
+        categories = list(dict.fromkeys(map(self.study.category_of, self.categories)))
         return claims.decide(
-            self.claims, self.contrast, published=self.published, seeds=len(self.study.seeds)
+            claims.read(self.study.study, categories),
+            self.contrast,
+            published=self.published,
+            seeds=len(self.study.seeds),
         )
 
     def measured_cells(self, arm: str) -> list[CellResult]:
@@ -123,10 +126,11 @@ class Analysis:
     def contrast(self, contrast: Contrast) -> Comparison | str:
         """Return the comparison of two arms over columns, or the reason why there is none."""
         if contrast not in self._comparisons:
-            self._comparisons[contrast] = self._absence_of(contrast) or compare(self.differences(contrast))
+            self._comparisons[contrast] = self.why_missing(contrast) or compare(self.differences(contrast))
         return self._comparisons[contrast]
 
-    def _absence_of(self, contrast: Contrast) -> str | None:
+    def why_missing(self, contrast: Contrast) -> str | None:
+        """Return why two arms cannot be compared over these columns, None where they can."""
         for arm in (contrast.better, contrast.than):
             if arm not in self.arms:
                 return f"{arm} is not in this run"
