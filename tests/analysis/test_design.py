@@ -46,8 +46,8 @@ def cell(arm: str, seed: int, values: np.ndarray) -> CellResult:
         row |= {"seed": seed, "value": float(value), "unscored": None, "evidence": {}}
         rows.append(ScoreRow.from_json(row))
     return CellResult(
-        id=f"{arm}{seed}", arm=arm, seed=seed, overrides=(), state="done", error=None, stages=(), samples=None,
-        scores=tuple(rows),
+        id=f"{arm}{seed}", arm=arm, seed=seed, overrides=(), state="done", error=None, stages=(),
+        samples=None, scores=tuple(rows),
     )  # fmt: skip
 
 
