@@ -14,7 +14,7 @@ from harness.analysis.study import Analysis
 
 # In units of a score from 0 to 1, measured in reports/reward_components, with one image per prompt.
 PRIOR_PROMPT_SD = 0.40  # of the difference of two arms over the prompts of a category; 0.36 to 0.49 by pair
-PRIOR_RUN_SD = 0.02  # of the mean over categories, over runs; full minus w_PI was +0.024 and -0.009 in two
+PRIOR_RUN_SD = 0.023  # of the mean over categories, over runs: full minus w_PI was +0.024 and -0.009
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from harness.report.legend import legend
 from harness.report.table import Shown, Table, Value
 
 CONTRAST_HEADER = (
-    *("contrast", "mean over", "outcome", "ours", "95% interval", "p (Holm)", "90% interval", "paper"),
-    *("categories in the paper's direction", "to decide"),
+    *("contrast", "mean over", "outcome", "ours", "95% interval", "p (Holm)", "90% interval"),
+    *("s.e. over prompts", "s.e. over runs", "paper", "categories in the paper's direction", "to decide"),
 )
 _FIELDS = (
     *("claim", "better", "than", "categories", "outcome", "effect", "low", "high", "p", "p_holm", "margin"),
@@ -35,7 +35,7 @@ def contrasts_table(analysis: Analysis) -> Table:
         title="The contrasts of the claims",
         note=(
             "Difference of two arms, the mean over the categories: ours and the paper's; p corrected by Holm"
-            " over all distinct contrasts. Errors in the CSV are standard errors, over prompts and over runs."
+            " over all distinct contrasts. The standard error over training runs (s.e.) needs several seeds."
         ),
         header=("claim", *CONTRAST_HEADER),
         rows=tuple(rows),
@@ -54,7 +54,7 @@ def contrast_cells(analysis: Analysis, result: ContrastResult) -> tuple[Shown, .
     published = result.published_difference
     paper = Shown("–" if published is None else signed(published))
     if comparison is None or result.p_holm is None:
-        missing = [Shown("–")] * 4
+        missing = [Shown("–")] * 6
         reason = Shown(f"{result.outcome}: {result.reason}", tone=tone)
         return (names, over, reason, *missing, paper, Shown("–"), Shown("–"))
     return (
@@ -65,6 +65,8 @@ def contrast_cells(analysis: Analysis, result: ContrastResult) -> tuple[Shown, .
         Shown(span(comparison.interval, sign=True)),
         Shown(p_text(result.p_holm)),
         Shown(span(comparison.equivalence, sign=True)),
+        _error_cell(comparison.spread.prompt_error),
+        _error_cell(comparison.spread.run_error),
         paper,
         Shown("{} of {}".format(*result.agreement())),
         Shown(_needs_text(result)),
@@ -76,6 +78,10 @@ def _categories_text(analysis: Analysis, contrast: Contrast) -> str:
     if len(names) > 2 and set(names) == set(analysis.categories):
         return f"all {len(names)} categories"
     return ", ".join(map(analysis.heading, names))
+
+
+def _error_cell(error: float | None) -> Shown:
+    return Shown("–" if error is None else f"{error:.3f}")
 
 
 def _needs_text(result: ContrastResult) -> str:

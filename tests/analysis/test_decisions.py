@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from harness.analysis import statistics
 from harness.analysis.claims import EQUAL, HOLDS, REVERSED, UNDECIDED, outcome
@@ -195,3 +196,15 @@ def test_prompts_alone_would_claim_too_much():
     half = half_width(ALPHA, error, df, 0.0 * error, 3)
     assert (np.abs(seed_effects(strata).mean(axis=-1)) > half).mean() > 0.15
     assert measure_spread([values[0] for values in strata]).run_error is not None
+
+
+def test_the_degrees_of_freedom_of_satterthwaite_would_cover_too_little():
+    """The rule that `harness.analysis.contrasts` did not take: t of the summed variance."""
+    strata = simulated(np.random.default_rng(4), 1000, 2, 0.06, 0.0)
+    by_seed, (error, df) = seed_effects(strata), prompt_part(strata)
+    variances, freedom = np.array([error**2, run_part(by_seed) ** 2]), np.array([df, np.ones_like(df)])
+    total = variances.sum(axis=0)
+    joint = total**2 / (variances**2 / freedom).sum(axis=0)
+    center = np.abs(by_seed.mean(axis=-1))
+    assert (center <= t.isf(ALPHA / 2, joint) * total**0.5).mean() < 0.92
+    assert (center <= half_width(ALPHA, error, df, run_part(by_seed), 2)).mean() > 0.94
