@@ -1,4 +1,4 @@
-"""`python -m harness.doctor`: the settings, stages and memory of a cell, and what this machine lacks.
+"""`python -m harness.doctor`: settings, stages, memory, sample size, and what this machine lacks.
 
 Makes, loads and fetches nothing. It imports no torch; where there are GPUs, another process tries them.
 """
@@ -32,11 +32,13 @@ from harness.stages import nvidia, provenance, sources
 from harness.stages.locks import is_held, owner_of
 from harness.stages.ranks import import_path
 from harness.study import memory
+from harness.study.detectable import detectable_table
 from harness.study.memory import StageMemory, gigabytes
 from harness.types import Stage
 
 USAGE = """\
-Shows a run before it starts: settings, this machine, stages, memory, and what is missing.
+Shows a run before it starts: settings, this machine, stages, memory, the difference of two arms that it can
+detect, and what is missing.
 
   python -m harness.doctor ablations=reward_components preset=paper_1b arm=full
 
@@ -65,6 +67,7 @@ def doctor(words: list[str]) -> None:
     gpu_gb = chosen.resources["gpu_memory_gb"] or provenance.gpu_memory_gb()
     estimates = _estimates(chosen, gpu_gb)
     console.print(memory_table(estimates, gpu_gb))
+    console.print(detectable_table(chosen.cell, chosen.store.root.parent / "studies"))
     console.print("[bold]Missing[/bold]")
     for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb), *_unused_gpus()] or ["nothing"]:
         console.print(f"  {escape(line)}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import command, doctor
+from harness import command, doctor, sweep
 from harness.stages import nvidia, provenance
 from harness.types import Stage
 
@@ -174,6 +174,17 @@ def test_a_judge_that_does_not_answer_is_missing(toy, capsys) -> None:
     server.shutdown()
     server.server_close()
     assert f"no judge answers at {url}" in shown(words, capsys)
+
+
+def test_it_says_which_difference_the_study_can_detect(toy, capsys, tmp_path) -> None:
+    before = " ".join(shown(toy, capsys).split())
+    assert "Detectable difference of two arms, mean over" in before
+    assert "this run only" in before and "training" in before
+    assert "assumed, as in reports/reward_components: 0.4 over prompts" in before
+    words = [toy[0], toy[1], "ablations=toy", "arms=baseline,full", "seed=0,1", toy[-1], "reports_dir=null"]
+    assert sweep.main([*words, "-m"]) == 0
+    after = " ".join(shown(toy, capsys).split())
+    assert "measured in the study toy" in after and "assumed" not in after
 
 
 def test_a_proxy_that_cannot_be_used_is_listed(monkeypatch) -> None:

@@ -1,78 +1,102 @@
-"""Claims: a paper's findings as comparisons between table cells, and the verdict on each.
+"""Claims: a paper's findings as contrasts between arms, and the verdict on each.
 
 A claim in an ablation file is `{text, better, than, categories}`: every arm of `better` scores above every
-arm of `than` in every one of `categories` (an arm or a list; `all` or a list). Each single comparison is a
-part.
+arm of `than` on average over `categories` (an arm or a list; `all` or a list). Each pair of arms is a
+contrast. With `over: each`, each category is a contrast of its own. `margin` is the largest difference that
+counts as equal: of the study, or of the claim.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.analysis.statistics import ALPHA, Comparison, holm, prompts_needed
-from harness.names import nearest
+from harness.analysis.contrasts import Comparison, Contrast
+from harness.analysis.sample_size import prompts_needed, seeds_needed
+from harness.analysis.statistics import ALPHA, holm
 
-REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "reproduced", "contradicted", "undecided", "not measured"
-VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
-_KEYS = ("text", "better", "than", "categories")
+REPRODUCED, CONTRADICTED, NOT_SUPPORTED = "reproduced", "contradicted", "not supported"
+UNDECIDED, NOT_MEASURED = "undecided", "not measured"
+VERDICTS = (REPRODUCED, CONTRADICTED, NOT_SUPPORTED, UNDECIDED, NOT_MEASURED)
+HOLDS, REVERSED, EQUAL = "holds", "reversed", "equal"
+OUTCOMES = (HOLDS, REVERSED, EQUAL, UNDECIDED, NOT_MEASURED)
 
 
 @dataclass(frozen=True)
-class ClaimPart:
-    """One comparison: `better` scores above `than` in `category`."""
+class Margin:
+    """The largest difference that counts as equal, in units of the score, and the reason for it."""
 
-    better: str
-    than: str
-    category: str
+    value: float
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A finding to test. It holds if every part holds."""
+    """A finding to test. It holds if every contrast holds."""
 
     id: str
     text: str
-    parts: tuple[ClaimPart, ...]
+    contrasts: tuple[Contrast, ...]
+    margin: Margin
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartResult:
-    """The result of one part.
+class ContrastResult:
+    """The result of one contrast.
 
-    `comparison` is None where the part was not measured, and `reason` says why. `p_holm` is corrected
-    within the family of all parts of all claims. `published` is the difference in the published table,
-    where it has one. `prompts_needed` is the number of prompts that would decide an undecided part with
-    power 0.8.
+    `comparison` is None where the contrast was not measured, and `reason` says why. `p_holm` is corrected
+    within the family of all distinct contrasts of the study. `published` are the differences of the published
+    table, by category, where it has them. `prompts_needed` (per category) and `seeds_needed` would decide an
+    undecided contrast, each on its own; None where it cannot or is unknown.
     """
 
-    part: ClaimPart
-    outcome: str  # holds | reversed | undecided | not measured
+    contrast: Contrast
+    outcome: str  # one of OUTCOMES
+    margin: Margin
     comparison: Comparison | None = None
     p_holm: float | None = None
-    published: float | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
     prompts_needed: int | None = None
+    seeds_needed: int | None = None
     reason: str | None = None
+
+    @property
+    def published_difference(self) -> float | None:
+        """The paper's mean over the contrast's categories, None where it lacks one."""
+        if set(self.published) != set(self.contrast.categories):
+            return None
+        return sum(self.published.values()) / len(self.published)
+
+    def agreement(self) -> tuple[int, int]:
+        """Return how many categories have the paper's direction, and how many were measured.
+
+        The direction is that of the published difference, or the claimed one where there is none.
+        """
+        effects = self.comparison.by_category if self.comparison else {}
+        agreeing = 0
+        for category, effect in effects.items():
+            agreeing += effect * (self.published.get(category) or 1.0) > 0
+        return agreeing, len(effects)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict on a claim, with the results of its parts. `note` names its limits."""
+    """The verdict on a claim, with the results of its contrasts. `note` names its limits."""
 
     claim: Claim
     verdict: str
     note: str
-    results: tuple[PartResult, ...]
+    results: tuple[ContrastResult, ...]
 
     def count(self, outcome: str) -> int:
         return sum(result.outcome == outcome for result in self.results)
 
     @property
-    def decisive(self) -> PartResult:
-        """The largest reversal, else the undecided part, else the holding part, of least effect."""
-        for outcome in ("reversed", "undecided", "holds"):
+    def decisive(self) -> ContrastResult:
+        """The result of least effect among those that decide the verdict."""
+        for outcome in (REVERSED, UNDECIDED, EQUAL, HOLDS):
             results = [result for result in self.results if result.outcome == outcome]
             if results:
                 return min(results, key=lambda result: result.comparison.effect if result.comparison else 0.0)
@@ -80,75 +104,39 @@ class Verdict:
 
 
 def read(study: Mapping[str, Any], categories: Sequence[str]) -> tuple[Claim, ...]:
-    """Return the claims of a study (the `study` of plan.json). "all" stands for all of `categories`."""
+    """Return the claims of a study (the `study` of plan.json). "all" stands for all of `categories`.
+
+    Raises:
+        ValueError: a claim has no margin, because an earlier version wrote the plan.
+    """
+    order = {category: number for number, category in enumerate(categories)}
     claims = []
     for name, entry in (study.get("claims") or {}).items():
-        claimed = categories if entry["categories"] == "all" else _listed(entry["categories"])
-        pairs = itertools.product(_listed(entry["better"]), _listed(entry["than"]), claimed)
-        parts = tuple(ClaimPart(better, than, category) for better, than, category in pairs)
-        claims.append(Claim(id=name, text=str(entry["text"]), parts=parts))
+        named = categories if entry["categories"] == "all" else dict.fromkeys(listed(entry["categories"]))
+        claimed = tuple(sorted(named, key=lambda category: order.get(category, len(order))))
+        contrasts: dict[Contrast, None] = {}
+        for better, than in itertools.product(listed(entry["better"]), listed(entry["than"])):
+            contrast = Contrast(better, than, claimed)
+            contrasts |= dict.fromkeys(contrast.parts() if entry.get("over") == "each" else [contrast])
+        margin = entry.get("margin") or study.get("margin")
+        if not margin:
+            raise ValueError(
+                f"the plan of this study has no margin for the claim {name!r}, because an earlier version"
+                " wrote it: run the sweep's command again, which rewrites the plan; no result is lost"
+            )
+        margin = Margin(float(margin["value"]), str(margin["reason"]))
+        claims.append(Claim(id=name, text=str(entry["text"]), contrasts=tuple(contrasts), margin=margin))
     return tuple(claims)
 
 
-def check(study: Mapping[str, Any]) -> None:
-    """Check the claims and the published table of a study.
-
-    `study` is the `study` of the configuration with the `categories` of its benchmark. A claim may name
-    arms of the published table that are not in this run: their parts are then not measured.
-
-    Raises:
-        ValueError: a claim names an unknown arm or category, or a row of the published table has a wrong
-            length.
-    """
-    published = study.get("published") or {}
-    arms = list(dict.fromkeys([*(study.get("arms") or {}), *(published.get("rows") or {})]))
-    categories = list(dict.fromkeys([*(study.get("categories") or ()), *(published.get("columns") or ())]))
-    for row, values in (published.get("rows") or {}).items():
-        columns = published["columns"]
-        if len(values) != len(columns):
-            raise ValueError(
-                f"study.published.rows.{row} has {len(values)} values, but there are {len(columns)} columns:"
-                f" {', '.join(columns)}. Give one value per column (null where the paper has none)"
-            )
-    for name, claim in (study.get("claims") or {}).items():
-        _check_claim(f"study.claims.{name}", claim, arms, categories)
-
-
-def _check_claim(where: str, claim: Any, arms: Sequence[str], categories: Sequence[str]) -> None:
-    if not isinstance(claim, Mapping) or set(claim) != set(_KEYS):
-        given = ", ".join(map(str, claim)) if isinstance(claim, Mapping) else repr(claim)
-        raise ValueError(f"{where} has {given}: a claim has exactly {', '.join(_KEYS)}")
-    _known("arm", _listed(claim["better"]), arms, where=f"{where}.better")
-    _known("arm", _listed(claim["than"]), arms, where=f"{where}.than")
-    if both := set(_listed(claim["better"])) & set(_listed(claim["than"])):
-        raise ValueError(
-            f"{where} compares {', '.join(sorted(both))} with itself: name it in better or in than"
-        )
-    if claim["categories"] != "all":
-        _known("category", _listed(claim["categories"]), categories, where=f"{where}.categories")
-
-
-def _known(noun: str, names: Iterable[str], known: Sequence[str], *, where: str) -> None:
-    names = list(names)
-    if not names:
-        raise ValueError(f"{where} is empty: name at least one {noun} of {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            near = nearest(str(name), known, cutoff=0.6)
-            hint = f" (nearest: {near})" if near else ""
-            raise ValueError(
-                f"{where} names the {noun} {name!r}, which this study does not have; known:"
-                f" {', '.join(known)}{hint}"
-            )
-
-
-def _listed(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
+    """Return the names of a setting that is one name or a list of them."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def decide(
     claims: Sequence[Claim],
-    measure: Callable[[ClaimPart], Comparison | str],
+    measure: Callable[[Contrast], Comparison | str],
     *,
     published: Mapping[str, Mapping[str, float]],
     seeds: int,
@@ -156,71 +144,99 @@ def decide(
     """Return the verdict on every claim.
 
     Args:
-        claims: the claims; equal parts of several claims are one hypothesis of the family.
-        measure: returns the paired comparison of a part, or the reason why it was not measured.
+        claims: the claims; equal contrasts of several claims are one hypothesis of the family.
+        measure: returns the comparison of a contrast, or the reason why it was not measured.
         published: arm -> category -> the published value.
         seeds: the number of seeds of the study; with one, every verdict is about this run only.
     """
-    family: dict[ClaimPart, None] = {}
+    family: dict[Contrast, None] = {}
     for claim in claims:
-        family |= dict.fromkeys(claim.parts)
-    measured = {part: measure(part) for part in family}
-    tested = {part: comparison for part, comparison in measured.items() if isinstance(comparison, Comparison)}
-    p_holm = dict(zip(tested, holm([comparison.p for comparison in tested.values()]), strict=True))
-    open_parts = sum(p >= ALPHA for p in p_holm.values())
+        family |= dict.fromkeys(claim.contrasts)
+    measured = {contrast: measure(contrast) for contrast in family}
+    p_values = {contrast: found.p for contrast, found in measured.items() if isinstance(found, Comparison)}
+    p_holm = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    level = ALPHA / max(1, sum(p >= ALPHA for p in p_holm.values()))
 
-    def result(part: ClaimPart) -> PartResult:
-        difference = _difference(published, part)
-        if part not in tested:
-            reason = str(measured[part])
-            return PartResult(part=part, outcome=NOT_MEASURED, reason=reason, published=difference)
-        outcome = _outcome(tested[part].effect, p_holm[part])
-        needed = prompts_needed(tested[part], level=ALPHA / open_parts) if outcome == UNDECIDED else None
-        return PartResult(
-            part=part,
-            outcome=outcome,
-            comparison=tested[part],
-            p_holm=p_holm[part],
-            published=difference,
-            prompts_needed=needed,
+    def result(contrast: Contrast, margin: Margin) -> ContrastResult:
+        differences, found = _differences(published, contrast), measured[contrast]
+        missing = ContrastResult(
+            contrast=contrast, outcome=NOT_MEASURED, margin=margin, published=differences
+        )
+        if isinstance(found, str):
+            return replace(missing, reason=found)
+        decided = replace(
+            missing,
+            outcome=outcome(found, p_holm[contrast], margin.value),
+            comparison=found,
+            p_holm=p_holm[contrast],
+        )
+        if decided.outcome != UNDECIDED:
+            return decided
+        return replace(
+            decided,
+            prompts_needed=prompts_needed(found, margin=margin.value, level=level),
+            seeds_needed=seeds_needed(found, margin=margin.value, level=level),
         )
 
-    results = {part: result(part) for part in family}
-    return [_verdict(claim, tuple(results[part] for part in claim.parts), seeds) for claim in claims]
+    verdicts = []
+    for claim in claims:
+        results = tuple(result(contrast, claim.margin) for contrast in claim.contrasts)
+        verdicts.append(_verdict(claim, results, seeds))
+    return verdicts
+
+
+def outcome(comparison: Comparison, p_holm: float, margin: float) -> str:
+    """Return holds or reversed (a significant difference), equal (within the margin) or undecided."""
+    if p_holm < ALPHA:
+        return HOLDS if comparison.effect > 0 else REVERSED
+    low, high = comparison.equivalence.low, comparison.equivalence.high
+    if low is not None and high is not None and -margin < low and high < margin:
+        return EQUAL
+    return UNDECIDED
 
 
 def decision_level(verdicts: Sequence[Verdict]) -> float | None:
-    """Return the two-sided level of `prompts_needed`: the one that Holm sets for the first undecided part."""
-    undecided = set()
+    """Return the two-sided level of the needed prompts and seeds: Holm's for the first undecided contrast.
+
+    None where no contrast is undecided.
+    """
+    insignificant, undecided = set(), False
     for verdict in verdicts:
-        undecided |= {result.part for result in verdict.results if result.outcome == UNDECIDED}
-    return ALPHA / len(undecided) if undecided else None
+        for result in verdict.results:
+            undecided = undecided or result.outcome == UNDECIDED
+            if result.outcome in (UNDECIDED, EQUAL):
+                insignificant.add(result.contrast)
+    return ALPHA / len(insignificant) if undecided else None
 
 
-def _difference(published: Mapping[str, Mapping[str, float]], part: ClaimPart) -> float | None:
-    better = published.get(part.better, {}).get(part.category)
-    than = published.get(part.than, {}).get(part.category)
-    return None if better is None or than is None else better - than
+def _differences(published: Mapping[str, Mapping[str, float]], contrast: Contrast) -> dict[str, float]:
+    better, than = published.get(contrast.better, {}), published.get(contrast.than, {})
+    common = [category for category in contrast.categories if category in better and category in than]
+    return {category: better[category] - than[category] for category in common}
 
 
-def _outcome(effect: float, p_holm: float) -> str:
-    if p_holm >= ALPHA:
-        return UNDECIDED
-    return "holds" if effect > 0 else "reversed"
-
-
-def _verdict(claim: Claim, results: tuple[PartResult, ...], seeds: int) -> Verdict:
+def _verdict(claim: Claim, results: tuple[ContrastResult, ...], seeds: int) -> Verdict:
     outcomes = [result.outcome for result in results]
     missing = outcomes.count(NOT_MEASURED)
-    if "reversed" in outcomes:
+    if REVERSED in outcomes:
         verdict = CONTRADICTED
     elif missing == len(outcomes):
-        verdict = NOT_MEASURED
-    elif set(outcomes) == {"holds"}:
+        return Verdict(claim=claim, verdict=NOT_MEASURED, note="", results=results)
+    elif set(outcomes) == {HOLDS}:
         verdict = REPRODUCED
+    elif set(outcomes) <= {HOLDS, EQUAL}:
+        verdict = NOT_SUPPORTED
     else:
         verdict = UNDECIDED
-    notes = ["this run only"] if seeds == 1 and verdict != NOT_MEASURED else []
-    if missing and verdict != NOT_MEASURED:
-        notes.append(f"{missing} of {len(outcomes)} parts not measured")
+    notes = []
+    if verdict == NOT_SUPPORTED:
+        notes.append(f"no difference above {claim.margin.value:g} in {_of(outcomes, EQUAL)}")
+    if missing:
+        notes.append(f"{_of(outcomes, NOT_MEASURED)} not measured")
+    notes.append("this run only" if seeds == 1 else f"over {seeds} training runs")
     return Verdict(claim=claim, verdict=verdict, note=", ".join(notes), results=results)
+
+
+def _of(outcomes: Sequence[str], outcome: str) -> str:
+    noun = "contrast" if len(outcomes) == 1 else "contrasts"
+    return f"{outcomes.count(outcome)} of {len(outcomes)} {noun}"

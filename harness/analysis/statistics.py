@@ -1,8 +1,7 @@
-"""Paired statistics over prompts: bootstrap intervals, sign-flip permutation p-values, Holm's correction.
+"""Statistics over prompts: bootstrap intervals, sign-flip permutation p-values, Holm's correction.
 
 The unit is the prompt. The value of a prompt is its mean over seeds and images, so several samples of one
-prompt count as one observation (prompts are the clusters). Two arms are compared by their difference at the
-same prompt. Prompts that either arm left unscored are excluded from that pair and counted.
+prompt count as one observation (prompts are the clusters). `harness.analysis.contrasts` compares two arms.
 Every random number comes from a fixed seed: equal inputs give equal results to the last digit.
 """
 
@@ -12,12 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 
 ALPHA = 0.05
-POWER = 0.8
 RESAMPLES = 10_000
 FLIPS = 20_000
 EXACT_UP_TO = 14  # nonzero differences; 2**14 sign patterns are fewer than FLIPS
@@ -27,7 +24,7 @@ _BLOCK = 2_000_000  # random numbers held at once: 16 MB
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A percentile bootstrap interval, 95% by default; None bounds with fewer than two prompts."""
+    """An interval of a mean, 95% unless stated otherwise; None bounds with fewer than two prompts."""
 
     low: float | None
     high: float | None
@@ -41,21 +38,6 @@ class Estimate:
     interval: Interval
     prompts: int
     unscored: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A paired difference, `better` minus `than`: its mean `effect` and spread `sd` over `prompts` pairs.
-
-    `excluded` counts the prompts that one of the two arms left unscored. `p` is two-sided and uncorrected.
-    """
-
-    effect: float
-    interval: Interval
-    p: float
-    sd: float
-    prompts: int
-    excluded: int
 
 
 def prompt_means(values: Iterable[tuple[str, float | None]]) -> dict[str, float | None]:
@@ -85,25 +67,6 @@ def estimate(means: Mapping[str, float | None]) -> Estimate:
         interval=bootstrap_interval(scored),
         prompts=len(scored),
         unscored=len(means) - len(scored),
-    )
-
-
-def compare(better: Mapping[str, float | None], than: Mapping[str, float | None]) -> Comparison | None:
-    """Compare two arms' prompt means by pairs; None where they share no scored prompt."""
-    prompts = sorted(better.keys() | than.keys())
-    pairs = [(better.get(prompt), than.get(prompt)) for prompt in prompts]
-    differences = np.array(
-        [left - right for left, right in pairs if left is not None and right is not None], dtype=float
-    )
-    if not len(differences):
-        return None
-    return Comparison(
-        effect=float(differences.mean()),
-        interval=bootstrap_interval(differences),
-        p=sign_flip_p(differences),
-        sd=float(differences.std(ddof=1)) if len(differences) > 1 else 0.0,
-        prompts=len(differences),
-        excluded=len(prompts) - len(differences),
     )
 
 
@@ -154,22 +117,32 @@ def stratified_interval(strata: Sequence[np.ndarray], *, confidence: float = 1 -
     Prompts are resampled within their stratum, 10,000 times. A stratum (a category) with fewer than two
     prompts has no interval, and neither have the strata together.
     """
+    return stratified_intervals(strata, (confidence,))[0]
+
+
+def stratified_intervals(strata: Sequence[np.ndarray], confidences: Sequence[float]) -> list[Interval]:
+    """Return the `stratified_interval` of each confidence, all from the same resamples."""
     from scipy.stats import bootstrap  # a slow import, which planning does not need
 
     n = sum(map(len, strata))
     if not strata or min(map(len, strata)) < 2:
-        return Interval(low=None, high=None)
-    interval = bootstrap(
-        tuple(strata),
-        _mean_of_means,
-        n_resamples=RESAMPLES,
-        batch=_rows(n),
-        confidence_level=confidence,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng([_SEED, n, 0]),
-    ).confidence_interval
-    return Interval(low=float(interval.low), high=float(interval.high))
+        return [Interval(low=None, high=None)] * len(confidences)
+    intervals, result = [], None
+    for confidence in confidences:
+        result = bootstrap(
+            tuple(strata),
+            _mean_of_means,
+            n_resamples=0 if result else RESAMPLES,
+            batch=_rows(n),
+            confidence_level=confidence,
+            method="percentile",
+            vectorized=True,
+            rng=np.random.default_rng([_SEED, n, 0]),
+            bootstrap_result=result,
+        )
+        bounds = result.confidence_interval
+        intervals.append(Interval(low=float(bounds.low), high=float(bounds.high)))
+    return intervals
 
 
 def _mean_of_means(*strata: np.ndarray, axis: int) -> np.ndarray:
@@ -206,17 +179,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return adjusted
-
-
-def prompts_needed(comparison: Comparison, *, level: float) -> int | None:
-    """Number of prompts that shows this effect at two-sided `level` with power 0.8.
-
-    Normal approximation with the measured effect and spread taken as true. None without difference or spread.
-    """
-    if not comparison.effect or not comparison.sd:
-        return None
-    quantiles = NormalDist().inv_cdf(1 - level / 2) + NormalDist().inv_cdf(POWER)
-    return math.ceil((quantiles * comparison.sd / comparison.effect) ** 2)
 
 
 def _rows(n: int) -> int:

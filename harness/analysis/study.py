@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
+import numpy as np
+
 from harness.analysis import claims
 from harness.analysis.agreement import Agreement, agreement, agreements
+from harness.analysis.contrasts import Comparison, Contrast, compare
 from harness.analysis.mirror import BLIND
 from harness.analysis.results import CellResult, StudyResult
-from harness.analysis.statistics import Comparison, Estimate, compare, estimate, macro_estimate, prompt_means
+from harness.analysis.statistics import Estimate, estimate, macro_estimate, prompt_means
 from harness.samples import SampleRow, ScoreRow
 
 DONE = "done"
@@ -18,7 +21,7 @@ _WORST_FIRST = ("failed", "lost", "stopped", "running", "waiting", "planned")
 
 
 class Analysis:
-    """Scores, paired differences and verdicts of a study, with arms and categories in its order.
+    """Scores, comparisons and verdicts of a study, with arms and categories in its order.
 
     An arm is compared only when all its planned seeds are measured: arms with unequal seeds have no
     difference. `categories` are columns. A category that was split by its metrics appears as its columns,
@@ -39,13 +42,18 @@ class Analysis:
         self._means: dict[tuple[str, str], dict[str, float | None]] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._macros: dict[str, Estimate] = {}
-        self._comparisons: dict[tuple[str, str, str], Comparison | str] = {}
-        self.claims = claims.read(study.study, list(dict.fromkeys(map(study.category_of, self.categories))))
-        self.verdicts = claims.decide(
-            self.claims,
-            lambda part: self.compare(part.better, part.than, part.category),
+        self._seed_means: dict[tuple[str, str, int], dict[str, float | None]] = {}
+        self._comparisons: dict[Contrast, Comparison | str] = {}
+
+    @cached_property
+    def verdicts(self) -> list[claims.Verdict]:
+        """The verdict on every claim, in the order of the study."""
+        categories = list(dict.fromkeys(map(self.study.category_of, self.categories)))
+        return claims.decide(
+            claims.read(self.study.study, categories),
+            self.contrast,
             published=self.published,
-            seeds=len(study.seeds),
+            seeds=len(self.study.seeds),
         )
 
     def measured_cells(self, arm: str) -> list[CellResult]:
@@ -113,26 +121,31 @@ class Analysis:
         return self._macros[arm]
 
     def compare(self, better: str, than: str, category: str) -> Comparison | str:
-        """Return the paired difference of two arms, or the reason why there is none."""
-        key = (better, than, category)
-        if key not in self._comparisons:
-            self._comparisons[key] = self._compare(*key)
-        return self._comparisons[key]
+        """Return the difference of two arms in a column, or the reason why there is none."""
+        return self.contrast(Contrast(better, than, (category,)))
 
-    def _compare(self, better: str, than: str, category: str) -> Comparison | str:
-        for arm in (better, than):
+    def contrast(self, contrast: Contrast) -> Comparison | str:
+        """Return the comparison of two arms over columns, or the reason why there is none."""
+        if contrast not in self._comparisons:
+            self._comparisons[contrast] = self.why_missing(contrast) or compare(self.differences(contrast))
+        return self._comparisons[contrast]
+
+    def why_missing(self, contrast: Contrast) -> str | None:
+        """Return why two arms cannot be compared over these columns, None where they can."""
+        for arm in (contrast.better, contrast.than):
             if arm not in self.arms:
                 return f"{arm} is not in this run"
             if self.state(arm) != DONE:
                 return f"{arm} {self.state(arm)}"
-        if category in self.study.split:
-            return f"{category} was scored by unequal metrics"
-        if category not in self.categories:
-            return f"{category} was not measured"
-        for arm in (better, than):
-            if self._in_other_column(arm, category):
-                return f"{arm} has {OTHER_METRIC}"
-        return compare(self.means(better, category), self.means(than, category)) or "no prompt scored in both"
+        for category in contrast.categories:
+            if category in self.study.split:
+                return f"{category} was scored by unequal metrics"
+            if category not in self.categories:
+                return f"{category} was not measured"
+            for arm in (contrast.better, contrast.than):
+                if self._in_other_column(arm, category):
+                    return f"{arm} has {OTHER_METRIC}"
+        return None
 
     @cached_property
     def agreements(self) -> dict[str, Agreement]:
@@ -154,25 +167,30 @@ class Analysis:
             rows += cell.scores or ()
         return rows
 
-    def seed_effects(self, part: claims.ClaimPart) -> list[float]:
-        """Return the difference per seed. Their spread is that of training, which intervals do not show."""
-        if isinstance(self.compare(part.better, part.than, part.category), str):
-            return []
-        effects = []
-        for seed in self.study.seeds:
-            better = self._seed_means(part.better, part.category, seed)
-            than = self._seed_means(part.than, part.category, seed)
-            differences = []
-            for prompt_id in better.keys() & than.keys():
-                left, right = better[prompt_id], than[prompt_id]
-                if left is not None and right is not None:
-                    differences.append(left - right)
-            if differences:
-                effects.append(sum(sorted(differences)) / len(differences))
-        return effects
+    def differences(self, contrast: Contrast) -> dict[str, np.ndarray]:
+        """Return column -> (seeds, prompts), better minus than; NaN where an arm left the prompt unscored."""
+        differences = {}
+        for category in contrast.categories:
+            pairs = []
+            for seed in self.study.seeds:
+                means = [self.seed_means(arm, category, seed) for arm in (contrast.better, contrast.than)]
+                pairs.append(means)
+            prompts = sorted({prompt for better, than in pairs for prompt in (*better, *than)})
+            rows = []
+            for better, than in pairs:
+                left = np.array([better.get(prompt) for prompt in prompts], dtype=float)
+                right = np.array([than.get(prompt) for prompt in prompts], dtype=float)
+                rows.append(left - right)
+            differences[category] = np.array(rows)
+        return differences
 
-    def _seed_means(self, arm: str, category: str, seed: int) -> dict[str, float | None]:
-        return _means([cell for cell in self.measured_cells(arm) if cell.seed == seed], category)
+    def seed_means(self, arm: str, category: str, seed: int) -> dict[str, float | None]:
+        """Return prompt id -> the mean score of an arm's cell in a column, None where it is unscored."""
+        key = (arm, category, seed)
+        if key not in self._seed_means:
+            cells = [cell for cell in self.measured_cells(arm) if cell.seed == seed]
+            self._seed_means[key] = _means(cells, category)
+        return self._seed_means[key]
 
     def split_estimate(self, arm: str, category: str, fact: str, value: object) -> Estimate:
         """Return the `estimate` over the prompts whose `facts[fact]` is `value`."""

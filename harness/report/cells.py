@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.analysis.statistics import ALPHA, Comparison, Estimate, Interval
+from harness.analysis.contrasts import Comparison
+from harness.analysis.statistics import ALPHA, Estimate, Interval
 from harness.analysis.study import Analysis
 from harness.report.table import Shown, Value
 

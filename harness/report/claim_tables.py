@@ -1,38 +1,40 @@
-"""The tables of the claims: one row per claim, and one row per part of a claim."""
+"""The table of the claims, and the rules of their verdicts in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.claims import CONTRADICTED, REPRODUCED, PartResult, Verdict
-from harness.analysis.study import Analysis
-from harness.report.cells import COMPARISON_FIELDS, comparison_record, p_text, signed, span
-from harness.report.legend import legend
+from harness.analysis.claims import (
+    CONTRADICTED,
+    NOT_MEASURED,
+    NOT_SUPPORTED,
+    OUTCOMES,
+    REPRODUCED,
+    UNDECIDED,
+    ContrastResult,
+    Verdict,
+)
+from harness.report.cells import signed
 from harness.report.table import Shown, Table, Value
 
-PART_HEADER = (
-    "claim",
-    "comparison",
-    "category",
-    "outcome",
-    "ours",
-    "95% interval",
-    "p (Holm)",
-    "paper",
-    "prompts to decide",
-)
-_OUTCOMES = ("holds", "reversed", "undecided", "not measured")
 _VERDICT_TONES = {REPRODUCED: "good", CONTRADICTED: "bad"}
-_OUTCOME_TONES = {"holds": "good", "reversed": "bad", "undecided": "quiet"}
+_RULES = {
+    REPRODUCED: "every contrast holds: a significant difference in the claimed direction (Holm p < 0.05).",
+    CONTRADICTED: "a contrast is reversed: a significant difference in the other direction.",
+    NOT_SUPPORTED: "every contrast is decided, none is reversed, and at least one is equal: no significant"
+    " difference, and the 90% interval lies within the margin (two one-sided tests at 5%).",
+    UNDECIDED: "else: some contrast is neither significantly different nor equal, or was not measured.",
+    NOT_MEASURED: "every contrast lacks an arm or a category.",
+}
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> Table:
-    """Return every claim with its verdict and the number of parts per outcome."""
+    """Return every claim with its verdict and the number of contrasts per outcome."""
     rows: list[tuple[Shown, ...]] = []
     records: list[tuple[Value, ...]] = []
     for verdict in verdicts:
         claim = verdict.claim
-        counts = (len(verdict.results), *map(verdict.count, _OUTCOMES))
+        counts = (len(verdict.results), *map(verdict.count, OUTCOMES))
         tone = _VERDICT_TONES.get(verdict.verdict, "quiet")
         rows.append(
             (
@@ -41,18 +43,16 @@ def claims_table(verdicts: Sequence[Verdict]) -> Table:
                 *[Shown(str(count)) for count in counts],
             )
         )
-        records.append((claim.id, claim.text, verdict.verdict, verdict.note, *counts))
-    outcome_fields = [outcome.replace(" ", "_") for outcome in _OUTCOMES]
+        effects = "; ".join(filter(None, map(_effects_by_category, verdict.results)))
+        records.append((claim.id, claim.text, verdict.verdict, verdict.note, *counts, effects))
+    outcome_fields = [outcome.replace(" ", "_") for outcome in OUTCOMES]
     return Table(
         name="claims",
         title="Claims and verdicts",
-        note=(
-            "Reproduced: every part is significant (Holm p < 0.05) as claimed. Contradicted: a part is"
-            " significantly reversed."
-        ),
-        header=("claim", "verdict", "parts", *_OUTCOMES),
+        note="The number of contrasts by outcome. `contrasts` has their numbers.",
+        header=("claim", "verdict", "contrasts", *OUTCOMES),
         rows=tuple(rows),
-        fields=("claim", "text", "verdict", "note", "parts", *outcome_fields),
+        fields=("claim", "text", "verdict", "note", "contrasts", *outcome_fields, "effects_by_category"),
         records=tuple(records),
     )
 
@@ -61,50 +61,34 @@ def _verdict_text(verdict: Verdict) -> str:
     return f"{verdict.verdict} ({verdict.note})" if verdict.note else verdict.verdict
 
 
-def parts_table(analysis: Analysis) -> Table:
-    """Return every part of every claim with its numbers."""
-    rows: list[tuple[Shown, ...]] = []
-    records: list[tuple[Value, ...]] = []
-    for verdict in analysis.verdicts:
-        for result in verdict.results:
-            part = result.part
-            effects = " ".join(f"{effect:.6g}" for effect in analysis.seed_effects(part))
-            rows.append((Shown(verdict.claim.id, tone="name"), *part_cells(analysis, result)))
-            records.append(
-                (
-                    *(verdict.claim.id, part.better, part.than, part.category, result.outcome),
-                    *comparison_record(result.comparison or result.reason),
-                    *(result.p_holm, result.published, result.prompts_needed, effects),
-                )
-            )
-    return Table(
-        name="claim_parts",
-        title="The parts of the claims",
-        note=(
-            "Ours and the paper's difference of the same two table cells; p corrected by Holm over all parts."
-        ),
-        header=PART_HEADER,
-        rows=tuple(rows),
-        fields=(
-            *("claim", "better", "than", "category", "outcome", *COMPARISON_FIELDS),
-            *("p_holm", "published_difference", "prompts_needed", "effect_by_seed"),
-        ),
-        records=tuple(records),
-        legend=legend(analysis),
-    )
+def _effects_by_category(result: ContrastResult) -> str:
+    """Return `better > than category:effect ...`, empty without a comparison."""
+    if result.comparison is None:
+        return ""
+    effects = [f"{name}:{effect:.6g}" for name, effect in result.comparison.by_category.items()]
+    return f"{result.contrast.better} > {result.contrast.than} {' '.join(effects)}"
 
 
-def part_cells(analysis: Analysis, result: PartResult) -> tuple[Shown, ...]:
-    """Return the cells of a part under `PART_HEADER`, without the claim's name."""
-    part, comparison = result.part, result.comparison
-    tone = _OUTCOME_TONES.get(result.outcome, "missing")
-    return (
-        Shown(f"{part.better} > {part.than}", tone="name"),
-        Shown(analysis.heading(part.category)),
-        Shown(result.outcome if comparison else f"{result.outcome}: {result.reason}", tone=tone),
-        Shown(signed(comparison.effect) if comparison else "–", tone=tone if comparison else ""),
-        Shown(span(comparison.interval, sign=True) if comparison else "–"),
-        Shown("–" if result.p_holm is None else p_text(result.p_holm)),
-        Shown("–" if result.published is None else signed(result.published, 4)),
-        Shown("–" if result.prompts_needed is None else f"{result.prompts_needed:,}"),
-    )
+def verdict_rules(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """Return every word for a verdict with its rule, then the margins with their reasons."""
+    rules = list(_RULES.items())
+    for margin in dict.fromkeys(verdict.claim.margin for verdict in verdicts):
+        claims = [verdict.claim.id for verdict in verdicts if verdict.claim.margin == margin]
+        whose = "" if len(claims) == len(verdicts) else f" ({', '.join(claims)})"
+        rules.append((f"margin {margin.value:g}{whose}", f"declared before the run: {margin.reason}."))
+    return rules
+
+
+def decisive_text(result: ContrastResult) -> str:
+    """Return the outcome and the numbers of a contrast in a line."""
+    contrast, comparison = result.contrast, result.comparison
+    text = f"{contrast.label()}: "
+    if comparison is None or result.p_holm is None:
+        text += f"{result.outcome} ({result.reason})"
+    else:
+        text += f"{result.outcome}, {signed(comparison.effect)}"
+        if comparison.interval.low is not None and comparison.interval.high is not None:
+            text += f" ({signed(comparison.interval.low)} to {signed(comparison.interval.high)})"
+    if result.published_difference is not None:
+        text += f"; the paper {signed(result.published_difference)}"
+    return text

@@ -37,8 +37,8 @@ FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
     (
         "claims",
         score_figures.claims,
-        "The parts of every claim: our paired difference with its 95% interval, colored by outcome, and the"
-        " paper's difference.",
+        "The contrasts of every claim: our difference with its 95% interval, colored by outcome, that of each"
+        " category (small marks), and the paper's. The band is the margin.",
     ),
     (
         "published",

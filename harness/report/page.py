@@ -17,12 +17,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.claims import NOT_MEASURED, VERDICTS, PartResult, Verdict, decision_level
+from harness.analysis.claims import HOLDS, NOT_MEASURED, VERDICTS, Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.analysis.study import Analysis
 from harness.report.agreement_tables import AGREEMENT_METHOD, agreement_answer
-from harness.report.cells import p_text, signed, span
-from harness.report.claim_tables import PART_HEADER, part_cells
+from harness.report.claim_tables import decisive_text, verdict_rules
+from harness.report.contrast_tables import CONTRAST_HEADER, contrast_cells
 from harness.report.cost import total_seconds
 from harness.report.gallery import Exhibit
 from harness.report.legend import described_columns
@@ -30,6 +30,7 @@ from harness.report.table import Table, markdown
 
 _TABLES_BELOW_CLAIMS = (
     "agreement_by_category",
+    "claim_parts",
     "scores", "differences_to_baseline", "differences_to_full", "published", "rank_correlation",
     "split_unseen", "split_phrasing", "training", "counts", "cells", "cost",
 )  # fmt: skip
@@ -89,7 +90,9 @@ def _values(contents: Contents) -> dict[str, Any]:
         "main": _main_table(contents),
         "columns": described_columns(analysis),
         "claims": [_claim(analysis, verdict) for verdict in analysis.verdicts],
-        "part_header": PART_HEADER[1:],
+        "contrast_header": CONTRAST_HEADER,
+        "rules": verdict_rules(analysis.verdicts),
+        "contrasts": contents.tables.get("contrasts"),
         "details": [contents.tables[name] for name in _TABLES_BELOW_CLAIMS if name in contents.tables],
         "captions": contents.captions,
         "exhibits": contents.exhibits,
@@ -111,24 +114,11 @@ def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
         "text": verdict.claim.text,
         "verdict": verdict.verdict,
         "note": verdict.note,
-        "holds": verdict.count("holds"),
+        "holds": verdict.count(HOLDS),
         "total": len(verdict.results),
-        "decisive": _result_text(analysis, verdict.decisive),
-        "parts": [part_cells(analysis, result) for result in verdict.results],
+        "decisive": decisive_text(verdict.decisive),
+        "contrasts": [contrast_cells(analysis, result) for result in verdict.results],
     }
-
-
-def _result_text(analysis: Analysis, result: PartResult) -> str:
-    part, comparison = result.part, result.comparison
-    text = f"{part.better} > {part.than} in {analysis.heading(part.category)}: "
-    if comparison and result.p_holm is not None:
-        interval = span(comparison.interval, sign=True)
-        text += f"{signed(comparison.effect)} ({interval}), p {p_text(result.p_holm)}"
-    else:
-        text += str(result.reason)
-    if result.published is not None:
-        text += f"; the paper {signed(result.published, 4)}"
-    return text
 
 
 def answer(analysis: Analysis) -> str:
@@ -150,27 +140,44 @@ def method(analysis: Analysis) -> list[str]:
     """Return how the numbers are computed, as a list of paragraphs."""
     if analysis.agreements:
         return list(AGREEMENT_METHOD)
-    level = decision_level(analysis.verdicts)
-    measured = set()
+    contrasts = set()
     for verdict in analysis.verdicts:
-        measured |= {result.part for result in verdict.results if result.comparison}
+        contrasts |= {result.contrast for result in verdict.results if result.comparison}
     paragraphs = [
-        "The value of a prompt is its mean over images and seeds. Prompts are the units of every interval and"
-        " test. Unscored samples are excluded, pair by pair, and counted; they are never 0.",
-        f"Intervals: percentile bootstrap over prompts, {RESAMPLES:,} resamples, 95%. p: two-sided sign-flip"
-        f" permutation of the paired differences, {FLIPS:,} flips, exact with few nonzero differences.",
-        f"The {len(measured)} measured parts of all claims are one family (Holm). A claim is reproduced if"
-        " every part is significant, contradicted if any part is significantly reversed, else undecided.",
-        "Intervals hold for new prompts, not for new training seeds: with one seed, a verdict is about this"
-        " run only.",
+        "The value of a prompt is its mean over images. Unscored samples are excluded, pair by pair, and"
+        " counted; they are never 0.",
+        f"Intervals of scores: percentile bootstrap over prompts within categories, {RESAMPLES:,} resamples,"
+        " 95%.",
+        "A contrast is the difference of two arms: the mean over the categories of the mean over prompts."
+        f" The {len(contrasts)} distinct measured contrasts of all claims are one family (Holm). The tests of"
+        " equality are not corrected. A significant difference counts as one, also below the margin.",
+        _inference(len(analysis.study.seeds)),
     ]
+    level = decision_level(analysis.verdicts)
     if level is not None:
         paragraphs.append(
-            "Prompts to decide: the number of prompts that would show the effect of an undecided part with"
-            f" power 0.8 at the two-sided level {level:.2g} (the level that Holm sets for the next part), if"
-            " effect and spread stay as they are here."
+            "To decide: the prompts per category, or else the seeds, that would decide an undecided contrast"
+            " with power 0.8, if effect and spread stay as they are here. An effect above the margin is to be"
+            f" shown at the two-sided level {level:.2g} (the level that Holm sets for the next contrast), a"
+            " smaller one to be equal. One seed says nothing about the seeds that would decide."
         )
     return paragraphs
+
+
+def _inference(seeds: int) -> str:
+    """Return how differences are tested with this number of seeds."""
+    if seeds == 1:
+        return (
+            "One seed: differences are about the models of this run, not about training. Intervals are"
+            " percentile bootstraps over prompts within categories; p is a two-sided sign-flip permutation of"
+            f" the paired differences, {FLIPS:,} flips, exact with few nonzero differences."
+        )
+    return (
+        f"{seeds} seeds: differences are about training. The half-width of an interval is the root of the sum"
+        " of two squares: the half-width over prompts (t, of the differences averaged over seeds) and that"
+        f" over training runs (t with {seeds - 1} degrees of freedom, of the difference per seed). p is the"
+        " level at which the interval ends at 0."
+    )
 
 
 def _svg_source(file: Path) -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from harness.analysis.claims import PartResult, Verdict
-from harness.analysis.statistics import Comparison
+from harness.analysis.claims import EQUAL, HOLDS, REVERSED, UNDECIDED, ContrastResult, Verdict
+from harness.analysis.contrasts import Comparison
 from harness.analysis.study import Analysis
 from harness.report.figure_style import (
+    ACCENT,
     BAD,
     FAINT,
     GOOD,
@@ -31,12 +33,11 @@ from harness.report.figure_style import (
 from harness.report.published_tables import rank_correlation
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_OUTCOME_COLORS = {"holds": GOOD, "reversed": BAD, "undecided": QUIET}
-
-ForestRow = tuple[str, str, str]  # claim, better, than; ("claim", "", "") is the heading of a claim
+_OUTCOME_COLORS = {HOLDS: GOOD, REVERSED: BAD, EQUAL: ACCENT, UNDECIDED: QUIET}
 
 
 def scores(analysis: Analysis) -> Figure | None:
@@ -110,62 +111,51 @@ def _effect_mark(axis: Axes, comparison: Comparison, row: float, color: str) -> 
 
 
 def claims(analysis: Analysis) -> Figure | None:
-    """Forest plot: a row per pair of arms, grouped by claim; a column per category."""
-    if not analysis.verdicts or not analysis.categories:
+    """Forest plot: a row per contrast, grouped by claim."""
+    if not analysis.verdicts:
         return None
-    rows = _forest_rows(analysis.verdicts)
-    results = {}
+    labels: list[str] = []
+    figure, axis = pyplot.subplots(figsize=(8.6, 1.3 + 0.25 * _rows_of(analysis.verdicts)))
     for verdict in analysis.verdicts:
+        axis.axhline(len(labels) + 0.45, color=FAINT, linewidth=0.9)
+        labels.append(verdict.claim.id)
         for result in verdict.results:
-            part = result.part
-            results[verdict.claim.id, part.better, part.than, part.category] = result
-    figure, grid = pyplot.subplots(
-        1,
-        len(analysis.categories),
-        figsize=(3.6 + 1.75 * len(analysis.categories), 0.9 + 0.215 * len(rows)),
-        sharey=True,
-        squeeze=False,
-    )
-    axes = list(grid[0])
-    for axis, column in zip(axes, analysis.categories, strict=True):
-        category = analysis.study.category_of(column)
-        axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
-        for number, (claim, better, than) in enumerate(rows):
-            if not better:
-                axis.axhline(number + 0.45, color=FAINT, linewidth=0.9)
-            shown = results.get((claim, better, than, category))
-            if shown is not None:
-                _forest_mark(axis, shown, number)
-        axis.set_title(category_title(analysis, column))
-        horizontal_rows(axis, len(rows))
-    labels = [f"{better} > {than}" if better else claim for claim, better, than in rows]
-    axes[0].set_yticks(range(len(rows)), labels)
-    for label, (_, better, _) in zip(axes[0].get_yticklabels(), rows, strict=True):
-        label.set_fontweight("normal" if better else "bold")
-    handles = []
-    for outcome, color in _OUTCOME_COLORS.items():
-        handles.append(Line2D([], [], color=color, marker="o", markersize=5, linewidth=2, label=outcome))
-    handles.append(paper_handle("the paper's difference", 4))
-    handles.append(Line2D([], [], color=BAD, marker="x", markersize=4, linestyle="", label="not measured"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=5, frameon=False)
+            _forest_mark(axis, result, len(labels))
+            labels.append(result.contrast.label())
+    axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
+    axis.set_yticks(range(len(labels)), labels)
+    headings = {verdict.claim.id for verdict in analysis.verdicts}
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() in headings else "normal")
+    axis.set_xlabel("difference of the two arms, the mean over the categories")
+    horizontal_rows(axis, len(labels))
+    figure.legend(handles=_forest_handles(), loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
-def _forest_mark(axis: Axes, result: PartResult, row: int) -> None:
+def _rows_of(verdicts: Sequence[Verdict]) -> int:
+    return sum(1 + len(verdict.results) for verdict in verdicts)
+
+
+def _forest_mark(axis: Axes, result: ContrastResult, row: int) -> None:
+    margin = result.margin.value
+    axis.barh(row, 2 * margin, left=-margin, height=1.0, color=FAINT, linewidth=0, zorder=0)
+    if result.published_difference is not None:
+        paper_mark(axis, result.published_difference, row, 4.2, zorder=4)
     if result.comparison is None:
-        axis.plot(0, row, "x", color=BAD, markersize=4)
+        missing_mark(axis, row, str(result.reason))
         return
-    if result.published is not None:
-        paper_mark(axis, result.published, row, 3.6, zorder=2)
+    effects = list(result.comparison.by_category.values())
+    if len(effects) > 1:
+        axis.plot(effects, [row] * len(effects), "|", color=QUIET, alpha=0.6, markersize=6, zorder=2)
     _effect_mark(axis, result.comparison, row, _OUTCOME_COLORS[result.outcome])
 
 
-def _forest_rows(verdicts: Sequence[Verdict]) -> list[ForestRow]:
-    """Return the heading of every claim, followed by its pairs of arms."""
-    rows: list[ForestRow] = []
-    for verdict in verdicts:
-        claim = verdict.claim.id
-        rows.append((claim, "", ""))
-        pairs = dict.fromkeys((result.part.better, result.part.than) for result in verdict.results)
-        rows += [(claim, better, than) for better, than in pairs]
-    return rows
+def _forest_handles() -> list[Artist]:
+    handles: list[Artist] = []
+    for outcome, color in _OUTCOME_COLORS.items():
+        handles.append(Line2D([], [], color=color, marker="o", markersize=5, linewidth=2, label=outcome))
+    handles.append(paper_handle("the paper's difference", 4.2))
+    handles.append(Line2D([], [], color=QUIET, marker="|", linestyle="", label="one category"))
+    handles.append(Patch(color=FAINT, label="margin"))
+    return handles

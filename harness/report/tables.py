@@ -13,7 +13,8 @@ from harness.report.cells import (
     missing_cell,
     span,
 )
-from harness.report.claim_tables import claims_table, parts_table
+from harness.report.claim_tables import claims_table
+from harness.report.contrast_tables import contrasts_table, parts_table
 from harness.report.legend import legend, metrics_table
 from harness.report.published_tables import published_tables
 from harness.report.table import Shown, Table
@@ -34,7 +35,7 @@ def score_tables(analysis: Analysis) -> list[Table]:
         if arm in analysis.arms:
             tables.append(differences_table(analysis, role, arm))
     if analysis.verdicts:
-        tables += [claims_table(analysis.verdicts), parts_table(analysis)]
+        tables += [claims_table(analysis.verdicts), contrasts_table(analysis), parts_table(analysis)]
     tables += [split_table(analysis, fact) for fact in SPLITS]
     tables += published_tables(analysis)
     tables.append(metrics_table(analysis))
@@ -137,8 +138,8 @@ def differences_table(analysis: Analysis, role: str, reference: str) -> Table:
         name=f"differences_to_{role}",
         title=f"Difference to {reference}",
         note=(
-            f"Arm minus {reference}, paired by prompt, with 95% bootstrap interval and two-sided sign-flip p"
-            " (not corrected here)."
+            f"Arm minus {reference}, paired by prompt, with 95% interval and two-sided p, which is not"
+            " corrected here."
         ),
         header=("arm", *map(analysis.heading, analysis.categories)),
         rows=tuple(rows),

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.analysis import claims
+from harness.analysis import claim_settings
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm_name, explain, readable
 from harness.composition.components import make, with_homes, without_experts
@@ -240,7 +240,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
         categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
     facts["categories"] = list(categories)
     try:
-        claims.check({**facts, "arms": arms})
+        claim_settings.check({**facts, "arms": arms})
     except ValueError as error:
         raise UsageError(f"in study {config.study.name}: {error}") from error
     return facts

@@ -1,75 +1,94 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from harness.analysis import claims
-from harness.analysis.claims import Claim, ClaimPart, Verdict
-from harness.analysis.statistics import Comparison, Interval
+from harness.analysis.claims import Claim, Margin, Verdict
+from harness.analysis.contrasts import Comparison, Contrast, Spread
+from harness.analysis.statistics import Interval
 
 STUDY = {
-    "arms": {"baseline": [], "w_PI": [], "full": []},
-    "published": {
-        "columns": ["color", "shape"],
-        "rows": {"baseline": [0.1, 0.2], "full": [0.3, 0.1], "w_sem": [0.2, None]},
-    },
+    "margin": {"value": 0.02, "reason": "smaller gains are not worth the cost"},
     "claims": {
         "best": {"text": "full is best", "better": "full", "than": ["baseline", "w_PI"], "categories": "all"}
     },
 }
-ABLATIONS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "ablations").glob("*.yaml"))}
+MARGIN = Margin(0.02, "smaller gains are not worth the cost")
+COLOR, BOTH = ("color",), ("color", "shape")
 
 
-def comparison(effect: float, p: float) -> Comparison:
+def comparison(effect: float, p: float, reach: float = 0.1) -> Comparison:
+    """A comparison of 100 prompts of s.d. 0.4, its intervals `reach` to either side."""
+    interval = Interval(low=effect - reach, high=effect + reach)
     return Comparison(
         effect=effect,
-        interval=Interval(low=effect - 0.1, high=effect + 0.1),
+        interval=interval,
+        equivalence=interval,
         p=p,
-        sd=0.4,
+        spread=Spread(prompt_error=0.04, prompt_df=99, run_error=None, seeds=1),
         prompts=100,
         excluded=0,
+        by_category={"color": effect},
     )
 
 
 SURE_GAIN, SURE_LOSS, UNSURE = comparison(0.3, 0.0001), comparison(-0.3, 0.0001), comparison(0.05, 0.4)
+SAME = comparison(0.004, 0.4, reach=0.01)
 
 
 def decide(*outcomes: Comparison | str, seeds: int = 3) -> Verdict:
-    """The verdict on one claim with these outcomes as its parts."""
-    parts = tuple(ClaimPart("full", f"arm{number}", "color") for number in range(len(outcomes)))
-    measured = dict(zip(parts, outcomes, strict=True))
-    return claims.decide(
-        [Claim(id="c", text="c", parts=parts)], measured.__getitem__, published={}, seeds=seeds
-    )[0]
+    """The verdict on one claim with these outcomes as its contrasts."""
+    contrasts = tuple(Contrast("full", f"arm{number}", COLOR) for number in range(len(outcomes)))
+    measured = dict(zip(contrasts, outcomes, strict=True))
+    claim = Claim(id="c", text="c", contrasts=contrasts, margin=MARGIN)
+    return claims.decide([claim], measured.__getitem__, published={}, seeds=seeds)[0]
 
 
-def changed(**entries: object) -> dict[str, object]:
-    return {**STUDY, "claims": {"best": {**STUDY["claims"]["best"], **entries}}}
-
-
-def test_all_parts_significant_is_reproduced():
+def test_all_contrasts_significant_is_reproduced():
     verdict = decide(SURE_GAIN, SURE_GAIN)
-    assert (verdict.verdict, verdict.note) == ("reproduced", "")
+    assert (verdict.verdict, verdict.note) == ("reproduced", "over 3 training runs")
 
 
-def test_one_part_significantly_reversed_is_contradicted():
-    assert decide(SURE_GAIN, SURE_LOSS, UNSURE).verdict == "contradicted"
+def test_one_contrast_significantly_reversed_is_contradicted():
+    assert decide(SURE_GAIN, SURE_LOSS, UNSURE, SAME).verdict == "contradicted"
 
 
-def test_an_insignificant_part_is_undecided_and_says_what_would_decide_it():
-    verdict = decide(SURE_GAIN, UNSURE)
+def test_a_contrast_within_the_margin_is_not_supported():
+    verdict = decide(SURE_GAIN, SAME)
+    assert [result.outcome for result in verdict.results] == ["holds", "equal"]
+    assert verdict.verdict == "not supported"
+    assert verdict.note == "no difference above 0.02 in 1 of 2 contrasts, over 3 training runs"
+    assert verdict.decisive.comparison == SAME
+
+
+def test_an_undecided_contrast_says_what_would_decide_it():
+    verdict = decide(SURE_GAIN, SAME, UNSURE)
     assert verdict.verdict == "undecided"
     assert verdict.decisive.comparison == UNSURE
-    assert (
-        verdict.decisive.prompts_needed == 503
-    )  # ((1.960 + 0.842) * 0.4 / 0.05) ** 2 at level 0.05: one part is open
-    assert claims.decision_level([verdict]) == pytest.approx(0.05)
+    # two contrasts are open, so at level 0.025: ((2.241 + 0.842) * 0.4 / 0.05) ** 2
+    assert verdict.decisive.prompts_needed == 609
+    assert claims.decision_level([verdict]) == pytest.approx(0.025)
+    assert claims.decision_level([decide(SURE_GAIN, SAME)]) is None
 
 
 def test_an_insignificant_reversal_does_not_contradict():
     assert decide(SURE_GAIN, comparison(-0.05, 0.3)).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("effect", "p_holm", "reach", "expected"),
+    [
+        (0.01, 0.2, 0.009, "equal"),
+        (0.01, 0.2, 0.01, "undecided"),  # the interval reaches the margin
+        (-0.01, 0.2, 0.009, "equal"),
+        (-0.01, 0.2, 0.011, "undecided"),
+        (0.01, 0.049, 0.009, "holds"),  # a significant difference counts, also below the margin
+        (-0.01, 0.049, 0.009, "reversed"),
+        (0.01, 0.05, 0.5, "undecided"),
+    ],
+)
+def test_a_difference_comes_before_equality(effect, p_holm, reach, expected):
+    assert claims.outcome(comparison(effect, 0.01, reach), p_holm, 0.02) == expected
 
 
 def test_one_seed_says_this_run_only():
@@ -77,100 +96,95 @@ def test_one_seed_says_this_run_only():
     assert decide(SURE_LOSS, seeds=1).note == "this run only"
 
 
-def test_a_missing_part_is_not_measured_and_keeps_a_claim_from_being_reproduced():
-    verdict = decide(SURE_GAIN, "arm1 failed")
-    assert verdict.verdict == "undecided"
-    assert verdict.note == "1 of 2 parts not measured"
-    assert [part.outcome for part in verdict.results] == ["holds", "not measured"]
-    assert verdict.results[1].reason == "arm1 failed"
+def test_a_missing_contrast_is_not_measured_and_keeps_a_claim_from_being_decided():
+    for known in (SURE_GAIN, SAME):
+        verdict = decide(known, "arm1 failed", seeds=1)
+        assert verdict.verdict == "undecided"
+        assert verdict.note == "1 of 2 contrasts not measured, this run only"
+        assert verdict.results[1].outcome == "not measured"
+        assert verdict.results[1].reason == "arm1 failed"
 
 
-def test_a_missing_part_does_not_hide_a_contradiction():
+def test_a_missing_contrast_does_not_hide_a_contradiction():
     assert decide(SURE_LOSS, "arm1 lost").verdict == "contradicted"
 
 
-def test_a_claim_without_any_measured_part_is_not_measured():
-    assert decide("arm0 failed", "arm1 lost").verdict == "not measured"
+def test_a_claim_without_any_measured_contrast_is_not_measured():
+    verdict = decide("arm0 failed", "arm1 lost")
+    assert (verdict.verdict, verdict.note) == ("not measured", "")
 
 
-def test_holm_runs_over_the_parts_of_all_claims_and_counts_equal_parts_once():
-    shared, own = ClaimPart("full", "w_PI", "color"), ClaimPart("full", "w_RI", "color")
-    both = [Claim(id="a", text="a", parts=(shared,)), Claim(id="b", text="b", parts=(shared, own))]
-    verdicts = claims.decide(both, lambda part: comparison(0.2, 0.02), published={}, seeds=3)
-    assert [part.p_holm for verdict in verdicts for part in verdict.results] == pytest.approx(
-        [0.04, 0.04, 0.04]
-    )
+def test_holm_runs_over_all_claims_and_counts_equal_contrasts_once():
+    shared, own = Contrast("full", "w_PI", BOTH), Contrast("full", "w_RI", BOTH)
+    both = [
+        Claim(id="a", text="a", contrasts=(shared,), margin=MARGIN),
+        Claim(id="b", text="b", contrasts=(shared, own), margin=Margin(0.1, "another")),
+    ]
+    verdicts = claims.decide(both, lambda contrast: comparison(0.2, 0.02), published={}, seeds=3)
+    assert [result.p_holm for verdict in verdicts for result in verdict.results] == pytest.approx([0.04] * 3)
     assert [verdict.verdict for verdict in verdicts] == ["reproduced", "reproduced"]
 
 
+def test_each_claim_has_its_own_margin():
+    shared = (Contrast("full", "w_PI", BOTH),)
+    both = [
+        Claim(id="a", text="a", contrasts=shared, margin=Margin(0.01, "tight")),
+        Claim(id="b", text="b", contrasts=shared, margin=Margin(0.05, "wide")),
+    ]
+    verdicts = claims.decide(both, lambda contrast: SAME, published={}, seeds=3)
+    assert [verdict.verdict for verdict in verdicts] == ["undecided", "not supported"]
+
+
 def test_published_differences_stand_beside_ours():
-    read = claims.read(STUDY, ["color", "shape"])
-    published = {"full": {"color": 0.3, "shape": 0.1}, "baseline": {"color": 0.1}}
-    parts = claims.decide(read, lambda part: UNSURE, published=published, seeds=1)[0].results
-    assert [part.published for part in parts] == [pytest.approx(0.2), None, None, None]
+    read = claims.read(STUDY, BOTH)
+    published = {
+        "full": {"color": 0.3, "shape": 0.1},
+        "baseline": {"color": 0.1, "shape": 0.2},
+        "w_PI": {"color": 0.2},
+    }
+    results = claims.decide(read, lambda contrast: UNSURE, published=published, seeds=1)[0].results
+    assert [result.published_difference for result in results] == [pytest.approx(0.05), None]
+    assert results[0].published == {"color": pytest.approx(0.2), "shape": pytest.approx(-0.1)}
 
 
-def test_read_expands_arms_and_categories():
-    parts = claims.read(STUDY, ["color", "shape"])[0].parts
-    assert parts == (
-        ClaimPart("full", "baseline", "color"),
-        ClaimPart("full", "baseline", "shape"),
-        ClaimPart("full", "w_PI", "color"),
-        ClaimPart("full", "w_PI", "shape"),
+def test_categories_are_counted_in_the_papers_direction():
+    contrast = Contrast("full", "w_PI", ("color", "shape", "texture", "complex"))
+    effects = {"color": 0.1, "shape": 0.1, "texture": 0.0, "complex": 0.2}
+    found = Comparison(**{**vars(SURE_GAIN), "by_category": effects})
+    claim = Claim(id="a", text="a", contrasts=(contrast,), margin=MARGIN)
+    published = {"full": {"color": 0.3, "shape": 0.1}, "w_PI": {"color": 0.2, "shape": 0.2}}
+    (result,) = claims.decide([claim], lambda _: found, published=published, seeds=1)[0].results
+    assert result.agreement() == (2, 4)  # color as published, complex as claimed; shape is published reversed
+
+
+def test_read_makes_a_contrast_per_pair_of_arms():
+    (claim,) = claims.read(STUDY, BOTH)
+    assert claim.contrasts == (Contrast("full", "baseline", BOTH), Contrast("full", "w_PI", BOTH))
+    assert claim.margin == MARGIN
+
+
+def test_over_each_makes_a_contrast_per_category():
+    each = {**STUDY, "claims": {"best": {**STUDY["claims"]["best"], "over": "each"}}}
+    assert claims.read(each, BOTH)[0].contrasts == (
+        Contrast("full", "baseline", ("color",)),
+        Contrast("full", "baseline", ("shape",)),
+        Contrast("full", "w_PI", ("color",)),
+        Contrast("full", "w_PI", ("shape",)),
     )
 
 
-def test_check_accepts_arms_that_only_the_published_table_has():
-    claims.check(STUDY)
-    claims.check(changed(than="w_sem"))
+def test_one_hypothesis_written_in_two_ways_is_one_contrast():
+    listed = {**STUDY["claims"]["best"], "categories": ["shape", "color", "shape"]}
+    both = {**STUDY, "claims": {"all": STUDY["claims"]["best"], "listed": listed}}
+    first, second = claims.read(both, BOTH)
+    assert first.contrasts == second.contrasts
 
 
-@pytest.mark.parametrize(
-    ("study", "words"),
-    [
-        (
-            changed(better="ful"),
-            ["study.claims.best.better", "'ful'", "baseline, w_PI, full", "nearest: full"],
-        ),
-        (changed(than=["w_Pi"]), ["study.claims.best.than", "nearest: w_PI"]),
-        (changed(than=[]), ["study.claims.best.than is empty"]),
-        (changed(than=["full"]), ["compares full with itself"]),
-        (changed(categories=["colour"]), ["category 'colour'", "color, shape", "nearest: color"]),
-        (changed(where="all"), ["exactly text, better, than, categories"]),
-        (
-            {**STUDY, "claims": {"best": "full wins"}},
-            ["'full wins'", "exactly text, better, than, categories"],
-        ),
-        (
-            {**STUDY, "published": {"columns": ["color"], "rows": {"full": [1, 2]}}},
-            ["study.published.rows.full", "2 values", "1 columns"],
-        ),
-    ],
-)
-def test_check_names_what_is_wrong_and_what_is_allowed(study, words):
-    with pytest.raises(ValueError) as error:
-        claims.check(study)
-    for word in words:
-        assert word in str(error.value)
+def test_a_claim_may_have_its_own_margin():
+    own = {**STUDY["claims"]["best"], "margin": {"value": 0.1, "reason": "noisy"}}
+    assert claims.read({**STUDY, "claims": {"best": own}}, BOTH)[0].margin == Margin(0.1, "noisy")
 
 
-def test_the_papers_studies_are_there():
-    assert {"reward_components", "training_details", "reward_hacking"} <= set(ABLATIONS)
-    arms = yaml.safe_load(ABLATIONS["reward_components"].read_text(encoding="utf-8"))["study"]["arms"]
-    assert len(arms) == 10
-
-
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_is_consistent_and_its_claims_hold_in_the_published_table(name):
-    study = yaml.safe_load(ABLATIONS[name].read_text(encoding="utf-8"))["study"]
-    claims.check(study)
-    assert study["name"] == name
-    published = study["published"]["rows"]
-    assert [arm for arm in study["arms"] if arm in published] == list(published)
-    columns = study["published"]["columns"]
-    rows = {arm: dict(zip(columns, values, strict=True)) for arm, values in published.items()}
-    parts = [part for claim in claims.read(study, columns) for part in claim.parts]
-    assert bool(parts) == bool(study.get("claims"))
-    assert [
-        part for part in parts if rows[part.better][part.category] <= rows[part.than][part.category]
-    ] == []
+def test_a_plan_of_an_earlier_version_says_what_to_do():
+    with pytest.raises(ValueError, match=r"no margin for the claim 'best'.*run the sweep's command again"):
+        claims.read({"claims": STUDY["claims"]}, BOTH)

@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 
 from harness.analysis import statistics
 from harness.analysis.statistics import (
-    Comparison,
     Interval,
     bootstrap_interval,
     clustered_error,
-    compare,
     estimate,
     holm,
     macro_estimate,
     prompt_means,
-    prompts_needed,
     sign_flip_p,
     stratified_interval,
+    stratified_intervals,
 )
 
 
@@ -62,30 +60,6 @@ def test_estimate_counts_unscored_prompts_and_never_averages_them():
     assert (found.mean, found.prompts, found.unscored) == (0.75, 2, 1)
     assert estimate({"a": None}).mean is None
     assert estimate({}).mean is None
-
-
-def test_compare_pairs_by_prompt_and_counts_the_excluded():
-    found = compare(
-        {"a": 1.0, "b": 0.5, "c": None, "d": 1.0}, {"d": 0.5, "b": 0.5, "a": 0.0, "c": 1.0, "e": 1.0}
-    )
-    assert found is not None
-    assert (found.effect, found.prompts, found.excluded) == (pytest.approx(0.5), 3, 2)
-    assert compare({"a": None}, {"a": 1.0}) is None
-
-
-def test_compare_is_antisymmetric_and_does_not_depend_on_row_order():
-    random_numbers = np.random.default_rng(0)
-    left = {f"p{i}": float(random_numbers.random()) for i in range(50)}
-    right = {f"p{i}": float(random_numbers.random()) for i in range(50)}
-    one, other, shuffled = (
-        compare(left, right),
-        compare(right, left),
-        compare(dict(reversed(left.items())), right),
-    )
-    assert one == shuffled
-    assert one is not None and other is not None
-    assert one.effect == pytest.approx(-other.effect)
-    assert one.p == other.p
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=9))
@@ -205,24 +179,6 @@ def test_holm_agrees_with_the_textbook(p_values):
     assert holm(p_values) == pytest.approx(slow_holm(p_values))
 
 
-def test_prompts_needed_gives_the_power_it_promises():
-    seen = Comparison(
-        effect=0.1, interval=Interval(low=None, high=None), p=0.3, sd=0.4, prompts=20, excluded=0
-    )
-    needed = prompts_needed(seen, level=0.05)
-    assert needed == 126
-    random_numbers = np.random.default_rng(9)
-    power = np.mean([sign_flip_p(random_numbers.normal(0.1, 0.4, size=needed)) < 0.05 for _ in range(400)])
-    assert power == pytest.approx(statistics.POWER, abs=0.07)
-
-
-def test_prompts_needed_is_unknown_without_a_difference():
-    flat = Comparison(
-        effect=0.0, interval=Interval(low=None, high=None), p=1.0, sd=0.4, prompts=20, excluded=0
-    )
-    assert prompts_needed(flat, level=0.05) is None
-
-
 def test_the_macro_mean_weighs_categories_and_not_prompts():
     many = {f"p{i}": 0.2 for i in range(30)}
     few = {"a": 1.0, "b": 0.6, "c": None}
@@ -243,4 +199,5 @@ def test_a_stratified_interval_resamples_within_categories():
     )
     assert wide.high - wide.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(200), rel=0.05)
     assert wide.low < narrow.low < narrow.high < wide.high
+    assert stratified_intervals(mixed, (0.95, 0.9)) == [wide, narrow]
     assert stratified_interval([np.ones(5), np.ones(1)]) == Interval(low=None, high=None)

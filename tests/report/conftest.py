@@ -33,6 +33,7 @@ class FakeStudy:
     categories: Sequence[str] = CATEGORIES
     prompts: int = 60
     claims: Mapping[str, Any] = field(default_factory=dict)
+    margin: float = 0.02
     published: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[tuple[str, int], tuple[str, str | None]] = field(
         default_factory=dict
@@ -62,6 +63,7 @@ class FakeStudy:
             "categories": list(self.categories),
             "published": dict(self.published),
             "claims": dict(self.claims),
+            "margin": {"value": self.margin, "reason": "a smaller gain costs more than it brings"},
         }
         plan = {
             "study": study,

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.analysis.claims import ClaimPart
+from harness.analysis.contrasts import Comparison, Contrast
 from harness.analysis.results import read_study
-from harness.analysis.statistics import Comparison
 from harness.analysis.study import Analysis
 from harness.report.cost import cost_table, final_value, run_tables
 from harness.report.gallery import make_gallery
@@ -19,6 +18,7 @@ from harness.report.table import Table
 from harness.report.tables import score_tables
 
 CLAIM = {"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}}
+BOTH = Contrast("full", "baseline", ("color", "2D-spatial"))
 
 
 def analysed(study) -> Analysis:
@@ -32,11 +32,11 @@ def rows(tables: Sequence[Table], name: str) -> list[dict[str, str]]:
 def test_a_real_effect_is_found_with_its_size(fake_study):
     analysis = analysed(fake_study(claims=CLAIM))
     assert [verdict.verdict for verdict in analysis.verdicts] == ["reproduced"]
-    assert analysis.verdicts[0].note == ""
-    found = analysis.compare("full", "baseline", "color")
+    assert analysis.verdicts[0].note == "over 2 training runs"
+    found = analysis.contrast(BOTH)
     assert isinstance(found, Comparison)
     assert found.effect == pytest.approx(0.4, abs=0.03)
-    assert found.prompts == 60
+    assert found.prompts == 120
     assert found.interval.low is not None and found.interval.high is not None
     assert found.interval.low < found.effect < found.interval.high
 
@@ -46,10 +46,64 @@ def test_a_reversed_effect_contradicts(fake_study):
     assert (analysis.verdicts[0].verdict, analysis.verdicts[0].note) == ("contradicted", "this run only")
 
 
-def test_no_effect_is_undecided(fake_study):
-    analysis = analysed(fake_study(claims=CLAIM, arms={"baseline": 0.5, "full": 0.5}))
-    assert analysis.verdicts[0].verdict == "undecided"
-    assert all(part.prompts_needed for part in analysis.verdicts[0].results)
+def test_no_effect_and_too_few_prompts_is_undecided(fake_study):
+    study = fake_study(claims=CLAIM, arms={"baseline": 0.5, "full": 0.5}, seeds=(0,), prompts=20)
+    (verdict,) = analysed(study).verdicts
+    assert verdict.verdict == "undecided"
+    (result,) = verdict.results
+    assert result.prompts_needed is not None and result.prompts_needed > 20
+    assert result.seeds_needed is None
+
+
+def test_no_effect_above_the_margin_is_not_supported(fake_study):
+    study = fake_study(claims=CLAIM, arms={"baseline": 0.5, "full": 0.5}, seeds=(0,), margin=0.1)
+    (verdict,) = analysed(study).verdicts
+    assert (verdict.verdict, verdict.note) == (
+        "not supported", "no difference above 0.1 in 1 of 1 contrast, this run only",
+    )  # fmt: skip
+
+
+def test_the_tables_of_the_claims_have_every_number(fake_study):
+    published = {"columns": ["color", "2D-spatial"], "rows": {"baseline": [0.1, 0.9], "full": [0.4, 0.8]}}
+    than = {"than": ["baseline", "w_spa"]}
+    analysis = analysed(fake_study(claims={"c": CLAIM["c"] | than}, published=published))
+    tables = score_tables(analysis)
+    (claim,) = rows(tables, "claims")
+    assert (claim["verdict"], claim["contrasts"], claim["holds"], claim["not_measured"]) == (
+        "undecided", "2", "1", "1",
+    )  # fmt: skip
+    found = analysis.contrast(BOTH)
+    assert isinstance(found, Comparison)
+    effects = found.by_category
+    assert claim["effects_by_category"] == (
+        f"full > baseline color:{effects['color']:.6g} 2D-spatial:{effects['2D-spatial']:.6g}"
+    )
+    contrast, missing = rows(tables, "contrasts")
+    assert (contrast["categories"], contrast["outcome"], contrast["seeds"]) == (
+        "color 2D-spatial",
+        "holds",
+        "2",
+    )
+    assert [float(value) for value in contrast["effect_by_seed"].split()] == pytest.approx(
+        found.by_seed, rel=1e-5
+    )
+    for name, value in {
+        "effect": found.effect,
+        "low": found.interval.low,
+        "equivalence_high": found.equivalence.high,
+        "prompt_error": found.spread.prompt_error,
+        "run_error": found.spread.run_error,
+        "margin": 0.02,
+        "published_difference": 0.1,
+    }.items():
+        assert float(contrast[name]) == pytest.approx(value, rel=1e-5), name
+    assert contrast["paper_direction"] == "1 of 2"
+    assert (missing["outcome"], missing["reason"], missing["effect"]) == (
+        "not measured", "w_spa is not in this run", "",
+    )  # fmt: skip
+    color = rows(tables, "claim_parts")[0]
+    assert (color["category"], float(color["effect"])) == ("color", pytest.approx(effects["color"], rel=1e-5))
+    assert "outcome" not in color
 
 
 def test_an_arm_with_a_missing_seed_is_shown_but_not_compared(fake_study):
@@ -63,11 +117,13 @@ def test_an_arm_with_a_missing_seed_is_shown_but_not_compared(fake_study):
 
 def test_seed_effects_are_kept_apart(fake_study):
     analysis = analysed(fake_study(claims=CLAIM))
-    effects = analysis.seed_effects(ClaimPart("full", "baseline", "color"))
-    assert len(effects) == 2
-    found = analysis.compare("full", "baseline", "color")
+    found = analysis.contrast(BOTH)
     assert isinstance(found, Comparison)
-    assert sum(effects) / 2 == pytest.approx(found.effect)
+    for number, effect in enumerate(found.by_seed):
+        (alone,) = [cell for cell in analysis.measured_cells("full") if cell.seed == number]
+        (reference,) = [cell for cell in analysis.measured_cells("baseline") if cell.seed == number]
+        pairs = zip(alone.scores, reference.scores, strict=True)
+        assert effect == pytest.approx(sum(one.value - other.value for one, other in pairs) / 120)
 
 
 def test_arms_outside_the_run_and_unknown_categories_have_a_reason(fake_study):

@@ -114,16 +114,13 @@ def test_a_blind_metric_is_flagged_in_every_heading_and_named_with_arm_and_numbe
 
 
 def test_unequal_metrics_are_neither_compared_nor_shown_as_one(fake_study):
-    claims = {"all": ALL, "own": OWN}
+    claims = {"all": ALL, "own": OWN, "each": {**ALL, "over": "each"}}
     analysis = analysed(fake_study(prompts=12, metrics=split_by_arm, claims=claims, published=PUBLISHED))
     assert analysis.categories == (MODEL, RULES, "2D-spatial")
-    assert [verdict.verdict for verdict in analysis.verdicts] == ["undecided", "not measured"]
-    parts = {part.part.category: part for verdict in analysis.verdicts for part in verdict.results}
-    assert set(parts) == {"color", "2D-spatial"}
-    assert (parts["color"].outcome, parts["color"].reason) == (
-        "not measured",
-        "color was scored by unequal metrics",
-    )
+    assert [verdict.verdict for verdict in analysis.verdicts] == ["not measured", "not measured", "undecided"]
+    results = [result for verdict in analysis.verdicts for result in verdict.results]
+    assert [result.outcome for result in results] == ["not measured"] * 3 + ["holds"]
+    assert {result.reason for result in results[:3]} == {"color was scored by unequal metrics"}
     assert analysis.compare("full", "baseline", RULES) == "baseline has another metric"
     assert not isinstance(analysis.compare("w_PI", "baseline", MODEL), str)
     tables = {table.name: table for table in score_tables(analysis)}

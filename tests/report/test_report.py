@@ -79,7 +79,8 @@ def test_every_promised_file_is_there(nasty):
     }
     tables = {file.name for file in (report / "tables").iterdir()}
     for name in (
-        *("table", "scores", "differences_to_baseline", "differences_to_full", "claims", "claim_parts"),
+        *("table", "scores", "differences_to_baseline", "differences_to_full", "claims", "contrasts"),
+        "claim_parts",
         *("published", "rank_correlation", "split_unseen", "split_phrasing"),
         *("training", "counts", "cells", "cost"),
     ):
@@ -136,12 +137,27 @@ def test_a_failed_cell_is_visible_everywhere_and_never_zero(nasty):
     assert "RuntimeError: &lt;disk&gt; full &amp; ``` broken" in page
     assert f"````text\n{ERROR}\n````" in text
     assert "1 of 4 cells missing" in page
+    (contrast,) = [row for row in read_csv(report, "contrasts") if row["than"] == "w_PR"]
+    assert (contrast["outcome"], contrast["reason"], contrast["effect"]) == (
+        "not measured",
+        "w_PR failed",
+        "",
+    )
     parts = [row for row in read_csv(report, "claim_parts") if row["than"] == "w_PR"]
-    assert {(row["outcome"], row["reason"], row["effect"]) for row in parts} == {
-        ("not measured", "w_PR failed", "")
-    }
+    assert {(row["reason"], row["effect"]) for row in parts} == {("w_PR failed", "")}
     assert read_csv(report, "claims")[0]["verdict"] == "undecided"
     assert "failed" in (report / "tables" / "differences_to_baseline.md").read_text(encoding="utf-8")
+
+
+def test_the_words_for_verdicts_are_explained_where_the_reader_meets_them(nasty):
+    for name, before, after in (
+        ("index.html", "<h2>Claims</h2>", 'class="claim"'),
+        ("report.md", "## Claims", "!["),
+    ):
+        section = (nasty[1] / name).read_text(encoding="utf-8").partition(before)[2].partition(after)[0]
+        for word in ("reproduced", "contradicted", "not supported", "undecided", "not measured"):
+            assert re.search(rf"(<strong>|\*\*){word}(</strong>|\*\*): ", section), (name, word)
+        assert "margin 0.02" in section and "a smaller gain costs more than it brings" in section
 
 
 def test_unscored_samples_are_counted_and_excluded_pairwise(nasty):

@@ -113,6 +113,18 @@ def test_an_arms_override_wins_over_the_command_line(planned):
     assert "grpo" not in _keys(cell)
 
 
+def test_claims_without_a_margin_stop_a_study_before_it_runs(planned):
+    with pytest.raises(
+        UsageError, match=r"in study reward_components: .* Write study\.margin: \{value: NUMBER"
+    ):
+        planned("study.margin=null")
+
+
+def test_a_study_of_ones_own_without_claims_needs_no_margin(planned):
+    made = planned("study.margin=null", "study.claims=null", "arms=baseline")
+    assert made.facts["margin"] is None
+
+
 def test_the_plan_is_on_disk_before_anything_runs(planned, tmp_path):
     made = planned("arms=baseline,full")
     planning.write_plan(made)
