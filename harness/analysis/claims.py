@@ -15,8 +15,10 @@ from typing import Any
 from harness.analysis.statistics import ALPHA, Comparison, holm, prompts_needed
 from harness.names import nearest
 
-REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "reproduced", "contradicted", "undecided", "not measured"
-VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
+REPRODUCED, CONTRADICTED, NOT_SUPPORTED = "reproduced", "contradicted", "not supported"
+UNDECIDED, NOT_MEASURED = "undecided", "not measured"
+VERDICTS = (REPRODUCED, CONTRADICTED, NOT_SUPPORTED, UNDECIDED, NOT_MEASURED)
+HOLDS, REVERSED, EQUAL = "holds", "reversed", "equal"
 _KEYS = ("text", "better", "than", "categories")
 
 
@@ -29,6 +31,14 @@ class ClaimPart:
     category: str
 
 
+@dataclass(frozen=True)
+class Margin:
+    """The largest difference that counts as equal, in units of the score, and the reason for it."""
+
+    value: float
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A finding to test. It holds if every part holds."""
@@ -36,6 +46,7 @@ class Claim:
     id: str
     text: str
     parts: tuple[ClaimPart, ...]
+    margin: Margin = Margin(0.0, "differences are tested against 0 alone")
 
 
 @dataclass(frozen=True, kw_only=True)

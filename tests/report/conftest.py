@@ -39,6 +39,7 @@ class FakeStudy:
     )  # (arm, seed) -> state, error
     unscored: Mapping[str, int] = field(default_factory=dict)  # arm -> how many samples
     metrics: Callable[[str, int], Mapping[str, Any] | None] = lambda arm, seed: None  # what metric.json holds
+    facts: Mapping[str, Any] = field(default_factory=dict)  # further entries of the plan's study
     text: str = "a red circle"
     question: str = "Does it work?"
     image_size: int = 24
@@ -62,6 +63,7 @@ class FakeStudy:
             "categories": list(self.categories),
             "published": dict(self.published),
             "claims": dict(self.claims),
+            **self.facts,
         }
         plan = {
             "study": study,
