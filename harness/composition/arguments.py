@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -52,7 +53,7 @@ TEXTS = {
     "outputs_dir",
     "reports_dir",
 }  # also 2026_11_27
-ARMS = re.compile(r"[\w\-, \[\]]*")
+ARMS = re.compile(r"[\w\-@., \[\]]*")  # ARM@LEVEL is an arm at a level of a factor
 QUOTES = re.compile(r"[\"']")
 HOME = re.compile(r"(?<=[\[,: ])~[^\s,\[\]{}]*")  # a path within a list or mapping, which the grammar refuses
 CONFIG_DIR = ("-cd", "--config-dir")
@@ -107,12 +108,31 @@ def check_arm_name(name: str) -> None:
         )
 
 
+def check_arm(name: Any, overrides: Any) -> None:
+    """Checks the name and the overrides of an arm that a YAML file declares.
+
+    Raises:
+        UsageError: the name is no text or has characters that are not allowed, or the overrides are no list.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"an arm is {name!r} in its YAML, and no text: put its name in quotes there")
+    check_arm_name(name)
+    check_overrides(f"arm {name}", overrides)
+
+
+def check_overrides(owner: str, overrides: Any) -> None:
+    if not isinstance(overrides, list) or not all(
+        isinstance(line, str) and "=" in line for line in overrides
+    ):
+        raise UsageError(f"{owner} is {overrides!r}: write it as a list of overrides, [KEY=VALUE, ...]")
+
+
 def readable(override: str) -> str:
     """The same override in Hydra's grammar: names, and a value that the grammar refuses, are quoted."""
     key, equals, value = override.partition("=")
     if key.lstrip("+") == "arms" and ARMS.fullmatch(value):  # names, also such as true
         return f"{key}=" + re.sub(
-            r"[\w-]+", lambda name: name[0] if name[0] == "null" else _text(name[0]), value
+            r"[\w@.-]+", lambda name: name[0] if name[0] == "null" else _text(name[0]), value
         )
     if value[:1] in ("[", "{") and not QUOTES.search(value):
         return f"{key}=" + HOME.sub(lambda path: quote(path[0]), value)

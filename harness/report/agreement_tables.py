@@ -39,7 +39,7 @@ def agreement_answer(analysis: Analysis) -> str | None:
         if found:
             ours = "undefined" if found.tau is None else f"{found.tau:.2f}"
             texts.append(f"{judge} {ours}" + (f" (the paper {paper:.2f})" if paper is not None else ""))
-    return f"Kendall's tau with the reference: {', '.join(texts)}."
+    return f"Kendall's tau with the reference: {', '.join(texts)}"
 
 
 def judges(analysis: Analysis) -> list[str]:

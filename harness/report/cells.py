@@ -15,13 +15,13 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def span(interval: Interval, *, sign: bool = False) -> str:
+def span(interval: Interval, *, sign: bool = False, digits: int = 3) -> str:
     """Return the bounds of an interval."""
     if interval.low is None or interval.high is None:
         return "no interval"
     if sign:
-        return f"{signed(interval.low)} to {signed(interval.high)}"
-    return f"{interval.low:.3f} to {interval.high:.3f}"
+        return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
+    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
 def p_text(p: float) -> str:

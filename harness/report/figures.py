@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ matplotlib.use("agg")
 
 from matplotlib import pyplot
 
+from harness.analysis.factors import factors_of
 from harness.analysis.study import Analysis
-from harness.report import agreement_figures, score_figures, training_figures
+from harness.report import agreement_figures, factor_figures, score_figures, training_figures
+from harness.report.factor_tables import PREFIX
 from harness.report.figure_style import set_style
 
 if TYPE_CHECKING:
@@ -60,12 +63,21 @@ FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
 )
 
 
+def _factors(analysis: Analysis) -> list[tuple[str, Callable[[Analysis], Figure | None], str]]:
+    """Return the figures of the study's factors, as in `FIGURES`."""
+    figures: list[tuple[str, Callable[[Analysis], Figure | None], str]] = []
+    for factor in factors_of(analysis):
+        draw = partial(factor_figures.factor, shown=factor)
+        figures.append((PREFIX + factor.name, draw, factor_figures.caption(analysis, factor)))
+    return figures
+
+
 def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
     """Write every figure that the results allow. Return name -> caption, in the order they are read."""
     set_style()
     captions: dict[str, str] = {}
     with matplotlib.rc_context({"svg.hashsalt": "harness", "svg.fonttype": "path"}):
-        for name, draw, caption in FIGURES:
+        for name, draw, caption in [*_factors(analysis), *FIGURES]:
             figure = draw(analysis)
             if figure is None:
                 continue

@@ -131,19 +131,24 @@ def _overlay(sample: SampleRow) -> Image.Image | None:
     return drawn
 
 
+SHEET_ARMS = 12  # more columns cannot be read; the page shows all arms
 _TONES = {"good": "#2f855a", "bad": "#c53030", "quiet": "#52606d", "missing": "#c53030"}
 
 
 def gallery_sheet(exhibits: Sequence[Exhibit]) -> Image.Image | None:
-    """Return the gallery as one image: the first prompt of every category, and a column per arm."""
+    """Return the gallery as one image: the first prompt of every category, and a column for every arm of
+    the first twelve.
+    """
     rows = list({exhibit.category: exhibit for exhibit in reversed(exhibits)}.values())[::-1]
     if not rows:
         return None
     step = _SHEET_TILE + _GAP
     height, top = step + 42, 24
-    sheet = Image.new("RGB", (step * len(rows[0].tiles) + _GAP, top + height * len(rows)), "white")
+    sheet = Image.new(
+        "RGB", (step * len(rows[0].tiles[:SHEET_ARMS]) + _GAP, top + height * len(rows)), "white"
+    )
     pen = ImageDraw.Draw(sheet)
-    for column, tile in enumerate(rows[0].tiles):
+    for column, tile in enumerate(rows[0].tiles[:SHEET_ARMS]):
         pen.text(
             (_GAP + column * step, 6), _fit(tile.arm, 22), fill="#1f2933", font=ImageFont.load_default(13)
         )
@@ -155,7 +160,7 @@ def gallery_sheet(exhibits: Sequence[Exhibit]) -> Image.Image | None:
             fill="#52606d",
             font=ImageFont.load_default(12),
         )
-        for column, tile in enumerate(exhibit.tiles):
+        for column, tile in enumerate(exhibit.tiles[:SHEET_ARMS]):
             _paste(sheet, pen, tile, _GAP + column * step, y + 20)
     return sheet.quantize(128)
 

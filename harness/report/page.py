@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +16,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.claims import HOLDS, NOT_MEASURED, VERDICTS, Verdict, decision_level
+from harness.analysis.claims import HOLDS, Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.analysis.study import Analysis
-from harness.report.agreement_tables import AGREEMENT_METHOD, agreement_answer
+from harness.report.agreement_tables import AGREEMENT_METHOD
+from harness.report.answer import answer, rewarding_experts
 from harness.report.claim_tables import decisive_text, verdict_rules
 from harness.report.contrast_tables import CONTRAST_HEADER, contrast_cells
 from harness.report.cost import total_seconds
-from harness.report.gallery import Exhibit
+from harness.report.factor_tables import PREFIX
+from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
+from harness.report.published_tables import paper_order
 from harness.report.table import Table, markdown
 
 _TABLES_BELOW_CLAIMS = (
@@ -86,6 +88,8 @@ def _values(contents: Contents) -> dict[str, Any]:
         "source": study.study.get("source") or "",
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
+        "experts": rewarding_experts(analysis),
+        "paper_order": paper_order(analysis),
         "unmeasured": [cell for cell in study.cells if not cell.measured],
         "main": _main_table(contents),
         "columns": described_columns(analysis),
@@ -93,9 +97,10 @@ def _values(contents: Contents) -> dict[str, Any]:
         "contrast_header": CONTRAST_HEADER,
         "rules": verdict_rules(analysis.verdicts),
         "contrasts": contents.tables.get("contrasts"),
-        "details": [contents.tables[name] for name in _TABLES_BELOW_CLAIMS if name in contents.tables],
+        "details": _details(contents.tables),
         "captions": contents.captions,
         "exhibits": contents.exhibits,
+        "sheet_arms": SHEET_ARMS,
         "origin": contents.origin,
         "minutes": f"{total_seconds(study) / 60:.1f}",
         "method": method(analysis),
@@ -109,6 +114,12 @@ def _main_table(contents: Contents) -> Table:
     return replace(contents.tables[name], legend="")
 
 
+def _details(tables: Mapping[str, Table]) -> list[Table]:
+    """Return the tables below the claims, those of the factors first."""
+    names = [name for name in tables if name.startswith(PREFIX)]
+    return [tables[name] for name in (*names, *_TABLES_BELOW_CLAIMS) if name in tables]
+
+
 def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
     return {
         "text": verdict.claim.text,
@@ -119,21 +130,6 @@ def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
         "decisive": decisive_text(verdict.decisive),
         "contrasts": [contrast_cells(analysis, result) for result in verdict.results],
     }
-
-
-def answer(analysis: Analysis) -> str:
-    """Return the outcome of the study in a sentence."""
-    cells = analysis.study.cells
-    measured = sum(cell.measured for cell in cells)
-    missing = "" if measured == len(cells) else f" {len(cells) - measured} of {len(cells)} cells missing."
-    if not analysis.verdicts:
-        return (agreement_answer(analysis) or "The study makes no claims.") + missing
-    counts = Counter(verdict.verdict for verdict in analysis.verdicts)
-    shown = [name for name in VERDICTS if counts[name] or name != NOT_MEASURED]
-    outcomes = ", ".join(f"{counts[name]} {name}" for name in shown)
-    one_run = len(analysis.study.seeds) == 1 and counts[NOT_MEASURED] < len(analysis.verdicts)
-    run = " One seed: the verdicts are about this run only." if one_run else ""
-    return f"Of {len(analysis.verdicts)} published claims: {outcomes}.{run}{missing}"
 
 
 def method(analysis: Analysis) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from scipy.stats import spearmanr
 
+from harness.analysis.published import agreement
 from harness.analysis.study import Analysis
-from harness.report.cells import arm_cell, missing_cell, signed
+from harness.report.cells import arm_cell, missing_cell, signed, span
 from harness.report.legend import legend
-from harness.report.table import Shown, Table
+from harness.report.table import Shown, Table, Value
 
 
 def published_tables(analysis: Analysis) -> list[Table]:
@@ -55,22 +56,46 @@ def _scores_table(analysis: Analysis, arms: list[str], categories: list[str]) ->
     )
 
 
+def paper_order(analysis: Analysis) -> str:
+    """Return the agreement with the paper in a sentence; empty where too few arms have all numbers."""
+    whole = agreement(analysis)
+    if whole is None:
+        return ""
+    return (
+        f"Agreement with the paper: Spearman's rho of the mean scores of {whole.arms} arms is"
+        f" {signed(whole.rho, 2)} ({span(whole.interval, sign=True, digits=2)}); {whole.alike} of"
+        f" {whole.pairs} pairs of arms are ordered as in the paper."
+    )
+
+
 def _correlation_table(analysis: Analysis, categories: list[str]) -> Table:
-    cells, records = [Shown("Spearman's rho", tone="name")], []
+    whole = agreement(analysis)
+    cells = [Shown("Spearman's rho", tone="name")]
+    records: list[tuple[Value, ...]] = []
+    if whole is None:
+        cells += [Shown("–"), Shown("–")]
+        records.append(("mean", *[None] * 6))
+    else:
+        interval = whole.interval
+        cells.append(Shown(f"{signed(whole.rho)} ({span(interval, sign=True)})"))
+        cells.append(Shown(f"{whole.alike} of {whole.pairs}"))
+        records.append(("mean", whole.rho, interval.low, interval.high, whole.arms, whole.alike, whole.pairs))
     for category in categories:
         rho, arms = rank_correlation(analysis, category)
         cells.append(Shown("–" if rho is None else signed(rho)))
-        records.append((category, rho, arms))
+        records.append((category, rho, None, None, arms, None, None))
     return Table(
         name="rank_correlation",
         title="Do the arms come in the paper's order?",
         note=(
             "Spearman's rho of the arms' scores, ours against the paper's: 1 the same order, 0 unrelated,"
-            " −1 reversed."
+            " −1 reversed. First of their means over the published categories, with a 95% bootstrap interval"
+            " (prompts resampled within categories, jointly for all arms), and how many pairs of arms are"
+            " ordered alike."
         ),
-        header=("", *map(analysis.heading, categories)),
+        header=("", "mean over categories", "pairs ordered alike", *map(analysis.heading, categories)),
         rows=(tuple(cells),),
-        fields=("category", "spearman", "arms"),
+        fields=("category", "spearman", "low", "high", "arms", "pairs_alike", "pairs"),
         records=tuple(records),
         legend=legend(analysis, categories),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.analysis.study import Analysis
 from harness.report.agreement_tables import agreement_tables
 from harness.report.cells import (
@@ -15,9 +17,12 @@ from harness.report.cells import (
 )
 from harness.report.claim_tables import claims_table
 from harness.report.contrast_tables import contrasts_table, parts_table
+from harness.report.factor_tables import factor_tables
 from harness.report.legend import legend, metrics_table
 from harness.report.published_tables import published_tables
 from harness.report.table import Shown, Table
+
+MACRO = "mean over categories"
 
 # A prompt's fact -> its values and the name of the prompts that have them.
 SPLITS: dict[str, dict[object, str]] = {
@@ -30,7 +35,7 @@ def score_tables(analysis: Analysis) -> list[Table]:
     """Return every table of scores, differences and claims; of a study of judges those of agreement."""
     if analysis.agreements:  # the scores are those of unequal judges: no table compares them
         return agreement_tables(analysis)
-    tables: list[Table | None] = [main_table(analysis), scores_table(analysis)]
+    tables: list[Table | None] = [main_table(analysis), *factor_tables(analysis), scores_table(analysis)]
     for role, arm in (("baseline", analysis.baseline), ("full", analysis.full)):
         if arm in analysis.arms:
             tables.append(differences_table(analysis, role, arm))
@@ -43,42 +48,74 @@ def score_tables(analysis: Analysis) -> list[Table]:
 
 
 def main_table(analysis: Analysis) -> Table:
-    """Return the scores, one row per arm and one column per category: `table.csv`."""
-    columns = [_column(analysis, category) for category in analysis.categories]
+    """Return the scores, one row per arm: the mean over the categories, then a column per category."""
+    columns = [_macro_column(analysis), *[_column(analysis, category) for category in analysis.categories]]
     rows, records = [], []
     for number, arm in enumerate(analysis.arms):
         rows.append((arm_cell(analysis, arm), *[column[number] for column in columns]))
-        record: list[str | float] = [arm]
+        macro = analysis.macro(arm)
+        missing = _macro_absence(analysis, arm) if macro.mean is None else macro.mean
+        record: list[str | float | None] = [arm, missing, macro.interval.low, macro.interval.high]
         for category in analysis.categories:
             mean = analysis.estimate(arm, category).mean
             record.append(analysis.absence(arm, category) if mean is None else mean)
         records.append(tuple(record))
     metrics = legend(analysis)
     scale = "" if metrics else ", 0 to 1"  # metrics that are stated have scales of their own
-    note = f"Mean over prompts{scale}; the best of each column is marked."
+    note = (
+        f"Mean over prompts{scale}; the best of each column is marked. In the first column every category"
+        " weighs the same, with the 95% interval."
+    )
     return Table(
         name="table",
         title="Score per category",
         note=note + _seeds_note(analysis) + _blind_note(analysis),
-        header=("arm", *map(analysis.heading, analysis.categories)),
+        header=("arm", MACRO, *map(analysis.heading, analysis.categories)),
         rows=tuple(rows),
-        fields=("arm", *analysis.categories),
+        fields=("arm", "mean", "mean_low", "mean_high", *analysis.categories),
         records=tuple(records),
         legend=metrics,
     )
 
 
+def _macro_column(analysis: Analysis) -> list[Shown]:
+    estimates = [analysis.macro(arm) for arm in analysis.arms]
+    texts = []
+    for arm, macro in zip(analysis.arms, estimates, strict=True):
+        if macro.mean is None:
+            texts.append(_macro_absence(analysis, arm))
+        else:
+            texts.append(f"{macro.mean:.3f} ({span(macro.interval)})")
+    return _shown([macro.mean for macro in estimates], texts)
+
+
+def _macro_absence(analysis: Analysis, arm: str) -> str:
+    """Return why an arm has no mean over the categories: the reason of the first one without a number."""
+    for category in analysis.categories:
+        if analysis.estimate(arm, category).mean is None:
+            return analysis.absence(arm, category)
+    return analysis.state(arm)
+
+
 def _column(analysis: Analysis, category: str) -> list[Shown]:
     means = [analysis.estimate(arm, category).mean for arm in analysis.arms]
+    texts = []
+    for arm, mean in zip(analysis.arms, means, strict=True):
+        texts.append(analysis.absence(arm, category) if mean is None else f"{mean:.3f}")
+    return _shown(means, texts)
+
+
+def _shown(means: Sequence[float | None], texts: Sequence[str]) -> list[Shown]:
+    """Return the cells of a column, with the best marked, and the reasons for missing means."""
     known = [mean for mean in means if mean is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     column = []
-    for arm, mean in zip(analysis.arms, means, strict=True):
+    for mean, text in zip(means, texts, strict=True):
         if mean is None:
-            column.append(missing_cell(analysis, arm, category))
+            column.append(Shown(text, tone="missing"))
         else:
             heat = (mean - low) / (high - low) if high > low else None
-            column.append(Shown(f"{mean:.3f}", strong=mean == high, heat=heat))
+            column.append(Shown(text, strong=mean == high, heat=heat))
     return column
 
 

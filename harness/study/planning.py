@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.analysis import claim_settings
 from harness.composition import groups
-from harness.composition.arguments import UsageError, check_arm_name, explain, readable
+from harness.composition.arguments import UsageError, check_arm, explain, readable
 from harness.composition.components import make, with_homes, without_experts
 from harness.files import user_path, write_text
 from harness.names import unknown
@@ -29,6 +29,7 @@ from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import StageStore
+from harness.study import experts, factors
 from harness.study.cell import plan_stages
 from harness.types import Cell
 
@@ -115,31 +116,32 @@ def expand(config: DictConfig, overrides: Sequence[str]) -> list[CellPlan]:
 
 
 def arms_of(config: DictConfig) -> dict[str, list[str]]:
-    """Arm -> overrides: the arms of the ablation and of the command line, or one without overrides.
+    """Arm -> overrides: the arms of the ablation and its factors, and those of the command line.
+
+    Without any, one arm without overrides, named like the study.
 
     Raises:
-        UsageError: an arm is named twice or is no list of overrides.
+        UsageError: an arm is named twice or is no list of overrides, or a factor is malformed.
     """
     written = OmegaConf.to_container(config.study.arms, resolve=False) or {}
     added = OmegaConf.to_container(config.arm, resolve=False) or {}
     assert isinstance(written, dict) and isinstance(added, dict)
+    for name, overrides in {**written, **added}.items():
+        check_arm(name, overrides)
     twice = sorted(set(written) & set(added))
     if twice:
         raise UsageError(
             f"arm {twice[0]!r} is an arm of {config.study.name} already: give yours another name"
         )
-    arms = {**written, **added}
-    if not arms:
-        return {_name(config): []}
-    for name, overrides in arms.items():
-        if not isinstance(name, str):
-            raise UsageError(f"an arm is {name!r} in its YAML, and no text: put its name in quotes there")
-        check_arm_name(name)
-        if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
-            raise UsageError(
-                f"arm {name} is {overrides!r}: write it as a list of overrides, [KEY=VALUE, ...]"
-            )
-    return arms
+    arms = {**written, **factors.arms_of_factors(_factors(config)), **added}
+    return arms or {_name(config): []}
+
+
+def _factors(config: DictConfig) -> dict[str, Any]:
+    """`study.factors` as it is written: a level's overrides may refer to settings of its cells."""
+    written = OmegaConf.to_container(config.study.factors, resolve=False) or {}
+    assert isinstance(written, dict)
+    return {str(name): entry for name, entry in written.items()}
 
 
 def plan(
@@ -223,7 +225,8 @@ def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
 
 
 def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What the ablation says of the study, without its arms, and the categories of all benchmarks.
+    """What the report needs of the study: its ablation's entries without the overrides of arms, the
+    categories of all benchmarks and the experts of the rewards.
 
     Raises:
         UsageError: it names an arm or category that does not exist.
@@ -232,6 +235,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
     facts = _resolved(config, ["study"])["study"]
     for name in ("arms", "arm"):
         facts.pop(name, None)
+    facts["factors"] = factors.facts(_factors(config))
     for role in ("baseline", "full"):
         if facts.get(role) is not None and facts[role] not in arms:
             raise UsageError(unknown(f"arm as study.{role}", str(facts[role]), arms))
@@ -239,6 +243,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
     for cell in cells:
         categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
     facts["categories"] = list(categories)
+    facts["experts"] = experts.labels(cells)
     try:
         claim_settings.check({**facts, "arms": arms})
     except ValueError as error:
@@ -318,10 +323,6 @@ def _values(override: Override) -> list[Any]:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) or OmegaConf.is_list(value) else [value]
-
-
-def _is_override(line: Any) -> bool:
-    return isinstance(line, str) and "=" in line
 
 
 def _seed(value: Any) -> int:

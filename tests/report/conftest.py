@@ -40,6 +40,7 @@ class FakeStudy:
     )  # (arm, seed) -> state, error
     unscored: Mapping[str, int] = field(default_factory=dict)  # arm -> how many samples
     metrics: Callable[[str, int], Mapping[str, Any] | None] = lambda arm, seed: None  # what metric.json holds
+    facts: Mapping[str, Any] = field(default_factory=dict)  # further entries of the plan's study
     text: str = "a red circle"
     question: str = "Does it work?"
     image_size: int = 24
@@ -64,6 +65,7 @@ class FakeStudy:
             "published": dict(self.published),
             "claims": dict(self.claims),
             "margin": {"value": self.margin, "reason": "a smaller gain costs more than it brings"},
+            **self.facts,
         }
         plan = {
             "study": study,

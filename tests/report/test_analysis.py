@@ -13,7 +13,7 @@ from harness.analysis.results import read_study
 from harness.analysis.study import Analysis
 from harness.report.cost import cost_table, final_value, run_tables
 from harness.report.gallery import make_gallery
-from harness.report.published_tables import rank_correlation
+from harness.report.published_tables import paper_order, rank_correlation
 from harness.report.table import Table
 from harness.report.tables import score_tables
 
@@ -153,12 +153,24 @@ def test_rank_correlation_with_the_published_table(fake_study):
     assert rank_correlation(analysis, "2D-spatial") == (pytest.approx(-1), 3)
 
 
+def test_agreement_with_the_paper_is_one_number_with_an_interval(fake_study):
+    published = {"columns": ["color"], "rows": {"baseline": [0.1], "w_PI": [0.3], "full": [0.2]}}
+    analysis = analysed(fake_study(published=published))
+    assert paper_order(analysis) == (
+        "Agreement with the paper: Spearman's rho of the mean scores of 3 arms is +0.50 (+0.50 to +0.50);"
+        " 2 of 3 pairs of arms are ordered as in the paper."
+    )
+    whole, color = rows(score_tables(analysis), "rank_correlation")
+    assert list(whole.values()) == ["mean", "0.5", "0.5", "0.5", "3", "2", "3"]
+    assert list(color.values()) == ["color", "0.5", "", "", "3", "", ""]
+
+
 def test_best_of_a_column_is_marked_once(fake_study):
     main = score_tables(analysed(fake_study()))[0]
     assert [[cell.strong for cell in row[1:]] for row in main.rows] == [
-        [False, False],
-        [False, False],
-        [True, True],
+        [False, False, False],
+        [False, False, False],
+        [True, True, True],
     ]
 
 
@@ -208,3 +220,7 @@ def test_large_images_become_small_files(fake_study):
 def test_unscored_tiles_say_why(fake_study):
     exhibits = make_gallery(analysed(fake_study(seeds=(0,), prompts=2, unscored={"full": 4})))
     assert {exhibit.tiles[2].score for exhibit in exhibits} == {"unscored: unreadable answer"}
+
+
+def test_without_a_published_table_no_agreement_is_claimed(fake_study):
+    assert paper_order(analysed(fake_study(prompts=4, seeds=(0,)))) == ""

@@ -124,14 +124,15 @@ def test_unequal_metrics_are_neither_compared_nor_shown_as_one(fake_study):
     assert analysis.compare("full", "baseline", RULES) == "baseline has another metric"
     assert not isinstance(analysis.compare("w_PI", "baseline", MODEL), str)
     tables = {table.name: table for table in score_tables(analysis)}
-    assert tables["table"].header == ("arm", MODEL, RULES, "2D-spatial")
-    cells = {row[0].text: [cell.text for cell in row[1:3]] for row in tables["table"].rows}
+    assert tables["table"].header == ("arm", "mean over categories", MODEL, RULES, "2D-spatial")
+    assert [row[1].text for row in tables["table"].rows] == ["another metric"] * 3
+    cells = {row[0].text: [cell.text for cell in row[2:4]] for row in tables["table"].rows}
     assert cells["full"][0] == cells["baseline"][1] == "another metric"
     assert re.fullmatch(r"0\.\d{3}", cells["full"][1]) and re.fullmatch(r"0\.\d{3}", cells["baseline"][0])
     assert (
         tables["published"].header == ("arm", "2D-spatial") and "Not here: color" in tables["published"].note
     )
-    assert tables["rank_correlation"].header == ("", "2D-spatial")
+    assert tables["rank_correlation"].header[3:] == ("2D-spatial",)
     model, rules, _, why = described_columns(analysis)
     assert model.text == "BLIP-VQA (mode=official, np=en_core_web_sm 3.5.0); scores of baseline, w_PI"
     assert rules.text == "BLIP-VQA (mode=official, np=rules); scores of full"

@@ -125,14 +125,18 @@ def test_markdown_tables_keep_their_columns(nasty):
 def test_table_csv_has_a_row_per_arm_and_a_column_per_category(nasty):
     rows = read_csv(nasty[1], "table")
     assert [row["arm"] for row in rows] == ["baseline", NASTY_ARM, "full", "w_PR"]
-    assert list(rows[0]) == ["arm", "color", "2D-spatial"]
+    assert list(rows[0]) == ["arm", "mean", "mean_low", "mean_high", "color", "2D-spatial"]
     assert float(rows[2]["color"]) == pytest.approx(0.7, abs=0.1)
+    means = [float(rows[2][name]) for name in ("color", "2D-spatial", "mean", "mean_low", "mean_high")]
+    assert sum(means[:2]) / 2 == pytest.approx(means[2], abs=1e-5)
+    assert means[3] < means[2] < means[4]
 
 
 def test_a_failed_cell_is_visible_everywhere_and_never_zero(nasty):
     report = nasty[1]
     failed = read_csv(report, "table")[3]
     assert (failed["color"], failed["2D-spatial"]) == ("failed", "failed")
+    assert (failed["mean"], failed["mean_low"], failed["mean_high"]) == ("failed", "", "")
     page, text = ((report / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
     assert "RuntimeError: &lt;disk&gt; full &amp; ``` broken" in page
     assert f"````text\n{ERROR}\n````" in text
@@ -214,8 +218,8 @@ def test_a_study_of_which_nothing_is_measured_still_reports(fake_study):
     )
     report = write_report(study.write(), study.root / "reports")
     assert [list(row.values()) for row in read_csv(report, "table")] == [
-        ["baseline", "planned", "planned"],
-        ["full", "lost", "lost"],
+        ["baseline", "planned", "", "", "planned", "planned"],
+        ["full", "lost", "", "", "lost", "lost"],
     ]
     assert read_csv(report, "claims")[0]["verdict"] == "not measured"
 
