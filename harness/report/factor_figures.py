@@ -26,12 +26,11 @@ def factor(analysis: Analysis, shown: Factor) -> Figure | None:
     palette = seaborn.color_palette("colorblind", len(others) + 1)[1:]  # the first is like that of the full
     colors = dict(zip(others, palette, strict=True))
     colors |= {shown.full: ACCENT} if shown.full in arms else {}
-    panels = [("gain", f"mean score minus {analysis.baseline}"), ("lead", f"{shown.full} minus the arm")]
-    panels = [(name, title) for name, title in panels if _measured(shown, name)]
+    panels = _panels(analysis, shown)
     if not panels:
         return None
     figure, grid = pyplot.subplots(1, len(panels), figsize=(5.3 * len(panels), 3.9), squeeze=False)
-    for axis, (name, title) in zip(grid[0], panels, strict=True):
+    for axis, (name, title) in zip(grid[0], panels.items(), strict=True):
         axis.axhline(0, color=INK, linewidth=0.8, zorder=1)
         for number, arm in enumerate(arms):
             points = [point for point in shown.points if point.arm == arm]
@@ -51,14 +50,19 @@ def factor(analysis: Analysis, shown: Factor) -> Figure | None:
 
 def caption(analysis: Analysis, shown: Factor) -> str:
     """Return the caption of the figure of a factor."""
-    text = f"Gain over {analysis.baseline} by {shown.label}: mean over all categories, 95% interval."
-    if shown.full is not None:
-        text += f" Right: {shown.full} minus each other arm at the same level."
+    quantities = "; ".join(_panels(analysis, shown).values())
+    text = f"By {shown.label}: {quantities}. Means over all categories, with 95% intervals."
     return text + (f" No level changes the dashed arms ({', '.join(shown.fixed)})." if shown.fixed else "")
 
 
-def _measured(shown: Factor, name: str) -> bool:
-    return any(isinstance(getattr(point, name), Difference) for point in shown.points)
+def _panels(analysis: Analysis, shown: Factor) -> dict[str, str]:
+    """Return the differences of which some were measured, with the titles of their panels."""
+    titles = {"gain": f"gain over {analysis.baseline}", "lead": f"{shown.full} minus every other arm"}
+    measured = {}
+    for name, title in titles.items():
+        if any(isinstance(getattr(point, name), Difference) for point in shown.points):
+            measured[name] = title
+    return measured
 
 
 def _reach(shown: Factor) -> float:

@@ -9,7 +9,11 @@ from typing import Any
 
 from harness.composition.arguments import ARM_NAME, UsageError, check_arm, check_overrides
 
-KEYS = {"label": str, "arms": Mapping, "levels": Mapping}
+KEYS: dict[str, tuple[type, str]] = {
+    "label": (str, "a text"),
+    "arms": (Mapping, "NAME: OVERRIDES, at least one"),
+    "levels": (Mapping, "NAME: LEVEL, at least one"),
+}
 LEVEL_KEYS = ("at", "overrides")
 LEVEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -58,13 +62,8 @@ def _check(where: str, factor: Any, entry: Any) -> None:
             f"{where}: the name of a factor starts with a letter or _, followed by letters, digits, _ and -"
         )
     _check_keys(where, entry, tuple(KEYS))
-    for name, kind in KEYS.items():
+    for name, (kind, wanted) in KEYS.items():
         if not isinstance(entry[name], kind) or not entry[name]:
-            wanted = (
-                "a text"
-                if kind is str
-                else f"NAME: {'OVERRIDES' if name == 'arms' else 'LEVEL'}, at least one"
-            )
             raise UsageError(f"{where}.{name} is {entry[name]!r}: write it as {wanted}")
     for arm, overrides in entry["arms"].items():
         check_arm(arm, overrides)

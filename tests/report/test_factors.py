@@ -14,6 +14,7 @@ from harness.analysis.factors import Difference, factors_of
 from harness.analysis.results import read_study
 from harness.analysis.study import Analysis
 from harness.report.build import write_report
+from harness.report.factor_figures import caption
 from harness.report.factor_tables import factor_tables
 
 LEVELS = {"blind": 0.0, "half": 0.5, "exact": 1.0}
@@ -102,8 +103,10 @@ def test_levels_that_were_not_chosen_are_left_out(fake_study):
 
 def test_a_study_without_baseline_in_this_run_says_so(fake_study):
     arms = {arm: score for arm, score in ARMS.items() if arm != "baseline"}
-    (found,) = factors_of(analysed(fake_study, prompts=12, arms=arms))
+    analysis = analysed(fake_study, prompts=12, arms=arms)
+    (found,) = factors_of(analysis)
     assert {point.gain for point in found.points} == {"baseline is not in this run"}
+    assert caption(analysis, found).startswith(f"By {LABEL}: full minus every other arm. Means over")
 
 
 def test_an_arm_of_another_factor_is_fixed_in_none(fake_study):
@@ -152,7 +155,8 @@ def test_a_report_of_many_arms_has_tables_and_figures_of_its_factors(many):
     with (many / "tables" / "table.csv").open(encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == 32
     page, text = ((many / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
-    assert "Gain over baseline by agreement of the judge &lt;tau&gt; &amp; more" in page
+    said = "By agreement of the judge &lt;tau&gt; &amp; more: gain over baseline; full minus every other arm."
+    assert f"<figcaption>{said}" in page
     assert page.index("factor_picture_judge.csv") < page.index("tables/scores.csv")
     assert "Rewards by: a &lt;judge&gt;." in page and r"Rewards by: a \<judge\>." in text
     assert "and the first 12 arms" in text
