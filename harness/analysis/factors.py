@@ -7,18 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from harness.analysis.statistics import Interval, stratified_interval
+from harness.analysis.contrasts import Comparison, Contrast
 from harness.analysis.study import Analysis
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The paired difference of two arms, as the mean over all columns."""
-
-    effect: float
-    interval: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +23,8 @@ class FactorPoint:
     level: str
     at: float
     cell_arm: str
-    gain: Difference | str
-    lead: Difference | str | None
+    gain: Comparison | str
+    lead: Comparison | str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +75,6 @@ def _factor(analysis: Analysis, name: str, entry: Mapping[str, Any], plain: Sequ
     )
 
 
-def difference(analysis: Analysis, better: str, than: str) -> Difference | str:
+def difference(analysis: Analysis, better: str, than: str) -> Comparison | str:
     """Return the difference of two arms over all columns, or the reason why there is none."""
-    strata = []
-    for category in analysis.categories:
-        comparison = analysis.compare(better, than, category)
-        if isinstance(comparison, str):
-            return comparison
-        left, right = analysis.means(better, category), analysis.means(than, category)
-        pairs = [(left.get(prompt), right.get(prompt)) for prompt in sorted(left.keys() & right.keys())]
-        strata.append(np.array([a - b for a, b in pairs if a is not None and b is not None]))
-    return Difference(
-        effect=float(np.mean([values.mean() for values in strata])), interval=stratified_interval(strata)
-    )
+    return analysis.contrast(Contrast(better, than, analysis.categories))

@@ -8,7 +8,8 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
-from harness.analysis.factors import Difference, Factor, FactorPoint
+from harness.analysis.contrasts import Comparison
+from harness.analysis.factors import Factor, FactorPoint
 from harness.analysis.study import Analysis
 from harness.report.figure_style import ACCENT, INK, QUIET
 
@@ -60,7 +61,7 @@ def _panels(analysis: Analysis, shown: Factor) -> dict[str, str]:
     titles = {"gain": f"gain over {analysis.baseline}", "lead": f"{shown.full} minus every other arm"}
     measured = {}
     for name, title in titles.items():
-        if any(isinstance(getattr(point, name), Difference) for point in shown.points):
+        if any(isinstance(getattr(point, name), Comparison) for point in shown.points):
             measured[name] = title
     return measured
 
@@ -78,7 +79,7 @@ def _line(
     for point in points:
         difference = getattr(point, name)
         places.append(point.at + dodge)
-        if not isinstance(difference, Difference):
+        if not isinstance(difference, Comparison):
             effects.append(float("nan"))
             continue
         effects.append(difference.effect)

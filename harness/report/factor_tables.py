@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.analysis.factors import Difference, Factor, factors_of
+from harness.analysis.contrasts import Comparison
+from harness.analysis.factors import Factor, factors_of
 from harness.analysis.study import Analysis
 from harness.report.cells import signed, span
 from harness.report.legend import legend
@@ -43,7 +44,7 @@ def _table(analysis: Analysis, factor: Factor) -> Table:
     )
 
 
-def _cell(difference: Difference | str | None) -> Shown:
+def _cell(difference: Comparison | str | None) -> Shown:
     if difference is None:
         return Shown("–")
     if isinstance(difference, str):
@@ -55,7 +56,7 @@ def _cell(difference: Difference | str | None) -> Shown:
     return Shown(f"{signed(difference.effect)} ({span(interval, sign=True)})", tone=tone)
 
 
-def _record(difference: Difference | str | None) -> tuple[Value, ...]:
-    if isinstance(difference, Difference):
+def _record(difference: Comparison | str | None) -> tuple[Value, ...]:
+    if isinstance(difference, Comparison):
         return difference.effect, difference.interval.low, difference.interval.high, None
     return None, None, None, difference

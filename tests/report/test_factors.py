@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harness.analysis.factors import Difference, factors_of
+from harness.analysis.contrasts import Comparison
+from harness.analysis.factors import factors_of
 from harness.analysis.results import read_study
 from harness.analysis.study import Analysis
 from harness.report.build import write_report
@@ -52,13 +53,13 @@ def test_gains_and_leads_have_the_effects_that_were_made(fake_study):
     assert len(points) == 9
     for (arm, level), point in points.items():
         score = ARMS["w_PR" if arm == "w_PR" else f"{arm}@{level}"]
-        assert isinstance(point.gain, Difference)
+        assert isinstance(point.gain, Comparison)
         assert point.gain.effect == pytest.approx(score - 0.3, abs=0.04)
         assert point.gain.interval.low < point.gain.effect < point.gain.interval.high
         if arm == "full":
             assert point.lead is None
         else:
-            assert isinstance(point.lead, Difference)
+            assert isinstance(point.lead, Comparison)
             assert point.lead.effect == pytest.approx(ARMS[f"full@{level}"] - score, abs=0.04)
     exact = points["full", "exact"].gain.effect - points["w_PI", "exact"].gain.effect
     assert points["w_PI", "exact"].lead.effect == pytest.approx(exact)
@@ -73,7 +74,7 @@ def test_the_interval_of_a_lead_is_that_of_paired_prompts(fake_study):
     (scores / "scores-60ab" / "scores.jsonl").write_text(shifted)  # w_PI@exact
     (found,) = factors_of(Analysis(read_study(study.folder)))
     point = next(point for point in found.points if (point.arm, point.level) == ("w_PI", "exact"))
-    assert isinstance(point.lead, Difference)
+    assert isinstance(point.lead, Comparison)
     assert (point.lead.effect, point.lead.interval.low, point.lead.interval.high) == (0, 0, 0)
 
 
