@@ -141,8 +141,6 @@ def _studies():
 
 @pytest.mark.parametrize(("ablation", "preset"), _studies())
 def test_every_arm_of_every_ablation_composes_into_a_cell(composed, ablation, preset):
-    if ablation in MINIATURE and "simulated" not in groups.options()["judge"]:
-        pytest.skip("its judges are judge=simulated")
     arguments = [f"ablations={ablation}", f"preset={preset}", *NEEDS.get(f"preset={preset}", [])]
     config = composed(*arguments)
     lines = planning.expand(config, arguments)

@@ -19,10 +19,6 @@ from harness.study import factors, planning
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = yaml.safe_load((ROOT / "ablations" / "judge_quality.yaml").read_text(encoding="utf-8"))["study"]
 CALIBRATION = ROOT / "benchmarks" / "shapes" / "calibration.json"
-simulated = pytest.mark.skipif(
-    "simulated" not in groups.options()["judge"] or not CALIBRATION.is_file(),
-    reason="there is no simulated judge, or it is not calibrated",
-)
 
 
 @cache
@@ -67,7 +63,6 @@ def test_the_place_of_a_level_is_what_its_name_says():
             assert setting["at"] == (float(name.removeprefix("tau_")) if said is None else said)
 
 
-@simulated
 @pytest.mark.parametrize(("part", "factor"), [("picture", "picture_judge"), ("chain", "chain_judges")])
 def test_the_settings_of_a_level_are_the_calibrated_ones(part, factor):
     levels = json.loads(CALIBRATION.read_text(encoding="utf-8"))["levels"][part]
@@ -83,7 +78,6 @@ def test_the_settings_of_a_level_are_the_calibrated_ones(part, factor):
     assert checked >= 2
 
 
-@simulated
 def test_what_is_not_varied_stays():
     regime = judge_of("full@tau_0.31")
     exact_chains = {name: 0.0 for name in regime if name.startswith(("chain_", "drawn_", "written_"))}
@@ -97,7 +91,6 @@ def test_what_is_not_varied_stays():
     assert set(judge_of("full@exact")) == {"_target_"}
 
 
-@simulated
 def test_there_is_one_sft_model_and_equal_arms_are_trained_once():
     assert len({stage_key(arm, "sft") for arm in planned()}) == 1
     trained = [arm for arm in planned() if arm != STUDY["baseline"]]
