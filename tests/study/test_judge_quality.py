@@ -12,7 +12,6 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from harness.command import composed
-from harness.composition import groups
 from harness.stages.keys import key
 from harness.study import factors, planning
 
