@@ -15,7 +15,7 @@ from random import Random
 from PIL.Image import Image
 
 from benchmarks.shapes.facts import Facts
-from benchmarks.shapes.levels import level_of
+from benchmarks.shapes.levels import agreement_of
 from benchmarks.shapes.oracle import OracleJudge
 from benchmarks.shapes.relations import OPPOSITE
 from benchmarks.shapes.scoring import shown
@@ -79,9 +79,7 @@ class SimulatedJudge(OracleJudge):
         parts = []
         for part, names in (("picture", PICTURE), ("chain", CHAIN)):
             errors = {name: getattr(self, name) for name in names}
-            level = level_of(part, errors)
-            agreement = "not calibrated" if level is None else f"tau {level['tau']:.2f}"
-            parts.append(f"{part} {agreement if any(errors.values()) else 'exact'}")
+            parts.append(f"{part} {agreement_of(part, errors) if any(errors.values()) else 'exact'}")
         return f"simulated judge ({', '.join(parts)})"
 
     def grade_image(

@@ -8,7 +8,7 @@ from random import Random
 from PIL.Image import Image
 
 from benchmarks.shapes.detector import ShapesDetector
-from benchmarks.shapes.levels import level_of
+from benchmarks.shapes.levels import agreement_of
 from benchmarks.shapes.oracle import detect_once
 from benchmarks.shapes.scoring import shown
 from benchmarks.shapes.simulated import pixels_of, stream
@@ -37,9 +37,7 @@ class SimulatedSimilarity:
     @property
     def label(self) -> str:
         """What a report calls it: its calibrated agreement with the exact grades."""
-        level = level_of("clip", {"spread": self.spread})
-        agreement = "not calibrated" if level is None else f"tau {level['tau']:.2f}"
-        return f"simulated CLIP ({agreement})"
+        return f"simulated CLIP ({agreement_of('clip', {'spread': self.spread})})"
 
     def similarity(self, images: Sequence[Image], texts: Sequence[str]) -> list[float | None]:
         """The share of a text's colors, textures and shapes that the image shows somewhere, with noise;
