@@ -57,17 +57,17 @@ def scores(shapes: Shapes, records: list[Record]) -> list[float | None]:
 
 def test_splits_are_disjoint_unique_and_of_the_stated_sizes(shapes):
     texts = {split: [prompt.text for prompt in shapes.prompts(split)] for split in SPLITS}
-    assert {split: len(texts[split]) for split in SPLITS} == {"train": 2400, "dev": 360, "val": 1200}
-    assert len({text for split in SPLITS for text in texts[split]}) == 2400 + 360 + 1200
+    assert {split: len(texts[split]) for split in SPLITS} == {"train": 2400, "dev": 360, "val": 3840}
+    assert len({text for split in SPLITS for text in texts[split]}) == 2400 + 360 + 3840
     val = [prompt for prompt in shapes.prompts("val") if prompt.category == "shape"]
-    assert [prompt.id for prompt in val] == [f"shape-val-{index:04d}" for index in range(200)]
+    assert [prompt.id for prompt in val] == [f"shape-val-{index:04d}" for index in range(640)]
     assert shapes.categories == CATEGORIES
 
 
 def test_unseen_pairs_are_in_a_quarter_of_val_and_in_no_other_prompt(shapes, records):
     for category in CATEGORIES:
         val = [prompt for prompt in shapes.prompts("val") if prompt.category == category]
-        assert sum(prompt.facts["unseen"] for prompt in val) == 50
+        assert sum(prompt.facts["unseen"] for prompt in val) == 160
     assert not any(prompt.facts["unseen"] for split in ("train", "dev") for prompt in shapes.prompts(split))
     shown = [read_attributes(thing.name) for record in records for thing in parse(record.chain).objects]
     assert {(look.color, look.shape) for look in shown} >= UNSEEN_COLORS, "the records are to show every pair"
