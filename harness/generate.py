@@ -18,9 +18,9 @@ from harness import command
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.files import user_path
 from harness.launch.board import line
 from harness.launch.environment import job_environment
+from harness.paths import user_path
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
 from harness.stages import locks
