@@ -74,7 +74,7 @@ def test_rho_is_spearmans_of_the_mean_scores_and_pairs_are_counted_by_hand():
 
 def test_an_uncertain_order_has_a_wide_interval_that_narrows_with_prompts():
     scores = {"a": 0.10, "b": 0.11, "c": 0.12, "d": 0.13}
-    few, many = found(study(scores, noise=0.3)), found(study(scores, noise=0.3, prompts=20_000))
+    few, many = found(study(scores, noise=0.3)), found(study(scores, noise=0.3, prompts=3_000))
     widths = [whole.interval.high - whole.interval.low for whole in (few, many)]
     assert widths[0] > 0.5 and widths[1] < 0.5 * widths[0]
     assert few.interval.low <= few.rho <= few.interval.high

@@ -104,7 +104,7 @@ def test_a_damaged_line_is_refused_by_its_number(tmp_path, line, reason):
 def test_a_file_without_records_is_refused(tmp_path, content):
     file = tmp_path / "data.json"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"holds no annotation|cannot be read"):
+    with pytest.raises(ValueError, match=r"holds no annotation|is not UTF-8 text"):
         read_annotations(file)
 
 
