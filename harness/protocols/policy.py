@@ -89,6 +89,9 @@ class PolicyRecipe(ABC):
     trainable: bool = True
     """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
 
+    writes_chains: bool = False
+    """True where the policies have `write` and `draw`: an image can be drawn from a chain that is given."""
+
     encoding: ClassVar[Mapping[str, Any]] = {}
     """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""
 
