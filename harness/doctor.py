@@ -23,9 +23,9 @@ from harness import command
 from harness.command import Choice
 from harness.composition.components import make
 from harness.experts.judge.environment import unusable_variables
-from harness.files import user_path
 from harness.launch.local import available_cores
 from harness.names import HUB_ID
+from harness.paths import user_path
 from harness.processes import ask
 from harness.protocols import Needing
 from harness.stages import nvidia, provenance, sources

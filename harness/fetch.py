@@ -15,8 +15,8 @@ from hydra.utils import get_method
 from harness import command
 from harness.composition import groups
 from harness.composition.arguments import UsageError
-from harness.files import cache, user_path
 from harness.names import unknown
+from harness.paths import cache, user_path
 from harness.stages.store import StorageError
 from harness.study.roles import checked_class
 

@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, reads texts and JSON lines, and names the cache.
+"""Writes files and folders whole or not at all, and reads texts and JSON lines.
 
 A reader sees a file or folder as it was before or as it is after, never a part, also when the writer is
 killed. Plugins use this module too.
@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,32 +27,12 @@ import jsonlines
 
 from harness.processes import is_alive
 
-PROJECT = "got-r1-harness"
 ABANDONED_S = 3600
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # the file system cannot flush this
 OTHER_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # those of UTF-32 begin alike
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 Row = TypeVar("Row")
-
-
-def cache(name: str) -> Path:
-    """Return `$XDG_CACHE_HOME/got-r1-harness/NAME`, by default below `~/.cache`. It may be deleted."""
-    with suppress(RuntimeError, ValueError):  # there is no home directory
-        return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / PROJECT / name
-    return Path(tempfile.gettempdir()) / PROJECT / name
-
-
-def user_path(text: str | Path) -> Path:
-    """Return the path that a user has written, where `~` and `~NAME` at its beginning are home folders.
-
-    Raises:
-        ValueError: there is no such home folder.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{text}: {error} Give the path from / on") from None
 
 
 @contextmanager

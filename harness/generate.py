@@ -18,9 +18,10 @@ from harness import command
 from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START, draw_overlay, parse
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
-from harness.files import read_user_text, user_path
+from harness.files import read_user_text
 from harness.launch.board import line
 from harness.launch.environment import job_environment
+from harness.paths import user_path
 from harness.samples import SampleFolder
 from harness.seeds import derive, of_batch
 from harness.stages import locks

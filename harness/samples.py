@@ -16,6 +16,7 @@ from PIL import Image
 
 from harness.chain import parse
 from harness.files import read_rows, write_rows
+from harness.paths import user_path
 from harness.types import Prompt, Sample, Score, Tokens
 
 INDEX = "samples.jsonl"
@@ -84,7 +85,8 @@ class SampleRow:
 
         Raises:
             KeyError: one of them is missing.
-            ValueError: `prompt`, `image` or `chain` is no text, or `number` or `seed` is no whole number.
+            ValueError: `prompt`, `image` or `chain` is no text, `image` can be no path, or `number` or `seed`
+                is no whole number.
         """
         texts = {name: row[name] for name in ("prompt", "image", "chain")}
         if texts["chain"] is None:
@@ -97,6 +99,7 @@ class SampleRow:
         for name, value in (("number", number), ("seed", 0 if seed is None else seed)):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ValueError(f"its {name} is {_shown(value)}, which is no whole number")
+        texts["image"] = str(user_path(texts["image"]))
         return cls(prompt_id=str(row.get("prompt_id") or ""), number=number, seed=seed, **texts)
 
 

@@ -20,9 +20,10 @@ from harness import command, plugin_values
 from harness.chain import draw_overlay
 from harness.composition.arguments import UsageError, quote
 from harness.evaluation.score import LEAST, describe
-from harness.files import read_rows, user_path, write_rows, writing_folder
+from harness.files import read_rows, write_rows, writing_folder
 from harness.generate import writing
 from harness.launch.environment import job_environment
+from harness.paths import user_path
 from harness.report.summary import ABOUT, Summary, remarks, summarize, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, ScoreRow, read_image

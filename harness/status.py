@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.analysis.results import read_plan
-from harness.files import user_path
 from harness.launch.board import line, table
 from harness.names import nearest
+from harness.paths import user_path
 from harness.stages import locks
 from harness.stages.status import Status, is_silent, read_status
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from harness import fetch
 from harness.composition import groups
-from harness.files import cache
+from harness.paths import cache
 from harness.protocols import Benchmark
 from harness.stages import contents
 

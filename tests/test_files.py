@@ -16,7 +16,6 @@ import pytest
 
 from harness import files
 from harness.files import (
-    cache,
     read_rows,
     read_user_rows,
     swap_folder,
@@ -26,6 +25,7 @@ from harness.files import (
     writing,
     writing_folder,
 )
+from harness.paths import cache
 
 ROWS = [{"index": 0, "text": "a\u2028b é"}, {"index": 1, "text": "日本"}, {"index": 2, "text": ""}]
 

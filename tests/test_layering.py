@@ -22,6 +22,7 @@ NOUNS = (
     "harness.devices",
     "harness.files",
     "harness.names",
+    "harness.paths",
     "harness.processes",
     "harness.plugin_values",
     "harness.samples",
@@ -30,7 +31,7 @@ NOUNS = (
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
     ("devices", "names", "processes", "seeds", "types"),
-    ("chain", "files", "plugin_values", "protocols", "settings"),
+    ("chain", "files", "paths", "plugin_values", "protocols", "settings"),
     ("experts", "reward", "samples", "stages"),
     ("analysis", "composition"),
     ("data", "evaluation", "report", "study"),

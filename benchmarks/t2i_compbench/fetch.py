@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from benchmarks.download import Published, Source, fill, has_sum
 from benchmarks.t2i_compbench.files import GET, OLD_COLOR_VAL, STEMS, prompt_file, read_prompts, sums
 from benchmarks.t2i_compbench.labels import read_labels
-from harness.files import user_path
+from harness.paths import user_path
 
 MIRROR = "T2I_COMPBENCH_MIRROR"
 PROMPTS = "Karine-Huang/T2I-CompBench/{commit}/examples/dataset/"

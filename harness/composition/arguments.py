@@ -27,8 +27,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from harness.composition import groups
-from harness.files import user_path
 from harness.names import unknown
+from harness.paths import user_path
 
 MULTIRUN = ("-m", "--multirun")  # what Hydra asks for; a study is always a sweep
 HYDRA_PRINTS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from harness.files import user_path
+from harness.paths import user_path
 
 OWN_EXPERTS = ("oracle", "simulated")  # of a benchmark: judge=oracle and the others refer to them
 HOME = re.compile(r"~[^/\s]*(/.*)?")  # such a text is a path, whatever its setting is called

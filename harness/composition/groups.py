@@ -22,7 +22,8 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harness.files import cache, read_user_text
+from harness.files import read_user_text
+from harness.paths import cache
 from harness.stages import sources
 
 HARNESS = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from harness.chain import END, without_control_tokens
 from harness.data import chains
 from harness.data.files import SUFFIXES, Row, rows
 from harness.data.images import FITS, ImageFolder, Images, ImageTars, fit, open_image
-from harness.files import user_path
+from harness.paths import user_path
 from harness.types import Prompt, Record
 
 COLUMNS = ("prompt", "chain", "image")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from harness.data.chains import Parts
 from harness.data.records import CutOffError
+from harness.paths import user_path
 from harness.types import CANVAS, Box, PlannedObject
 
 FITS = ("crop", "squash")
@@ -37,7 +38,7 @@ class ImageFolder:
         self._root = root
 
     def read(self, name: str) -> bytes:
-        path = PurePosixPath(name)
+        path = user_path(name)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(
                 f"the image {name!r} does not lie below {self._root}: give its path within that folder"

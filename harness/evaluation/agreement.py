@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import plugin_values
 from harness.evaluation.human_scores import HumanScores, read_human_scores
-from harness.files import user_path
+from harness.paths import user_path
 from harness.protocols import Scorer
 from harness.settings import flag
 from harness.types import Prompt, Sample, Score

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import devices
-from harness.files import user_path
+from harness.paths import user_path
 from harness.settings import choice, whole_number
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.files import user_path
+from harness.paths import user_path
 from harness.report.build import write_report
 
 

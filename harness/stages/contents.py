@@ -7,7 +7,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from harness import files
+from harness import paths
+from harness.files import write_text
 
 # bytes: digests of files from this size on are cached, because weights take minutes to read
 LARGE = 64 * 2**20
@@ -50,14 +51,14 @@ def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
     if size < LARGE:
         return _read(path)
     identity = hashlib.sha256(f"{path.resolve()} {size} {mtime_ns}".encode()).hexdigest()
-    cached = files.cache("digests") / identity
+    cached = paths.cache("digests") / identity
     with suppress(OSError, ValueError):
         text = cached.read_text(encoding="ascii")
         if len(text) == DIGEST_DIGITS:
             return text
     text = _read(path)
     with suppress(OSError):  # the cache cannot be written: the next process reads the file again
-        files.write_text(cached, text)
+        write_text(cached, text)
     return text
 
 

@@ -23,8 +23,9 @@ from harness.analysis import claim_settings
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm, explain, readable
 from harness.composition.components import make, with_homes, without_experts
-from harness.files import user_path, write_text
+from harness.files import write_text
 from harness.names import unknown
+from harness.paths import user_path
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status

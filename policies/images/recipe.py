@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.files import user_path
+from harness.paths import user_path
 from harness.protocols import ImageSource
 from harness.settings import flag, number, text
 from harness.types import Config, Stage

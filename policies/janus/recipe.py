@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.files import user_path
 from harness.names import HUB_ID
+from harness.paths import user_path
 from harness.protocols import PolicyRecipe
 from harness.settings import choice, flag, text, whole_number
 from harness.types import Config, Stage

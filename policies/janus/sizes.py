@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import read_user_text, user_path
+from harness.files import read_user_text
+from harness.paths import user_path
 from harness.protocols import ModelSizes
 
 if TYPE_CHECKING:

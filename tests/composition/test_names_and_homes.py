@@ -12,7 +12,7 @@ from harness.composition.arguments import UsageError, prepare
 from harness.composition.components import make, with_homes
 from harness.data.got import _files
 from harness.experts.judge.rubric import Rubric
-from harness.files import cache, user_path
+from harness.paths import cache, user_path
 from harness.study.planning import expand, plan
 
 NAMES = ["2026_11_27", "2026-11-27", "1e3", "0x1F", "007", "true", "Off", "null", "a.b"]

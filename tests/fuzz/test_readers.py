@@ -52,6 +52,7 @@ SAMPLE = {"prompt_id": "a", "number": 3, "prompt": "a dog", "image": "x.png", "c
 @example(json.dumps({**SAMPLE, "number": math.inf}).encode())
 @example(json.dumps({**SAMPLE, "number": 1.9}).encode())
 @example(json.dumps({**SAMPLE, "chain": None}).encode())
+@example(json.dumps({**SAMPLE, "image": "9" * 300}).encode())
 def test_rows_of_samples_that_a_user_gives(content: bytes) -> None:
     with file_of(content, "samples.jsonl") as file:
         for _, row in or_error(lambda: list(read_user_rows(file, SampleRow.from_user_json))) or ():

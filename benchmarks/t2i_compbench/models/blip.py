@@ -31,8 +31,8 @@ from benchmarks.t2i_compbench.models.blip_original import (
 )
 from harness.experts.pixels import normalised_3HW, squeezed, unit_3HW
 from harness.experts.pretrained import Pretrained, blocks, freeze, read_serving
-from harness.files import user_path
 from harness.names import HUB_ID
+from harness.paths import user_path
 from harness.protocols import Vqa
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import user_path, write_text
+from harness.files import write_text
+from harness.paths import user_path
 from harness.types import Answer, Question
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 from string import Template
 
 from harness.chain import without_control_tokens
-from harness.files import read_user_text, user_path
+from harness.files import read_user_text
+from harness.paths import user_path
 
 
 class Rubric:
