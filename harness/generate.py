@@ -10,14 +10,15 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command
-from harness.chain import draw_overlay
+from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START, draw_overlay, parse
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
+from harness.files import read_user_text
 from harness.launch.board import line
 from harness.launch.environment import job_environment
 from harness.paths import user_path
@@ -26,7 +27,7 @@ from harness.seeds import derive, of_batch
 from harness.stages import locks
 from harness.stages.status import Status
 from harness.stages.store import StorageError
-from harness.types import Prompt, Sample, Sampling, Stage
+from harness.types import CANVAS, Drawing, Prompt, Sample, Sampling, Stage
 
 EXAMPLE = '"prompt=a red circle on the left of a blue square"'
 USAGE = """\
@@ -35,6 +36,8 @@ Draws a prompt and writes each image, its chain, and the boxes of the chain draw
   python -m harness.generate "prompt=a red circle on the left of a blue square"
 
 prompt=TEXT    any text, used as it is
+plan=FILE|TEXT the chain to draw from, instead of one that the policy writes: a file of chains/ that you have
+               edited, or the text itself
 n=1            number of samples; the same command draws the same samples again
 out=generated  folder of images/, chains/, plans/ and samples.jsonl; new samples are added to it
 KEY=VALUE      as in a sweep: policies=, rewards=, seed=0, ...
@@ -45,9 +48,10 @@ KEY=VALUE      as in a sweep: policies=, rewards=, seed=0, ...
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The prompt, the number of samples, and the folder to write to."""
+    """The prompt, the chain to draw from (None: the policy writes one), the count, and the folder."""
 
     prompt: Prompt
+    chain: str | None
     count: int
     out: Path
 
@@ -63,10 +67,14 @@ def generate(words: list[str]) -> None:
         UsageError: the words cannot be read; nothing was made.
         StorageError: a folder cannot be written.
     """
-    taken, rest = command.take(words, ("prompt", "n", "out"))
+    taken, rest = command.take(words, ("prompt", "plan", "n", "out"))
     request = read_request(taken)
     chosen = command.choose(rest)
     trained = chosen.trained
+    if request.chain is not None and not make(chosen.samples.settings["policy"]).writes_chains:
+        raise UsageError(
+            "plan= needs a policy that draws from a given chain: choose one, such as policies=tiny_janus"
+        )
     with job_environment(chosen.threads):
         with writing(request.out):
             request.out.mkdir(parents=True, exist_ok=True)
@@ -100,8 +108,41 @@ def read_request(taken: dict[str, str]) -> Request:
     if not out:
         raise UsageError("out= is empty: give a folder")
     return Request(
-        prompt=Prompt(id="prompt", text=text, category="generated"), count=int(count), out=user_path(out)
+        prompt=Prompt(id="prompt", text=text, category="generated"),
+        chain=read_chain(taken["plan"]) if "plan" in taken else None,
+        count=int(count),
+        out=user_path(out),
     )
+
+
+def read_chain(given: str) -> str:
+    """The chain in a file, or the text itself, ended by begin-of-image.
+
+    Raises:
+        UsageError: the file cannot be read, or the text plans no object or a box outside the canvas.
+    """
+    file = None
+    with suppress(ValueError):  # a text that can be no path
+        file = user_path(given)
+    try:
+        text = read_user_text(file) if file is not None and file.is_file() else given
+    except ValueError as error:
+        raise UsageError(f"plan={given}: {error}") from error
+    text = text.strip().removesuffix(END)
+    if END in text:
+        raise UsageError(f"plan= holds {END} before its end: give one chain, which ends there")
+    chain = parse(text + END)
+    if not chain.objects:
+        raise UsageError(
+            f"plan={given[:60]!r} is no file and plans no object. Write each object as {OBJ_START}red"
+            f" circle{OBJ_END} {BOX_START}(0,0),(500,500){BOX_END}"
+        )
+    outside = [fault for fault in chain.faults if "outside" in fault]
+    if outside:
+        raise UsageError(
+            f"plan=: {'; '.join(outside)}. Boxes are (x1,y1),(x2,y2) with numbers from 0 to {CANVAS}"
+        )
+    return text + END
 
 
 class Progress:
@@ -151,7 +192,11 @@ def draw(request: Request, samples: Stage, checkpoint: Path) -> Iterator[Sample]
     for start in range(0, request.count, evaluation["batch_size"]):
         indices = range(start, min(start + evaluation["batch_size"], request.count))
         seeds = of_batch((derive(seed, "generate", index) for index in indices), sampling.random)
-        yield from policy.rollout([request.prompt] * len(indices), seeds, sampling)
+        if request.chain is None:
+            yield from policy.rollout([request.prompt] * len(indices), seeds, sampling)
+        else:
+            drawing = Drawing(prompt=request.prompt, chain=request.chain)
+            yield from policy.draw([drawing] * len(indices), seeds, sampling)
 
 
 def write(sample: Sample, out: Path) -> list[Path]:

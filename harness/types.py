@@ -107,6 +107,33 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenChain:
+    """A chain as a policy wrote it.
+
+    `ids` end with begin-of-image, and `forced_end` is as in `Tokens`. `logprobs` has one value per id, under
+    the distribution that was sampled from; 0.0 at a forced begin-of-image.
+    """
+
+    chain: Chain
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    forced_end: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What an image is drawn from: a prompt, and a chain that is given instead of sampled.
+
+    The ids of a `WrittenChain` are taken as they are. A text ends with begin-of-image, and the policy's
+    tokenizer turns it into ids. `caption` stands in the template in place of the prompt's text.
+    """
+
+    prompt: Prompt
+    chain: WrittenChain | str
+    caption: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One rollout: prompt, chain and image, with the ids and log-probs behind them.
 

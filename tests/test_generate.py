@@ -179,3 +179,39 @@ def test_the_miniature_answers(monkeypatch, capsys, tmp_path):
     (row,) = SampleFolder(tmp_path / "generated").rows()
     assert Image.open(tmp_path / "generated" / row.image).size == (24, 24)
     assert row.chain in (tmp_path / "generated" / "chains" / "00000.txt").read_text(encoding="utf-8")
+
+
+EDITED = "A <|obj_start|>vase<|obj_end|> <|box_start|>(0,0),(500,500)<|box_end|>."
+
+
+@pytest.mark.parametrize("ending", ["", END, END + "\n"])
+def test_it_draws_from_a_chain_in_a_file_or_in_the_word_itself(command, tmp_path, ending):
+    (tmp_path / "edited.txt").write_text(EDITED + ending, encoding="utf-8")
+    for given in ("plan=edited.txt", f"plan={EDITED}{ending}"):
+        code, out, _ = command("prompt=a square", given, "n=2")
+        assert code == 0 and EDITED in out
+    rows = SampleFolder(tmp_path / "generated").rows()
+    assert [row.chain for row in rows] == [EDITED + END] * 4
+    image = Image.open(tmp_path / "generated" / rows[0].image)
+    assert image.getpixel((0, 0)) == (len(EDITED + END),) * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("missing.txt", "is no file and plans no object"),
+        ("a vase on the left", "is no file and plans no object"),
+        ("x" * 400, "is no file and plans no object"),
+        (EDITED.replace("500,500", "500,1200"), "the box of object 1 reaches outside 0..1000. Boxes are"),
+        (EDITED + END + EDITED, f"holds {END} before its end"),
+    ],
+)
+def test_a_plan_that_cannot_be_drawn_is_refused_before_anything_is_made(command, tmp_path, given, message):
+    code, out, err = command("prompt=a square", f"plan={given}")
+    assert (code, out) == (2, "") and message in err
+    assert not (tmp_path / "outputs").exists() and not (tmp_path / "generated").exists()
+
+
+def test_a_policy_that_draws_from_the_prompt_alone_takes_no_plan(command, tmp_path):
+    code, out, err = command("prompt=a square", f"plan={EDITED}", "policies=sdxl", "trainers=frozen")
+    assert (code, out) == (2, "") and "plan= needs a policy that draws from a given chain" in err

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import torch
 
-    from harness.types import Config, Prompt, Record, Sample, Sampling, Stage, TokenLogprobs, Tokens
+    from harness.types import (
+        Config,
+        Drawing,
+        Prompt,
+        Record,
+        Sample,
+        Sampling,
+        Stage,
+        TokenLogprobs,
+        Tokens,
+        WrittenChain,
+    )
 
 
 class Policy(ABC):
@@ -30,6 +41,23 @@ class Policy(ABC):
 
         `Prompt.number` is the index of the image among the images of its prompt.
         """
+
+    def write(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling
+    ) -> list[WrittenChain]:
+        """The chains that `rollout` would write for these pairs, without images."""
+        raise NotImplementedError
+
+    def draw(self, drawings: Sequence[Drawing], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
+        """One sample per (drawing, seed) pair, in order, as one batch.
+
+        `rollout(p, s)` equals `draw` from `write(p, s)` with the same seeds. `Sample.logprobs` score the
+        given chain under `sampling`. Scoring sees the prompt and never the caption.
+
+        Raises:
+            ValueError: a chain does not end with begin-of-image, holds it earlier, or is too long.
+        """
+        raise NotImplementedError
 
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
         """Token ids of training records (images through the image tokenizer)."""
@@ -60,6 +88,9 @@ class PolicyRecipe(ABC):
 
     trainable: bool = True
     """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
+
+    writes_chains: bool = False
+    """True where the policies have `write` and `draw`: an image can be drawn from a chain that is given."""
 
     encoding: ClassVar[Mapping[str, Any]] = {}
     """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""

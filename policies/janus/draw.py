@@ -27,6 +27,42 @@ class Draw(Protocol):
         ...
 
 
+class Given:
+    """Chains that are given instead of sampled. The images are drawn as `draws` draws them.
+
+    Args:
+        ids: of each chain, without a forced begin-of-image.
+        draws: draws the images.
+        temperature: of the text, for the log-probs.
+        skip: whether each chain step also takes the random numbers that sampling it would take, so that the
+            images get theirs.
+        device: the torch device of the logits.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[Sequence[int]],
+        draws: Draw,
+        temperature: float,
+        *,
+        skip: bool,
+        device: torch.device,
+    ) -> None:
+        longest = max(map(len, ids))
+        padded = [[*row, *[0] * (longest - len(row))] for row in ids]  # the engine hides what follows an end
+        self._ids_BT = torch.tensor(padded, device=device)
+        self._draws, self._temperature, self._skip = draws, temperature, skip
+
+    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        if self._skip:
+            self._draws.chain(logits_BV, step)
+        ids_B = self._ids_BT[:, step]
+        return ids_B, chosen_logprob(logits_BV, ids_B, self._temperature)
+
+    def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        return self._draws.image(logits, step)
+
+
 class PerSample:
     """Inverse-CDF draws. Uniform number t of a sample belongs to chain step t; those after to image steps."""
 

@@ -13,7 +13,6 @@ V text ids, C image codes, H hidden.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,15 +23,15 @@ from torch import Tensor
 
 from harness.types import Sampling, Tokens
 from policies.janus.cache import KeyValues, RowGroup, mask
+from policies.janus.chain_ends import ChainEnds
 from policies.janus.decoder import Decoder
-from policies.janus.draw import Draw, PerSample, Upstream
+from policies.janus.draw import Draw, Given, PerSample, Upstream
 from policies.janus.projections import Projection
 from policies.janus.steps import Head, Replayed, Sliced
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
 
-AHEAD = 4  # steps that the host may run ahead of a GPU while it waits for chains to end
 
 Prompt = tuple[int, ...]
 
@@ -43,6 +42,14 @@ class Rollouts:
 
     tokens: list[Tokens]
     logprobs: list[tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class GivenChain:
+    """The ids of a chain, without a forced begin-of-image, and whether a rollout has sampled them."""
+
+    ids: tuple[int, ...]
+    is_sampled: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,13 @@ class _Chains:
         return self.sampled_B + self.forced_B
 
 
+@dataclass(frozen=True)
+class _Written:
+    lengths_B: Tensor  # of the prompts
+    prompt_cache: KeyValues
+    chains: _Chains
+
+
 class Engine:
     """Draws samples with one model, transformers' JanusForConditionalGeneration."""
 
@@ -90,14 +104,60 @@ class Engine:
         rollouts = Rollouts(tokens=[], logprobs=[])
         # no autocast: the weights already have the products' number format
         with torch.autocast(self._device.type, enabled=False):
-            if sampling.random == "per_sample":
-                draws: Draw = PerSample(seeds, sampling, self.image_tokens, self._device)
-                self._draw(prompts, draws, 1, sampling, weights, rollouts)
-            else:
-                for (prompt, seed), run in groupby(zip(prompts, seeds, strict=True)):
-                    draws = Upstream(seed, sampling, self._device)
-                    self._draw([prompt], draws, len(list(run)), sampling, weights, rollouts)
+            for rows, images in _calls(list(zip(prompts, seeds, strict=True)), sampling):
+                draws = self._draws(seeds[rows], sampling)
+                self._draw(prompts[rows][::images], draws, images, sampling, weights, rollouts)
         return rollouts
+
+    @torch.no_grad()
+    def write(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> Rollouts:
+        """The chains of `rollout` for the same arguments, without image ids."""
+        weights = self._weights(max(map(len, prompts)) + sampling.max_chain_tokens + self.image_tokens)
+        rollouts = Rollouts(tokens=[], logprobs=[])
+        with torch.autocast(self._device.type, enabled=False):
+            for rows, images in _calls(list(zip(prompts, seeds, strict=True)), sampling):
+                chains_of = prompts[rows][::images]
+                written = self._write(chains_of, self._draws(seeds[rows], sampling), sampling, weights)
+                no_ids = torch.empty((len(chains_of) * images, 0))
+                _collect(chains_of, written.chains, no_ids, no_ids, self._boi, rollouts)
+        return rollouts
+
+    @torch.no_grad()
+    def draw(
+        self,
+        prompts: Sequence[Prompt],
+        chains: Sequence[GivenChain],
+        seeds: Sequence[int],
+        sampling: Sampling,
+    ) -> Rollouts:
+        """One sample per (prompt ids, chain, seed), in order, from chains that are given instead of sampled.
+
+        A chain without begin-of-image has `max_chain_tokens` ids. Equal neighbors share one chain's keys and
+        values.
+        """
+        weights = self._weights(max(map(len, prompts)) + sampling.max_chain_tokens + self.image_tokens)
+        rollouts = Rollouts(tokens=[], logprobs=[])
+        drawings = list(zip(prompts, chains, strict=True))
+        with torch.autocast(self._device.type, enabled=False):
+            for rows, images in _calls(list(zip(drawings, seeds, strict=True)), sampling):
+                if sampling.random == "per_sample":
+                    images = math.gcd(*_runs(drawings))
+                drawn = drawings[rows][::images]
+                draws = Given(
+                    [chain.ids for _, chain in drawn],
+                    self._draws(seeds[rows], sampling),
+                    sampling.text_temperature,
+                    skip=sampling.random == "upstream" and drawn[0][1].is_sampled,
+                    device=self._device,
+                )
+                self._draw([ids for ids, _ in drawn], draws, images, sampling, weights, rollouts)
+        return rollouts
+
+    def _draws(self, seeds: Sequence[int], sampling: Sampling) -> Draw:
+        """The random draws of one call of `_draw`."""
+        if sampling.random == "per_sample":
+            return PerSample(seeds, sampling, self.image_tokens, self._device)
+        return Upstream(seeds[0], sampling, self._device)
 
     def _weights(self, longest: int) -> _Weights:
         model, embedding, device_type = self._model, self._embed.weight, self._device.type
@@ -123,10 +183,9 @@ class Engine:
         rollouts: Rollouts,
     ) -> None:
         """Adds a chain for every prompt, and `images` images for every chain, to `rollouts`."""
-        lengths_B = torch.tensor([len(ids) for ids in prompts], device=self._device)
-        logits_BV, prompt_cache = self._prefill(prompts, weights)
-        chains = self._draw_chains(logits_BV, prompt_cache, lengths_B, draws, sampling, weights)
-        lengths_R = (lengths_B + chains.lengths_B).repeat_interleave(images)
+        written = self._write(prompts, draws, sampling, weights)
+        chains, prompt_cache = written.chains, written.prompt_cache
+        lengths_R = (written.lengths_B + chains.lengths_B).repeat_interleave(images)
         prefixes = [_repeat_rows(cache, images) for cache in (prompt_cache, chains.cache) if cache.slots]
         tail = weights.decoder.tail(len(lengths_R), self.image_tokens)
         groups = [RowGroup(len(lengths_R), prefixes, tail)]
@@ -135,13 +194,21 @@ class Engine:
         ids_RT, logprobs_RT = self._draw_images(groups, lengths_R, draws, weights)
         _collect(prompts, chains, ids_RT, logprobs_RT, self._boi, rollouts)
 
+    def _write(
+        self, prompts: Sequence[Prompt], draws: Draw, sampling: Sampling, weights: _Weights
+    ) -> _Written:
+        """Writes a chain for every prompt."""
+        lengths_B = torch.tensor([len(ids) for ids in prompts], device=self._device)
+        logits_BV, prompt_cache = self._prefill(prompts, weights)
+        chains = self._draw_chains(logits_BV, prompt_cache, lengths_B, draws, sampling, weights)
+        return _Written(lengths_B, prompt_cache, chains)
+
     def _prefill(self, prompts: Sequence[Prompt], weights: _Weights) -> tuple[Tensor, KeyValues]:
         """Logits [B, V] after each prompt, and the prompts' keys and values.
 
         Runs of equal prompts are computed once.
         """
-        runs = [len(list(run)) for _, run in groupby(prompts)]
-        distinct = list(prompts)[:: math.gcd(*runs)]
+        distinct = list(prompts)[:: math.gcd(*_runs(prompts))]
         width = max(map(len, distinct))
         padded = [ids + (self._pad,) * (width - len(ids)) for ids in distinct]
         ids_PT = torch.tensor(padded, device=self._device)
@@ -178,7 +245,7 @@ class Engine:
         logprobs_BT = torch.zeros((batch, limit), device=self._device)
         alive_BT = torch.zeros((batch, limit), dtype=torch.bool, device=self._device)
         ended_B = torch.zeros(batch, dtype=torch.bool, device=self._device)
-        ends = _ChainEnds(wait=sampling.random == "upstream")
+        ends = ChainEnds(wait=sampling.random == "upstream")
         for step in range(limit):
             drawn_B, logprobs_BT[:, step] = draws.chain(logits_BV, step)
             alive_BT[:, step] = ~ended_B
@@ -226,27 +293,23 @@ class Engine:
         return ids_RT, logprobs_RT
 
 
-class _ChainEnds:
-    """Whether all chains have ended. A GPU answers some steps later, unless the host shall `wait` for it."""
+def _calls(keys: Sequence[object], sampling: Sampling) -> list[tuple[slice, int]]:
+    """The rows that are drawn together, and how many of them share a chain.
 
-    def __init__(self, *, wait: bool) -> None:
-        self._wait = wait
-        self._pending: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+    Upstream's script is called once for every run of equal (prompt, seed) pairs.
+    """
+    if sampling.random == "per_sample":
+        return [(slice(0, len(keys)), 1)]
+    calls, start = [], 0
+    for length in _runs(keys):
+        calls.append((slice(start, start + length), length))
+        start += length
+    return calls
 
-    def all(self, ended_B: Tensor) -> bool:
-        if self._wait or not ended_B.is_cuda:
-            return bool(ended_B.all())
-        answer = torch.empty((), dtype=torch.bool, pin_memory=True)
-        answer.copy_(ended_B.all(), non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()
-        self._pending.append((answer, event))
-        if len(self._pending) > AHEAD:
-            self._pending[0][1].synchronize()
-        while self._pending and self._pending[0][1].query():
-            if self._pending.popleft()[0]:
-                return True
-        return False
+
+def _runs(keys: Sequence[object]) -> list[int]:
+    """The lengths of the runs of equal neighbors."""
+    return [len(list(run)) for _, run in groupby(keys)]
 
 
 def _repeat_rows(cache: KeyValues, images: int) -> KeyValues:

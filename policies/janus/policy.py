@@ -15,10 +15,20 @@ from transformers import GenerationConfig
 from harness import devices
 from harness.chain import END, parse
 from harness.protocols import Policy
-from harness.types import Chain, Prompt, Record, Sample, Sampling, TokenLogprobs, Tokens
+from harness.types import (
+    Chain,
+    Drawing,
+    Prompt,
+    Record,
+    Sample,
+    Sampling,
+    TokenLogprobs,
+    Tokens,
+    WrittenChain,
+)
 from policies.janus import checkpoint, vq
 from policies.janus import folder as folders
-from policies.janus.engine import Engine
+from policies.janus.engine import Engine, GivenChain, Rollouts
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
@@ -98,7 +108,7 @@ class JanusPolicy(Policy):
         return side, side
 
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
-        """One sample per (prompt, seed), drawn as one batch. The checkpoint's own VQ decodes the images."""
+        """One sample per (prompt, seed), drawn as one batch."""
         if not prompts:
             return []
         if not self._plans:
@@ -106,6 +116,79 @@ class JanusPolicy(Policy):
         with self._products():
             prompt_ids = [self._text.prompt_ids(prompt.text) for prompt in prompts]
             rollouts = self.engine.rollout(prompt_ids, seeds, sampling)
+        return self._samples(prompts, seeds, rollouts)
+
+    def write(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling
+    ) -> list[WrittenChain]:
+        """The chains that `rollout` would write for these pairs.
+
+        Raises:
+            ValueError: the policy writes no chains.
+        """
+        self._check_writes_chains()
+        if not prompts:
+            return []
+        with self._products():
+            prompt_ids = [self._text.prompt_ids(prompt.text) for prompt in prompts]
+            rollouts = self.engine.write(prompt_ids, seeds, sampling)
+        chains = []
+        for tokens, logprobs in zip(rollouts.tokens, rollouts.logprobs, strict=True):
+            chain = parse(self._text.chain_text(tokens.chain))
+            forced = tokens.forced_end
+            chains.append(WrittenChain(chain=chain, ids=tokens.chain, logprobs=logprobs, forced_end=forced))
+        return chains
+
+    def draw(self, drawings: Sequence[Drawing], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
+        """One sample per (drawing, seed), drawn as one batch from chains that are given.
+
+        Raises:
+            ValueError: the policy writes no chains, or a chain does not end with begin-of-image, holds it
+                earlier, or has more ids than `max_chain_tokens`.
+        """
+        self._check_writes_chains()
+        if not drawings:
+            return []
+        chains = [self._given(drawing, sampling.max_chain_tokens) for drawing in drawings]
+        prompts = [drawing.prompt for drawing in drawings]
+        captions = [
+            drawing.prompt.text if drawing.caption is None else drawing.caption for drawing in drawings
+        ]
+        with self._products():
+            prompt_ids = [self._text.prompt_ids(caption) for caption in captions]
+            rollouts = self.engine.draw(prompt_ids, chains, seeds, sampling)
+        return self._samples(prompts, seeds, rollouts)
+
+    def _check_writes_chains(self) -> None:
+        if not self._plans:
+            raise ValueError(
+                "this policy writes no chains (policies.plans=false), so it cannot draw from one: choose a"
+                " policy that does, such as policies=got_r1_1b"
+            )
+
+    def _given(self, drawing: Drawing, limit: int) -> GivenChain:
+        """The ids that the engine replays: those of the chain without a forced begin-of-image."""
+        where, boi = f"the chain of prompt {drawing.prompt.id}", self._text.boi
+        if isinstance(drawing.chain, str):
+            ids, is_forced = self._text.chain_ids(drawing.chain), False
+            if ids.count(boi) != 1 or ids[-1] != boi:
+                raise ValueError(
+                    f"{where} must end with {END} and hold it nowhere else: {drawing.chain[-60:]!r}"
+                )
+        else:
+            ids, is_forced = drawing.chain.ids, drawing.chain.forced_end
+        if is_forced:
+            ids = ids[:-1]
+        if len(ids) > limit or (is_forced and len(ids) < limit):
+            raise ValueError(
+                f"{where} has {len(ids)} ids{' and was cut there' if is_forced else ''}, and"
+                f" rollout.max_chain_tokens={limit}:"
+                + (" set it to the same number" if is_forced else " raise it, or shorten the text")
+            )
+        return GivenChain(ids, is_sampled=not isinstance(drawing.chain, str))
+
+    def _samples(self, prompts: Sequence[Prompt], seeds: Sequence[int], rollouts: Rollouts) -> list[Sample]:
+        """The samples with these ids; the checkpoint's own VQ decodes the images."""
         images = vq.decode(self.module.model.vqmodel, [tokens.image for tokens in rollouts.tokens])
         samples = []
         for index, tokens in enumerate(rollouts.tokens):

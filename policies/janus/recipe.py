@@ -71,7 +71,7 @@ class Janus(PolicyRecipe):
             whole_number("policies.pack", pack, hint=" (tokens), or null")
         text("policies.checkpoint", checkpoint)
         text("policies.revision", revision)
-        self.checkpoint, self._revision = checkpoint, revision
+        self.checkpoint, self._revision, self.writes_chains = checkpoint, revision, plans
         self.settings: dict[str, Any] = {
             "template": template,
             "plans": plans,
@@ -123,6 +123,7 @@ class TinyJanus(PolicyRecipe):
         vq: sizes of JanusVQVAE and of its training, see `policies.janus.tiny`.
     """
 
+    writes_chains = True
     sizes = "policies.janus.sizes.of_tiny_janus"
     races = "policies.janus.bench.races"
 

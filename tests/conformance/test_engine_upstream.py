@@ -28,7 +28,7 @@ from policies.janus import checkpoint, engine, vq
 from policies.janus.cache import KeyValues, RowGroup, mask
 from policies.janus.decoder import Decoder
 from policies.janus.draw import Upstream, guide
-from policies.janus.engine import Engine, Rollouts
+from policies.janus.engine import Engine, GivenChain, Rollouts
 from policies.janus.steps import Sliced
 
 ROOT = Path(
@@ -162,6 +162,22 @@ def test_got_r1(folder: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPa
         if f"{name}/image_logprobs" in golden:
             image = torch.tensor(logprobs[len(case["chain_ids"]) :])
             torch.testing.assert_close(image, golden[f"{name}/image_logprobs"][index], **LOGPROBS)
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases("got"))
+def test_got_r1s_chains_that_are_given_have_its_images(folder: Path, case: dict[str, Any]) -> None:
+    prompt = _json(folder / "golden_got.json")["prompts"][case["caption"]]["prompt_ids"]
+    settings = {name: case[name] for name in ("text_temperature", "image_temperature")}
+    sampled = len(case["chain_ids"]) - case["forced_boi"]
+    images = case["parallel_size"]
+    drawn = Engine(_model(folder), **_ids(folder)).draw(
+        [tuple(prompt)] * images,
+        [GivenChain(tuple(case["chain_ids"][:sampled]), is_sampled=True)] * images,
+        [case.get("seed", case.get("torch_seed"))] * images,
+        Sampling(random="upstream", guidance=case["cfg_weight"], max_chain_tokens=600, **settings),
+    )
+    assert [list(tokens.image) for tokens in drawn.tokens] == case["image_tokens"]
+    assert {tokens.chain for tokens in drawn.tokens} == {tuple(case["chain_ids"])}
 
 
 def _recorded(case: dict[str, Any], chains: list[Tensor]) -> Tensor:

@@ -14,12 +14,18 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from harness.chain import parse
 from harness.protocols import Benchmark, Policy, PolicyRecipe, Trainer
-from harness.types import Chain, Metric, Prompt, Sample, Score, Stage, Tokens
+from harness.types import Chain, Drawing, Metric, Prompt, Sample, Score, Stage, Tokens
 
 
 class ToyPolicy(PolicyRecipe, Policy):
-    """Its whole weight is one number, and it answers every prompt with a grey square of that brightness."""
+    """Its whole weight is one number, and it answers every prompt with a grey square of that brightness.
+
+    From a given chain it draws a square as bright as the chain is long.
+    """
+
+    writes_chains = True
 
     def __init__(self, *, start: float) -> None:
         if not 0 <= start <= 1:
@@ -35,6 +41,13 @@ class ToyPolicy(PolicyRecipe, Policy):
 
     def rollout(self, prompts: list[Prompt], seeds: list[int], sampling: Any) -> list[Sample]:
         return [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    def draw(self, drawings: list[Drawing], seeds: list[int], sampling: Any) -> list[Sample]:
+        samples = []
+        for drawing, seed in zip(drawings, seeds, strict=True):
+            image = Image.new("RGB", (4, 4), (min(len(drawing.chain), 255),) * 3)
+            samples.append(replace(self._draw(drawing.prompt, seed), chain=parse(drawing.chain), image=image))
+        return samples
 
     def _draw(self, prompt: Prompt, seed: int) -> Sample:
         grey = round(255 * min(1.0, max(0.0, self.weight + (seed % 7) / 100)))
