@@ -8,9 +8,9 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from benchmarks.shapes.chains import clean_chain, nearest_box, roles_of
 from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
-from benchmarks.shapes.plans import clean_chain, nearest_box, roles_of
 from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts
 from benchmarks.shapes.records import stream
 from benchmarks.shapes.relations import holds, pixels
@@ -110,11 +110,11 @@ class Shapes(Benchmark):
     def oracle_chain(
         self, prompt: Prompt, style: str, boxes: tuple[Box, Box] | None, rng: Random
     ) -> str | None:
-        """The chain of a clean scene; None for prompts without facts, or with fewer than two objects."""
+        """The chain of a clean scene; None for prompts without a relation."""
         facts = Facts.read(prompt.facts)
-        if facts is None or len(facts.objects) < 2:
+        if facts is None or facts.relation is None:
             return None
-        return clean_chain(facts, style, boxes, rng)
+        return clean_chain(facts, facts.relation, style, boxes, rng)
 
     def place(self, box: Box) -> Box:
         """The nearest box on the grid of cells."""

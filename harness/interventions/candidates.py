@@ -7,7 +7,7 @@ from harness.settings import whole_number
 
 
 class Fresh(Intervention):
-    """Takes another chain of the prompt: the difference that a plan alone makes."""
+    """Takes another chain of the prompt: the difference that another chain alone makes."""
 
     name = "fresh"
     candidates = 2

@@ -79,7 +79,7 @@ class Case:
         relation = self.reading.relation
         if relation is None:
             return NO_RELATION
-        return f"the plan has no box for {relation.subject!r} or {relation.object!r}"
+        return f"the chain has no box for {relation.subject!r} or {relation.object!r}"
 
     def unedited(self, reason: str) -> Change:
         """The own text, as interventions on texts draw it where they cannot be applied."""

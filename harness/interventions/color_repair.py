@@ -10,7 +10,7 @@ from harness.interventions.edits import body_of
 
 
 class ColorRepair(Intervention):
-    """Writes a missing color before the name of its object, where this makes the plan right."""
+    """Writes a missing color before the name of its object, where this makes the chain right."""
 
     name = "color_repair"
     reads = ("colors",)
@@ -21,7 +21,7 @@ class ColorRepair(Intervention):
             return case.unedited("the prompt does not ask for two colors")
         text = body_of(case.chain)
         if _says(text, colors):
-            return case.unedited("the plan is right")
+            return case.unedited("the chain is right")
         for color, name in colors:
             if not re.search(rf"\b{color}\b", text):
                 text = colored(text, color, name, [other for other, _ in colors if other != color])

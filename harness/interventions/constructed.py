@@ -6,12 +6,14 @@ import re
 
 from harness.chain import format_chain
 from harness.interventions.case import Case, Change
+from harness.interventions.edits import numbers
 from harness.interventions.reading import TAGS, Reading
 from harness.relations import BOTTOM, LEFT, RIGHT, TOP, Relation
 from harness.settings import choice
 from harness.types import Box, PlannedObject
 
 STYLES = ("terse", "verbose")
+NOTHING_SAID = "the prompt says neither a relation nor two colors"
 TOGETHER = "and"  # in place of a relation's word where a prompt asks for two colored objects
 PHRASES = {  # word -> how it is said of the subject, and how of the object
     LEFT: ("is positioned to the left of", "to the right of"),
@@ -66,15 +68,15 @@ def construct(case: Case, style: str, text: str | None, boxes: tuple[Box, Box] |
         text: an own template; None for that of the style.
         boxes: of subject and object; None for the clean ones.
     """
-    details = {"boxes_after": [[box.x1, box.y1, box.x2, box.y2] for box in boxes]} if boxes else {}
+    relation = said(case.reading)
+    if relation is None:
+        return case.unedited(NOTHING_SAID)
+    details = {"boxes_after": [numbers(box) for box in boxes]} if boxes else {}
     if text is None and case.reading.writes_chains:
         chain = case.reading.oracle_chain(style, boxes, case.rng)
         if chain is None:
             return case.unedited("the benchmark writes no chain for this prompt")
         return Change(chain=chain, details=details)
-    relation = said(case.reading)
-    if relation is None:
-        return case.unedited("the prompt says neither a relation nor two colors")
     if relation.word not in PHRASES:
         return case.unedited(f"there is no text for the relation {relation.word!r}")
     subject, other = boxes or map(case.reading.place, clean_boxes(relation.word))

@@ -40,7 +40,7 @@ def renamed(chain: Chain, names: Sequence[str]) -> str:
     """Return a chain's text with other names for its first objects that have a box, up to begin-of-image.
 
     First the tagged names change, each where it stands first; then the words of the old names everywhere, one
-    name after the other.
+    name after the other, as in the official program: a new name that equals the next old one changes too.
     """
     text = body_of(chain)
     old = [chain.objects[place].name for place in boxed_places(chain)[: len(names)]]

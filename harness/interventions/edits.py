@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START, parse
 from harness.relations import boxed_places
 from harness.types import CANVAS, Box, Chain
+
+LIMIT = 999  # the last coordinate of a moved box in the official program, even on the axis that is kept
 
 _ANY_TAG = "|".join(re.escape(tag) for tag in (OBJ_START, OBJ_END, BOX_START, BOX_END))
 _BOX_GROUP = re.compile(rf"{re.escape(BOX_START)}(?:(?!{_ANY_TAG}).)*{re.escape(BOX_END)}", re.DOTALL)
@@ -71,11 +74,15 @@ def segments(chain: Chain) -> list[str]:
     return _SEGMENT.findall(body_of(chain))
 
 
-def with_segments(chain: Chain, ordered: Sequence[str]) -> str:
-    """Return the text with its segments in another order, up to begin-of-image; text between them stays."""
+def with_segments(chain: Chain, ordered: Sequence[str]) -> str | None:
+    """Return the text with its segments in another order, up to begin-of-image; text between them stays.
+
+    None where the chain is so malformed that other objects would be read from it.
+    """
     pieces = _SEGMENT.split(body_of(chain))
     pieces[1::2] = ordered
-    return "".join(pieces) + END
+    edited = "".join(pieces) + END
+    return edited if Counter(parse(edited).objects) == Counter(chain.objects) else None
 
 
 def centered(box: Box, center: tuple[float, float], limit: int) -> Box:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from harness.interventions.case import NO_DIRECTION, NO_RELATION, UNCLEAR_BOXES, Case, Change, Intervention
-from harness.interventions.edits import centered, distance, numbers, with_boxes
+from harness.interventions.edits import LIMIT, centered, distance, numbers, with_boxes
 from harness.relations import AXES, Roles, boxed_places
 from harness.settings import flag
 from harness.types import CANVAS, Box
-
-LIMIT = 999  # the last coordinate of a moved box in the official program, even on the axis that is kept
 
 
 class Margin(Intervention):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.interventions.case import Case, Change, Intervention
+from harness.interventions.case import UNCLEAR_BOXES, Case, Change, Intervention
 from harness.interventions.edits import segments, with_segments
 
 TOO_FEW = "the chain has fewer than two different objects with a box"
@@ -17,7 +17,7 @@ class Reorder(Intervention):
         found = segments(case.chain)
         if len(set(found)) < 2:
             return case.unedited(TOO_FEW)
-        return Change(chain=with_segments(case.chain, found[::-1]))
+        return _ordered(case, found[::-1])
 
 
 class Shuffled(Intervention):
@@ -32,4 +32,9 @@ class Shuffled(Intervention):
         ordered = list(found)
         while ordered == found:
             case.rng.shuffle(ordered)
-        return Change(chain=with_segments(case.chain, ordered))
+        return _ordered(case, ordered)
+
+
+def _ordered(case: Case, found: list[str]) -> Change:
+    text = with_segments(case.chain, found)
+    return case.unedited(UNCLEAR_BOXES) if text is None else Change(chain=text)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from harness.interventions.case import Case, Change, Intervention
-from harness.interventions.constructed import TOGETHER, check_style, construct, said
-from harness.interventions.edits import centered
-from harness.interventions.margin import LIMIT
+from harness.interventions.constructed import NOTHING_SAID, TOGETHER, check_style, construct, said
+from harness.interventions.edits import LIMIT, centered
 from harness.relations import AXES, LEFT, centers_agree
 from harness.types import Box
 
@@ -35,7 +34,7 @@ class Statistics(Intervention):
 
     def __call__(self, case: Case) -> Change:
         if said(case.reading) is None:
-            return case.unedited("the prompt says neither a relation nor two colors")
+            return case.unedited(NOTHING_SAID)
         if not case.pool.boxes:
             return case.unedited("no chain of the split has a box")
         boxes = draw_boxes(case)

@@ -1,4 +1,4 @@
-"""The boxes of subject and object exchanged: always, or where that repairs the plan."""
+"""The boxes of subject and object exchanged: always, or where that repairs the chain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Swap(Intervention):
 
 
 class Minimal(Intervention):
-    """Exchanges the boxes of subject and object where this makes a wrong plan right."""
+    """Exchanges the boxes of subject and object where this makes a wrong chain right."""
 
     name = "minimal"
     reads = ("relation",)
@@ -27,10 +27,10 @@ class Minimal(Intervention):
         if case.reading.relation is None:
             return case.unedited(NO_RELATION)
         if case.reading.right(case.chain):
-            return case.unedited("the plan is right")
+            return case.unedited("the chain is right")
         change = exchange(case)
         if change.applied and not case.reading.right(parse(str(change.chain))):
-            return case.unedited("exchanging the boxes does not make the plan right")
+            return case.unedited("exchanging the boxes does not make the chain right")
         return change
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mini_plans import case_of, pool_of
+from mini_chains import case_of, pool_of
 
 from benchmarks.t2i_compbench.colors import colors_of
 from harness.interventions.case import Case, Change

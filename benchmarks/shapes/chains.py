@@ -37,40 +37,35 @@ def nearest_box(box: Box) -> Box:
     return _box((column, row), width, height)
 
 
-def clean_chain(facts: Facts, style: str, boxes: tuple[Box, Box] | None, rng: Random) -> str:
+def clean_chain(facts: Facts, relation: str, style: str, boxes: tuple[Box, Box] | None, rng: Random) -> str:
     """The chain of a scene that shows the facts: with these boxes of the first two objects, or clean ones.
 
     What the facts leave open is drawn. A third object stands where it is farthest from touching the others.
     `verbose` says the relation once more, from the second object's side.
     """
-    first, second = boxes or _clean_boxes(facts.relation, crowded=len(facts.objects) > 2)
+    first, second = boxes or _clean_boxes(relation, crowded=len(facts.objects) > 2)
     placed = [first, second, *(_free_box([first, second]) for _ in facts.objects[2:])]
     planned = [
         PlannedObject(name=complete(rng, said).name, box=box)
         for said, box in zip(facts.objects, placed, strict=True)
     ]
-    return write_chain(planned, facts.relation, _mirrored(planned, facts.relation, style))
+    mirrored = f" A {planned[1].name} {OPPOSITE.get(relation, relation)} a {planned[0].name}."
+    return write_chain(planned, relation, mirrored if style == "verbose" else "")
 
 
-def _mirrored(planned: Sequence[PlannedObject], relation: str | None, style: str) -> str:
-    if style == "terse":
-        return ""
-    link = "and" if relation is None else OPPOSITE.get(relation, relation)
-    return f" A {planned[1].name} {link} a {planned[0].name}."
-
-
-def _clean_boxes(relation: str | None, *, crowded: bool) -> tuple[Box, Box]:
+def _clean_boxes(relation: str, *, crowded: bool) -> tuple[Box, Box]:
     """Boxes of subject and object, at the edge of the canvas if a third object needs the other half."""
-    word = relation or ""
-    first, second = ABOVE if word in ("on the top of", "on the bottom of") else SIDE_BY_SIDE
+    first, second = ABOVE if relation in ("on the top of", "on the bottom of") else SIDE_BY_SIDE
     if crowded:
         axis = 1 if first[0] != second[0] else 0
-        first, second = (_at_edge(place, axis) for place in (first, second))
-    if word in ("on the right of", "on the bottom of"):
+        first, second = _at_edge(first, axis), _at_edge(second, axis)
+    if relation in (
+        "on the right of",
+        "on the bottom of",
+        "smaller than",
+    ):  # a big object has room on the left
         first, second = second, first
-    sizes = [BIG if word == name else SMALL for name in SIZES]  # subject and object
-    if word == "smaller than":  # the bigger object on the left, where it has room
-        first, second = second, first
+    sizes = [BIG if relation == word else SMALL for word in SIZES]  # of subject and object
     return _box(first, sizes[0], sizes[0]), _box(second, sizes[1], sizes[1])
 
 
