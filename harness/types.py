@@ -93,6 +93,19 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampledChain:
+    """A chain with the ids that a policy sampled, one log-prob per id.
+
+    `ids` end with begin-of-image; `forced_end` is that of `Tokens`.
+    """
+
+    chain: Chain
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    forced_end: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """The ids of one sequence in the order the model sees them: prompt, chain, image.
 

@@ -25,14 +25,15 @@ NOUNS = (
     "harness.paths",
     "harness.processes",
     "harness.plugin_values",
+    "harness.relations",
     "harness.samples",
     "harness.settings",
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
     ("devices", "names", "processes", "seeds", "types"),
-    ("chain", "files", "paths", "plugin_values", "protocols", "settings"),
-    ("experts", "reward", "samples", "stages"),
+    ("chain", "files", "paths", "plugin_values", "protocols", "relations", "settings"),
+    ("experts", "interventions", "reward", "samples", "stages"),
     ("analysis", "composition"),
     ("data", "evaluation", "report", "study"),
     ("launch", "trainers"),
@@ -45,6 +46,7 @@ LIGHT = [
     "harness.protocols",
     "harness.settings",
     "harness.chain",
+    "harness.interventions.case",
     "harness.reward.total",
     "harness.reward.function",
     "harness.experts.judge.answers",

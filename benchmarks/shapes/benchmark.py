@@ -8,14 +8,17 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from benchmarks.shapes.chains import clean_chain, nearest_box, roles_of
 from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts
 from benchmarks.shapes.records import stream
+from benchmarks.shapes.relations import holds, pixels
 from benchmarks.shapes.scoring import score_detections
 from harness.protocols import Benchmark
+from harness.relations import Relation, Roles
 from harness.settings import share, whole_number
-from harness.types import Prompt, Record, Sample, Score
+from harness.types import Box, Chain, Prompt, Record, Sample, Score
 
 # in the order in which they are drawn, so that val does not depend on the sizes of the others
 SPLITS = ("val", "dev", "train")
@@ -86,6 +89,36 @@ class Shapes(Benchmark):
         for splits in self._splits.values():
             held_out.update(prompt.text for prompt in (*splits["dev"], *splits["val"]))
         return islice(stream(seed, self.categories, self.unfaithful_share, held_out), count)
+
+    def relation(self, prompt: Prompt) -> Relation | None:
+        """The relation of the prompt's facts: the first object is the subject, whatever the phrasing."""
+        facts = Facts.read(prompt.facts)
+        if facts is None or facts.relation is None:
+            return None
+        subject, other = facts.objects[:2]
+        return Relation(subject=subject.name, word=facts.relation, object=other.name)
+
+    def roles(self, prompt: Prompt, chain: Chain) -> Roles | None:
+        """The objects of the chain that have exactly the attributes of subject and object."""
+        facts = Facts.read(prompt.facts)
+        return None if facts is None else roles_of(facts, chain)
+
+    def relation_holds(self, word: str, subject: Box, other: Box) -> bool:
+        """Whether a relation holds without a cut: the axis dominates, no overlap, near enough, sizes."""
+        return holds(word, pixels(subject), pixels(other)) == 1
+
+    def oracle_chain(
+        self, prompt: Prompt, style: str, boxes: tuple[Box, Box] | None, rng: Random
+    ) -> str | None:
+        """The chain of a clean scene; None for prompts without a relation."""
+        facts = Facts.read(prompt.facts)
+        if facts is None or facts.relation is None:
+            return None
+        return clean_chain(facts, facts.relation, style, boxes, rng)
+
+    def place(self, box: Box) -> Box:
+        """The nearest box on the grid of cells."""
+        return nearest_box(box)
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Scores by pixels alone; a prompt that carries no facts of this world is unscored."""

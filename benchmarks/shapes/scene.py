@@ -6,6 +6,7 @@ one color are always separate regions, and a scene has at most one big object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -69,19 +70,25 @@ class Scene:
 
         The order is subject, relation, object, whatever the prompt's phrasing; sizes are in the boxes alone.
         """
-        parts: list[str | PlannedObject] = ["A "]
-        for index, thing in enumerate(self.objects):
-            parts += [PlannedObject(name=thing.attributes.name, box=thing.box), self._link(index)]
-        return format_chain(*parts)
+        planned = [PlannedObject(name=thing.attributes.name, box=thing.box) for thing in self.objects]
+        return write_chain(planned, self.relation)
 
-    def _link(self, index: int) -> str:
-        """What stands after object `index`."""
-        left = len(self.objects) - 1 - index
-        if not left:
-            return "."
-        if index == 0 and self.relation:
-            return f" {self.relation} a "
-        return " and a " if left == 1 else ", a "
+
+def write_chain(objects: Sequence[PlannedObject], relation: str | None, more: str = "") -> str:
+    """The plan of these objects, with the relation of the first two, and `more` text at its end."""
+    parts: list[str | PlannedObject] = ["A "]
+    for index, planned in enumerate(objects):
+        parts += [planned, _link(len(objects) - 1 - index, relation if index == 0 else None)]
+    return format_chain(*parts, more)
+
+
+def _link(left: int, relation: str | None) -> str:
+    """What stands after an object that `left` others follow."""
+    if not left:
+        return "."
+    if relation:
+        return f" {relation} a "
+    return " and a " if left == 1 else ", a "
 
 
 def sample_scene(rng: Random, facts: Facts) -> Scene:

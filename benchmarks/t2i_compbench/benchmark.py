@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from benchmarks.t2i_compbench.colors import colors_of
 from benchmarks.t2i_compbench.files import STEMS, color_val_file, color_val_version
 from benchmarks.t2i_compbench.prompts import Prompts, has_prompts, known_categories, prompt_folder
 from harness.protocols import Benchmark
+from harness.relations import Relation, relation_of
 from harness.types import Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
@@ -108,6 +110,14 @@ class T2ICompBench(Benchmark):
             "with data=got, "
             "or leave SFT out with trainers=grpo or trainers=frozen"
         )
+
+    def relation(self, prompt: Prompt) -> Relation | None:
+        """The relation of prompts worded like those of spatial_val.txt."""
+        return relation_of(prompt.text)
+
+    def colors(self, prompt: Prompt) -> tuple[tuple[str, str], ...]:
+        """The colors and objects of prompts worded like most of color_val.txt."""
+        return colors_of(prompt.text)
 
     def missing(self) -> list[str]:
         """Weights and label files that the categories need, and that are not here."""

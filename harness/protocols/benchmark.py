@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from random import Random
 
-    from harness.types import Metric, Prompt, Record, Sample, Score
+    from harness.relations import Relation, Roles
+    from harness.types import Box, Chain, Metric, Prompt, Record, Sample, Score
 
 
 class Scorer(ABC):
@@ -75,6 +77,28 @@ class Benchmark(Scorer):
     read_results: Callable[[Path], list[tuple[Prompt, Score]]] | None = None
     """A method: the scores in a folder of files that the official programs wrote, each with its prompt and
     `Prompt.number`. Without the method, `harness.score results=` is refused."""
+
+    relation: Callable[[Prompt], Relation | None] | None = None
+    """A method: the relation of two objects that a prompt says, or None. Without the method, interventions
+    that need a relation are refused. `harness.relations.relation_of` reads "A on the left of B"."""
+
+    colors: Callable[[Prompt], tuple[tuple[str, str], ...]] | None = None
+    """A method: the (color, object) pairs of a prompt that asks for two colored objects; empty for others."""
+
+    roles: Callable[[Prompt, Chain], Roles | None] | None = None
+    """A method: the places, among the objects of a chain, of the subject and the object of the prompt's
+    relation, both with a box; None where one is missing. Without the method, the names decide."""
+
+    relation_holds: Callable[[str, Box, Box], bool] | None = None
+    """A method: whether the relation of this word holds between the boxes of subject and object, by the
+    benchmark's rule. Without the method, the centers of the boxes decide."""
+
+    oracle_chain: Callable[[Prompt, str, tuple[Box, Box] | None, Random], str | None] | None = None
+    """A method: a clean chain of a prompt in the style `terse` or `verbose`, with these boxes of subject and
+    object, or with clean ones; None where it has none. Without the method, a general text is written."""
+
+    place: Callable[[Box], Box] | None = None
+    """A method: the nearest box that images of the benchmark can show. Without the method, any box is."""
 
     @abstractmethod
     def prompts(self, split: str) -> list[Prompt]:
