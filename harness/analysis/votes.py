@@ -41,10 +41,10 @@ class Tally:
     """The votes of one judge on two arms, over `prompts` prompts.
 
     `wins` and `losses` count the prompts that x wins or loses in both orders, and `sign_test_p` is the exact
-    binomial test of them. `p` and `lean_p` are exact sign-flip tests of win rate 1/2 and lean 0. `consistency`
-    is the share of votes that both orders agree on. `both_first` and `both_second` count the pairs where the
-    chain shown first, or second, won in both orders. All but the counts are None without a scored prompt;
-    `unscored` lists the prompts without a score.
+    binomial test of them. `p` and `lean_p` are exact sign-flip tests of win rate 1/2 and of lean 0.
+    `consistency` is the share of pairs on which both orders agree. `both_first` and `both_second` count the
+    pairs where the chain shown first, or second, wins in both orders. All but the counts are None without a
+    scored prompt; `unscored` lists the prompts without a score.
     """
 
     prompts: int

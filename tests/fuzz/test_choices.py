@@ -19,7 +19,18 @@ ANSWERS = (
 )
 PIECES = st.sampled_from(
     [
-        *("Selected", "Selected Caption", "Winner", "selected", "Caption", "A", "B", "tie", "both", "neither"),
+        *(
+            "Selected",
+            "Selected Caption",
+            "Winner",
+            "selected",
+            "Caption",
+            "A",
+            "B",
+            "tie",
+            "both",
+            "neither",
+        ),
         *(":", ": ", " is ", " ", "\n", ",", ".", "or", "and", "but", "not", '"', "{", "}", "[", "]", "**"),
         *("because", "Reasoning: ", "I cannot", "</think>", "<think>", "```", "red circle"),
     ]
