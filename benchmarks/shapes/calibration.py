@@ -22,7 +22,7 @@ from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.levels import CALIBRATION
 from benchmarks.shapes.oracle import OracleJudge
-from benchmarks.shapes.simulated import SimulatedJudge
+from benchmarks.shapes.simulated import PREFERENCE, SimulatedJudge
 from benchmarks.shapes.simulated_vision import SimulatedSimilarity
 from harness.samples import SampleFolder
 from harness.types import Detection, Question, Sample
@@ -43,7 +43,7 @@ PICTURE: Settings = {
 }
 CHAIN: Settings = {"chain_share": 0.15, "chain_spread": 4.0, "drawn_reversed": 0.10, "written_reversed": 0.40}
 CLIP: Settings = {"spread": 0.3}
-NO_ERRORS: Settings = dict.fromkeys([*PICTURE, *CHAIN], 0.0)
+NO_ERRORS: Settings = dict.fromkeys([*PICTURE, *CHAIN, *PREFERENCE], 0.0)
 MOST = {"picture_attributes": 1.0, "chain_share": 1.0} | dict.fromkeys(  # half: blind to the direction
     ["picture_relations", "drawn_reversed", "written_reversed"], 0.5
 )

@@ -64,7 +64,7 @@ def grade_spatial(facts: Facts, chain: Chain) -> tuple[int, str]:
     """Whether the planned boxes hold the named objects and stand as the relation wants: 8-10, 5-7 partly,
     1-4 not.
     """
-    boxes = [_usable(thing.box) for thing in chain.objects]
+    boxes = [usable(thing.box) for thing in chain.objects]
     if not any(boxes):
         return 0, "The layout is blank."
     looks = [shown(thing.name) for thing in chain.objects]
@@ -151,7 +151,8 @@ def _relation_grade(word: str, a: Corners, b: Corners) -> float:
     return 5.0 if towards > 0 else 3.0 if towards == 0 else 2.0
 
 
-def _usable(box: Box | None) -> Corners | None:
+def usable(box: Box | None) -> Corners | None:
+    """Return the corners of a planned box in pixels; None without a box that can be drawn."""
     if box is None:
         return None
     corners = pixels(box)

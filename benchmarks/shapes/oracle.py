@@ -13,6 +13,7 @@ from PIL.Image import Image
 from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.grading import grade_picture, grade_semantic, grade_spatial
+from benchmarks.shapes.merit import compare
 from benchmarks.shapes.prompts import parse_prompt
 from benchmarks.shapes.scoring import fact_share, find, shown
 from benchmarks.shapes.vocabulary import read_attributes
@@ -21,9 +22,9 @@ from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 
 class OracleJudge:
     """Grades chains, layouts and images, and answers like a real MLLM: JSON text with a `score` from 0
-    to 10.
+    to 10. Of two chains it selects A, B or tie by their merit, also where the question allows no tie.
 
-    A judge that errs overrides `grade_image` and `grade_chain`.
+    A judge that errs overrides `grade_image`, `grade_chain` and `select`.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,12 @@ class OracleJudge:
         """The grade from 0 to 10 of a `semantic` or `spatial` question, and the reason."""
         return (grade_semantic if question.kind == "semantic" else grade_spatial)(facts, chain)
 
+    def select(self, prompt: Prompt, facts: Facts, first: Chain, second: Chain) -> tuple[str | None, str]:
+        """The better chain, `A` for the first, `B` for the second or `tie`, and the reason; None if the
+        judge does not say.
+        """
+        return compare(facts, first, second)
+
     def _graded(self, question: Question, seen: Sequence[Detection]) -> str | None:
         prompt, chain = question.facts.get("prompt"), question.facts.get("chain")
         facts = Facts.read(prompt.facts) if isinstance(prompt, Prompt) else None
@@ -76,6 +83,10 @@ class OracleJudge:
         if question.kind in ("semantic", "spatial") and isinstance(chain, Chain):
             grade, reasoning = self.grade_chain(question, prompt, facts, chain)
             return json.dumps({"reasoning": reasoning, "score": grade})
+        first, second = question.facts.get("first"), question.facts.get("second")
+        if question.kind == "preference" and isinstance(first, Chain) and isinstance(second, Chain):
+            selected, reasoning = self.select(prompt, facts, first, second)
+            return json.dumps({"reasoning": reasoning, "selected": selected})
         return None
 
 

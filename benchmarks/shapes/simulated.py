@@ -26,7 +26,9 @@ from harness.types import Chain, Detection, Prompt, Question
 BEST = 10  # the highest grade
 PICTURE = ("picture_attributes", "picture_relations", "picture_spread", "picture_leniency")  # settings
 CHAIN = ("chain_share", "chain_spread", "drawn_reversed", "written_reversed")
+PREFERENCE = ("preference_first", "preference_flip", "preference_invalid")
 
+_OTHER = {"A": "B", "B": "A"}
 _VALUES = {"shape": SHAPES, "color": tuple(COLORS), "texture": TEXTURES}
 
 
@@ -43,6 +45,9 @@ class SimulatedJudge(OracleJudge):
         chain_spread: by up to how many grades.
         drawn_reversed: probability that the directions and sizes of a drawn layout are read reversed.
         written_reversed: the same for a layout that is written as coordinates.
+        preference_first: probability that of two chains the first is selected, whatever they say.
+        preference_flip: probability that otherwise the worse of two chains is selected.
+        preference_invalid: probability that no chain is selected, also when the judge is asked again.
 
     Raises:
         ValueError: a probability is not from 0 to 1, or another setting is not allowed.
@@ -60,6 +65,9 @@ class SimulatedJudge(OracleJudge):
         chain_spread: float,
         drawn_reversed: float,
         written_reversed: float,
+        preference_first: float,
+        preference_flip: float,
+        preference_invalid: float,
     ) -> None:
         super().__init__()
         where = "benchmarks.simulated.judge."
@@ -72,6 +80,9 @@ class SimulatedJudge(OracleJudge):
         self.chain_spread = number(f"{where}chain_spread", chain_spread, least=0)
         self.drawn_reversed = share(f"{where}drawn_reversed", drawn_reversed)
         self.written_reversed = share(f"{where}written_reversed", written_reversed)
+        self.preference_first = share(f"{where}preference_first", preference_first)
+        self.preference_flip = share(f"{where}preference_flip", preference_flip)
+        self.preference_invalid = share(f"{where}preference_invalid", preference_invalid)
 
     @property
     def label(self) -> str:
@@ -104,6 +115,18 @@ class SimulatedJudge(OracleJudge):
         asked = _reversed(facts) if is_reversed and question.kind == "spatial" else facts
         grade, reasoning = super().grade_chain(question, prompt, asked, chain)
         return _cut(grade + move) if misgraded else grade, _in_words_of(facts, asked, reasoning)
+
+    def select(self, prompt: Prompt, facts: Facts, first: Chain, second: Chain) -> tuple[str | None, str]:
+        """The chain that the judge takes for the better one, and the reason."""
+        rng = stream("judge", self.seed, "preference", prompt.id, prompt.number, first.text, second.text)
+        says_first, is_flipped = rng.random() < self.preference_first, rng.random() < self.preference_flip
+        is_invalid = rng.random() < self.preference_invalid
+        selected, reasoning = super().select(prompt, facts, first, second)
+        if is_invalid:
+            return None, reasoning
+        if says_first:
+            return "A", reasoning
+        return _OTHER.get(selected or "", selected) if is_flipped else selected, reasoning
 
 
 def stream(*parts: object) -> Random:

@@ -11,6 +11,6 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function
 settings.register_profile(
     "short", max_examples=100, deadline=None, suppress_health_check=CHECKS, derandomize=True, database=None
 )
-# times 15 tests
-settings.register_profile("long", max_examples=13_400, deadline=None, suppress_health_check=CHECKS)
+# times 18 tests
+settings.register_profile("long", max_examples=11_200, deadline=None, suppress_health_check=CHECKS)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))

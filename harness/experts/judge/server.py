@@ -25,6 +25,7 @@ from harness.experts.judge.dialects import (
     read_tokens,
 )
 from harness.experts.judge.expected import LEAST_MASS, expected_score
+from harness.experts.judge.usage import Meter, Usage, read_price
 from harness.protocols import ModelJudge
 from harness.settings import choice, number, whole_number
 from harness.types import Answer, Question
@@ -83,8 +84,8 @@ class ServerJudge(ModelJudge):
         max_tokens: the length limit of an answer.
         retry_temperature: the temperature for questions that are asked again; the first time it is 0.
         extra: fields of a request that are added or replaced; null leaves a field out. Default: none.
-        serving: settings that change no answer: those of `Connection`, and `cache`, a folder for answers
-            or null.
+        serving: settings that change no answer: those of `Connection`, `cache`, a folder for answers or
+            null, and `price` of a million tokens (see `read_price`), null by default.
 
     Raises:
         ValueError: a setting has a value that is not allowed.
@@ -117,6 +118,8 @@ class ServerJudge(ModelJudge):
         connection = dict(serving)
         cache = connection.pop("cache", None)
         self.cache = AnswerCache(cache) if cache else None
+        self.price = read_price(connection.pop("price", None))
+        self._meter = Meter()
         self._connection = Connection(**connection)
         self._warned = threading.Event()
         self._answered_kinds: set[str] = set()
@@ -141,6 +144,11 @@ class ServerJudge(ModelJudge):
             if given.failure in refusals and question.kind not in self._answered_kinds:
                 raise refusals[given.failure]
         return answers
+
+    @property
+    def usage(self) -> Usage:
+        """What the server has answered so far; answers of the cache are not in it."""
+        return self._meter.usage
 
     def missing(self) -> list[str]:
         """What the environment lacks, or a message if no server answers."""
@@ -186,13 +194,18 @@ class ServerJudge(ModelJudge):
         if wants_expected:
             body |= {**(self._dialect.constrained or {}), **LOGPROBS}
         try:
-            content = self._connection.post(PATH, self._with_extra(body), given_up)
+            content = self._post(self._with_extra(body), given_up)
             answer = read_answer(content)
             if wants_expected and answer.failure is None:
                 return self._with_expected_score(question, answer, content, given_up)
             return answer
         except Unanswered as error:
             return Answer(text=None, failure=f"no answer from the server: {error}")
+
+    def _post(self, body: Mapping[str, Any], given_up: threading.Event) -> dict[str, Any]:
+        content = self._connection.post(PATH, body, given_up)
+        self._meter.add(content)
+        return content
 
     def _body(self, question: Question) -> dict[str, Any]:
         sampling: dict[str, Any] = {}
@@ -248,7 +261,7 @@ class ServerJudge(ModelJudge):
         body = self._body(question) | LOGPROBS | continue_after_one(question, self._dialect)
         body = self._with_extra(body)
         body |= dict.fromkeys(LENGTHS & body.keys(), 1)
-        following = read_tokens(self._connection.post(PATH, body, given_up))
+        following = read_tokens(self._post(body, given_up))
         return following[0].probabilities if following else None
 
     def _warn_once(self, message: str) -> None:

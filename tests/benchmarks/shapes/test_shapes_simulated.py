@@ -14,7 +14,7 @@ from benchmarks.shapes.oracle import OracleGrounder, OracleJudge
 from benchmarks.shapes.render import render
 from benchmarks.shapes.scene import SMALL, Scene, SceneObject
 from benchmarks.shapes.scoring import shown
-from benchmarks.shapes.simulated import SimulatedJudge
+from benchmarks.shapes.simulated import PREFERENCE, SimulatedJudge
 from benchmarks.shapes.simulated_vision import SimulatedGrounder, SimulatedSimilarity
 from harness.chain import parse
 from harness.types import Prompt, Question
@@ -178,6 +178,13 @@ def test_a_blind_judge_agrees_by_chance(records):
         assert abs(tau(blind, records, kind)) < 0.15
 
 
+def test_errors_in_votes_change_no_grade(records):
+    questions = [question(record, kind) for record in records[:100] for kind in KINDS]
+    other = SimulatedJudge(**DEFAULTS | dict.fromkeys(PREFERENCE, 0.7))
+    assert other.ask(questions) == SimulatedJudge(**DEFAULTS).ask(questions)
+    assert other.label == SimulatedJudge(**DEFAULTS).label
+
+
 def test_what_it_cannot_judge_has_no_answer():
     typed = Prompt(id="typed", text="a cat", category="color")
     asked = [Question(kind="prompt_image", text="?", images=(BLANK,), facts={"prompt": typed})]
@@ -192,6 +199,9 @@ def test_what_it_cannot_judge_has_no_answer():
         ({"picture_spread": -1}, r"judge\.picture_spread=-1: give a number from 0"),
         ({"chain_spread": -1}, r"judge\.chain_spread=-1: give a number from 0"),
         ({"picture_leniency": float("nan")}, r"judge\.picture_leniency=nan: give a number"),
+        ({"preference_first": 1.5}, r"judge\.preference_first=1\.5: give a share from 0 to 1"),
+        ({"preference_flip": -1}, r"judge\.preference_flip=-1: give a share from 0 to 1"),
+        ({"preference_invalid": "a"}, r"judge\.preference_invalid='a': give a share from 0 to 1"),
         ({"seed": 0.5}, r"judge\.seed=0\.5: give a whole number from 0"),
     ],
 )
