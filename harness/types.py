@@ -94,9 +94,10 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class SampledChain:
-    """A chain with the ids that a policy sampled, one log-prob per id.
+    """A chain as a policy sampled it.
 
-    `ids` end with begin-of-image; `forced_end` is that of `Tokens`.
+    `ids` end with begin-of-image, and `forced_end` is as in `Tokens`. `logprobs` has one value per id, under
+    the distribution that was sampled from; 0.0 at a forced begin-of-image.
     """
 
     chain: Chain
@@ -120,29 +121,15 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrittenChain:
-    """A chain as a policy wrote it.
-
-    `ids` end with begin-of-image, and `forced_end` is as in `Tokens`. `logprobs` has one value per id, under
-    the distribution that was sampled from; 0.0 at a forced begin-of-image.
-    """
-
-    chain: Chain
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    forced_end: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """What an image is drawn from: a prompt, and a chain that is given instead of sampled.
 
-    The ids of a `WrittenChain` are taken as they are. A text ends with begin-of-image, and the policy's
+    The ids of a `SampledChain` are taken as they are. A text ends with begin-of-image, and the policy's
     tokenizer turns it into ids. `caption` stands in the template in place of the prompt's text.
     """
 
     prompt: Prompt
-    chain: WrittenChain | str
+    chain: SampledChain | str
     caption: str | None = None
 
 
@@ -284,13 +271,13 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question to a judge; `kind` is its subject (semantic, spatial, prompt_image, grounding, preference).
+    """One question to a judge. `kind` is its subject: semantic, spatial, prompt_image, grounding, preference.
 
     A model receives `text` and `images` only: the first `lead` characters of the text, which are equal for
     all questions of a rubric (so that a server computes them once), then the images, then the rest.
-    `facts` carry the structured truth (`prompt`: Prompt, `chain`: Chain if there is one, `first` and
-    `second` for two chains), which only an oracle reads. `scored` asks for a score from 0 to 10. `attempt` counts the earlier attempts: from 1 on, a
-    judge may sample its answer, so that another one can come.
+    `facts` carry the structured truth, which only an oracle reads: `prompt`, a Prompt; `chain`, a Chain if
+    there is one; `first` and `second` for two chains. `scored` asks for a score from 0 to 10. `attempt` counts
+    the earlier attempts: from 1 on, a judge may sample its answer, so that another one can come.
     """
 
     kind: str

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
         Prompt,
         Record,
         Sample,
+        SampledChain,
         Sampling,
         Stage,
         TokenLogprobs,
         Tokens,
-        WrittenChain,
     )
 
 
@@ -44,7 +44,7 @@ class Policy(ABC):
 
     def write(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling
-    ) -> list[WrittenChain]:
+    ) -> list[SampledChain]:
         """The chains that `rollout` would write for these pairs, without images."""
         raise NotImplementedError
 

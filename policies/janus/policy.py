@@ -21,10 +21,10 @@ from harness.types import (
     Prompt,
     Record,
     Sample,
+    SampledChain,
     Sampling,
     TokenLogprobs,
     Tokens,
-    WrittenChain,
 )
 from policies.janus import checkpoint, vq
 from policies.janus import folder as folders
@@ -120,7 +120,7 @@ class JanusPolicy(Policy):
 
     def write(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling
-    ) -> list[WrittenChain]:
+    ) -> list[SampledChain]:
         """The chains that `rollout` would write for these pairs.
 
         Raises:
@@ -136,7 +136,7 @@ class JanusPolicy(Policy):
         for tokens, logprobs in zip(rollouts.tokens, rollouts.logprobs, strict=True):
             chain = parse(self._text.chain_text(tokens.chain))
             forced = tokens.forced_end
-            chains.append(WrittenChain(chain=chain, ids=tokens.chain, logprobs=logprobs, forced_end=forced))
+            chains.append(SampledChain(chain=chain, ids=tokens.chain, logprobs=logprobs, forced_end=forced))
         return chains
 
     def draw(self, drawings: Sequence[Drawing], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:

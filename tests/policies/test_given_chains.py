@@ -10,7 +10,7 @@ import torch
 from mini_world import TEMPLATE
 
 from harness.chain import END
-from harness.types import Drawing, Prompt, Sample, Sampling, WrittenChain
+from harness.types import Drawing, Prompt, Sample, SampledChain, Sampling
 from policies.janus.policy import JanusPolicy
 from policies.janus.steps import Replayed
 
@@ -25,7 +25,7 @@ SETTINGS = [
 ]
 
 
-def drawings(chains: list[WrittenChain], prompts: list[Prompt] = PROMPTS) -> list[Drawing]:
+def drawings(chains: list[SampledChain], prompts: list[Prompt] = PROMPTS) -> list[Drawing]:
     return [Drawing(prompt=prompt, chain=chain) for prompt, chain in zip(prompts, chains, strict=True)]
 
 
