@@ -276,8 +276,8 @@ class Question:
     A model receives `text` and `images` only: the first `lead` characters of the text, which are equal for
     all questions of a rubric (so that a server computes them once), then the images, then the rest.
     `facts` carry the structured truth, which only an oracle reads: `prompt`, a Prompt; `chain`, a Chain if
-    there is one; `first` and `second` for two chains. `scored` asks for a score from 0 to 10. `attempt` counts
-    the earlier attempts: from 1 on, a judge may sample its answer, so that another one can come.
+    there is one; `first` and `second` for two chains. `scored` asks for a score from 0 to 10. `attempt`
+    counts the earlier attempts: from 1 on, a judge may sample its answer, so that another one can come.
     """
 
     kind: str
