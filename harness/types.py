@@ -244,13 +244,13 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question to a judge; `kind` is its subject (semantic, spatial, prompt_image, grounding, preference).
+    """One question to a judge; `kind` is its subject (semantic, spatial, prompt_image, preference, ...).
 
     A model receives `text` and `images` only: the first `lead` characters of the text, which are equal for
     all questions of a rubric (so that a server computes them once), then the images, then the rest.
     `facts` carry the structured truth (`prompt`: Prompt, `chain`: Chain if there is one, `first` and
-    `second` for two chains), which only an oracle reads. `scored` asks for a score from 0 to 10. `attempt` counts the earlier attempts: from 1 on, a
-    judge may sample its answer, so that another one can come.
+    `second` for two chains), which only an oracle reads. `scored` asks for a score from 0 to 10. `attempt`
+    counts the earlier attempts: from 1 on, a judge may sample its answer, so that another one can come.
     """
 
     kind: str
