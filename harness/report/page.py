@@ -155,8 +155,8 @@ def method(analysis: Analysis) -> list[str]:
             "To decide: the prompts per category, or else the seeds, that would decide an undecided contrast"
             " with power 0.8, if effect and spread stay as they are here. An effect above the margin would be"
             f" decided as a difference, at the two-sided level {level:.2g} (the level that Holm sets for the"
-            " next contrast). A smaller effect would be decided as equal. One seed does not tell how many seeds"
-            " would decide."
+            " next contrast). A smaller effect would be decided as equal. One seed does not tell how many"
+            " seeds would decide."
         )
     return paragraphs
 
