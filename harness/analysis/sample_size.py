@@ -37,8 +37,8 @@ def least_margin(spread: Spread) -> float | None:
 def prompts_needed(comparison: Comparison, *, margin: float, level: float) -> int | None:
     """Return the prompts per category that would decide a contrast with the seeds it has.
 
-    An effect above `margin` is to be shown at two-sided `level`, a smaller one to be equal. None where more
-    prompts cannot decide, because the run part is too large, or the spread is unknown or 0.
+    An effect above `margin` is decided as a difference at two-sided `level`, and a smaller one as equal. None
+    where more prompts cannot decide, because the run part is too large, or the spread is unknown or 0.
     """
     error, run_error = comparison.spread.prompt_error, comparison.spread.run_error
     seeds = comparison.spread.seeds

@@ -106,22 +106,22 @@ def macro_estimate(means_by_category: Sequence[Mapping[str, float | None]]) -> E
     )
 
 
-def bootstrap_interval(values: np.ndarray, *, confidence: float = 1 - ALPHA) -> Interval:
+def bootstrap_interval(values: np.ndarray) -> Interval:
     """Percentile bootstrap interval of the mean of `values` (n,), from 10,000 resamples of the n prompts."""
-    return stratified_interval([values], confidence=confidence)
+    return stratified_interval([values])
 
 
-def stratified_interval(strata: Sequence[np.ndarray], *, confidence: float = 1 - ALPHA) -> Interval:
-    """Percentile bootstrap interval of the mean of the means of `strata`, arrays of shape (prompts,).
+def stratified_interval(strata: Sequence[np.ndarray]) -> Interval:
+    """95% percentile bootstrap interval of the mean of the means of `strata`, arrays of shape (prompts,).
 
     Prompts are resampled within their stratum, 10,000 times. A stratum (a category) with fewer than two
     prompts has no interval, and neither have the strata together.
     """
-    return stratified_intervals(strata, (confidence,))[0]
+    return stratified_intervals(strata, (1 - ALPHA,))[0]
 
 
 def stratified_intervals(strata: Sequence[np.ndarray], confidences: Sequence[float]) -> list[Interval]:
-    """Return the `stratified_interval` of each confidence, all from the same resamples."""
+    """Return a `stratified_interval` for each confidence, all from the same resamples."""
     from scipy.stats import bootstrap  # a slow import, which planning does not need
 
     n = sum(map(len, strata))

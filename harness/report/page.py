@@ -153,9 +153,10 @@ def method(analysis: Analysis) -> list[str]:
     if level is not None:
         paragraphs.append(
             "To decide: the prompts per category, or else the seeds, that would decide an undecided contrast"
-            " with power 0.8, if effect and spread stay as they are here. An effect above the margin is to be"
-            f" shown at the two-sided level {level:.2g} (the level that Holm sets for the next contrast), a"
-            " smaller one to be equal. One seed says nothing about the seeds that would decide."
+            " with power 0.8, if effect and spread stay as they are here. An effect above the margin would be"
+            f" decided as a difference, at the two-sided level {level:.2g} (the level that Holm sets for the"
+            " next contrast). A smaller effect would be decided as equal. One seed does not tell how many"
+            " seeds would decide."
         )
     return paragraphs
 

@@ -21,7 +21,7 @@ from harness.analysis.contrasts import (
     seed_effects,
     training_p,
 )
-from harness.analysis.statistics import bootstrap_interval, sign_flip_p
+from harness.analysis.statistics import bootstrap_interval, sign_flip_p, stratified_intervals
 
 NAN = float("nan")
 
@@ -61,7 +61,7 @@ def test_one_seed_and_one_category_is_the_bootstrap_and_the_sign_flip_of_the_pro
     values = noise(1, 60)
     found = measured({"color": values.tolist()})
     assert found.interval == bootstrap_interval(values[0])
-    assert found.equivalence == bootstrap_interval(values[0], confidence=0.9)
+    assert found.equivalence == stratified_intervals([values[0]], (0.9,))[0]
     assert found.p == pytest.approx(sign_flip_p(values[0]), abs=1e-4)
     assert found.spread.prompt_error == pytest.approx(values.std(ddof=1) / 60**0.5)
     assert found.spread.run_error is None

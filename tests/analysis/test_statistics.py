@@ -193,7 +193,7 @@ def test_a_stratified_interval_resamples_within_categories():
     apart = [np.zeros(40), np.ones(40)]  # they differ between categories only
     assert stratified_interval(apart) == Interval(low=0.5, high=0.5)
     mixed = [np.tile([0.0, 1.0], 50), np.tile([0.0, 1.0], 50)]
-    wide, narrow = stratified_interval(mixed), stratified_interval(mixed, confidence=0.9)
+    wide, narrow = stratified_intervals(mixed, (0.95, 0.9))
     assert (
         wide.low is not None and wide.high is not None and narrow.low is not None and narrow.high is not None
     )
