@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,40 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrawnFrom:
+    """What an intervention made an image from.
+
+    Attributes:
+        intervention: its name.
+        applied: whether it was applied; `reason` says why not.
+        own_chain: the text of the chain that the policy wrote for the image.
+        caption: the text that stood in place of the prompt's; None where that stayed.
+        sampled_ids: whether the ids were sampled, not encoded from text.
+        own_ids: whether the ids are those that the policy wrote for the image.
+        nll: the sum of -log p of the chain's ids, in nats, under the sampling temperature; None where the
+            caption was replaced or the temperature is 0. `nll_ids` is their number.
+        details: what changed, such as `boxes_before` and `boxes_after`.
+    """
+
+    intervention: str
+    applied: bool
+    reason: str | None
+    own_chain: str
+    caption: str | None
+    sampled_ids: bool
+    own_ids: bool
+    nll: float | None
+    nll_ids: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleRow:
     """A row of `samples.jsonl`.
 
     `image` is a path within the folder, or an absolute path of an image elsewhere. `seed` is None where it
-    is not known. Fields with a default may be missing from the rows of users.
+    is not known. `drawn_from` says what an intervention made the image from, and is None without one.
+    Fields with a default may be missing from the rows of users.
     """
 
     index: int = 0
@@ -44,9 +73,10 @@ class SampleRow:
     faults: tuple[str, ...] = ()
     truncated: bool = False
     image: str
+    drawn_from: DrawnFrom | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        row = {
             "index": self.index,
             "prompt_id": self.prompt_id,
             "number": self.number,
@@ -59,10 +89,12 @@ class SampleRow:
             "truncated": self.truncated,
             "image": self.image,
         }
+        return row if self.drawn_from is None else {**row, "drawn_from": asdict(self.drawn_from)}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SampleRow:
         """Return the row of a complete JSON object. Raises KeyError where a field is missing."""
+        drawn_from = row.get("drawn_from")
         return cls(
             index=row["index"],
             prompt_id=row["prompt_id"],
@@ -75,6 +107,7 @@ class SampleRow:
             faults=tuple(row["faults"]),
             truncated=row["truncated"],
             image=row["image"],
+            drawn_from=None if drawn_from is None else DrawnFrom(**drawn_from),
         )
 
     @classmethod
@@ -175,14 +208,21 @@ class SampleFolder:
         """Drop every row after the first `count`, and any line that was cut off."""
         write_rows(self.index, read_rows(self.index)[:count])
 
-    def append(self, start: int, samples: Sequence[Sample]) -> None:
-        """Write the images of `samples`, then their rows, with indices from `start`."""
+    def append(
+        self, start: int, samples: Sequence[Sample], drawn_from: Sequence[DrawnFrom | None] | None = None
+    ) -> None:
+        """Write the images of `samples`, then their rows, with indices from `start`.
+
+        `drawn_from` says for each sample what an intervention made it from; None: there was no intervention.
+        """
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
         rows = []
-        for index, sample in enumerate(samples, start):
+        for index, (sample, origin) in enumerate(
+            zip(samples, drawn_from or [None] * len(samples), strict=True), start
+        ):
             image = f"images/{index:05d}.png"
             sample.image.save(self.folder / image)
-            rows.append(sample_row(sample, index, image).to_json())
+            rows.append(replace(sample_row(sample, index, image), drawn_from=origin).to_json())
         write_rows(self.index, rows, "a")
 
     def read(self) -> Iterator[Sample]:

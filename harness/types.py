@@ -328,7 +328,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One arm x seed of a study: its resolved settings and its stages, in the order they run."""
+    """One arm x seed of a study: its resolved settings and its stages, in the order they run.
+
+    A cell with a `pair` compares the chains of two arms; its `arm` names both.
+    """
 
     id: str
     arm: str
@@ -336,3 +339,4 @@ class Cell:
     overrides: tuple[str, ...]
     config: Mapping[str, Any]
     stages: tuple[Stage, ...]
+    pair: tuple[str, str] | None = None

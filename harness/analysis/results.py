@@ -1,6 +1,6 @@
 """Reads a study folder into plain dataclasses: the plan, the states of cells, and the rows of stages.
 
-Input is what `docs/architecture.md` states. A cell counts as measured when its `scores` stage is complete.
+Input is what `docs/architecture.md` states. A cell counts as measured when its last stage is complete.
 Missing rows are None, never an empty list, so that nothing missing can be averaged. A category whose
 measured cells differ in its metric becomes several columns, one per metric, so that unequal numbers are
 never compared.
@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
 from harness.files import read_rows
+from harness.plan_rows import PlanRow
 from harness.samples import SampleFolder, SampleRow, ScoreRow
 from harness.stages.status import Status, is_silent, read_status
 from harness.stages.store import read_record
 from harness.types import Metric
+from harness.votes import VoteRow
 
 Row = TypeVar("Row", SampleRow, ScoreRow)
 
@@ -49,9 +51,10 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One arm x seed. `scores` and `samples` are None unless their stages are complete.
+    """One arm x seed. `samples`, `scores` and `plans` are None unless their stages are complete.
 
-    The `image` of a sample is its full path. `metrics` holds the categories that metric.json describes.
+    The `image` of a sample is its full path. `metrics` holds the categories and measures that metric.json
+    describes.
     """
 
     id: str
@@ -64,10 +67,28 @@ class CellResult:
     samples: tuple[SampleRow, ...] | None
     scores: tuple[ScoreRow, ...] | None
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
+    plans: tuple[PlanRow, ...] | None = None
 
     @property
     def measured(self) -> bool:
-        return self.scores is not None
+        return self.stages[-1].complete
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairResult:
+    """The votes on the chains of two arms with one seed; None unless complete.
+
+    `cost` is the content of cost.json, judge -> the cost of its questions.
+    """
+
+    x: str
+    y: str
+    seed: int
+    state: str
+    error: str | None
+    stages: tuple[StageResult, ...]
+    votes: tuple[VoteRow, ...] | None
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +107,7 @@ class StudyResult:
     cells: tuple[CellResult, ...]
     categories: tuple[str, ...]
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pairs: tuple[PairResult, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -127,7 +149,13 @@ def read_study(study_folder: Path) -> StudyResult:
         raise ValueError(_no_study(study_folder))
     plan = read_plan(study_folder)
     outputs = study_folder.parent.parent
-    cells = [_read_cell(cell, study_folder / "cells" / cell["id"], outputs) for cell in plan["cells"]]
+    cells, pairs = [], []
+    for planned in plan["cells"]:
+        folder = study_folder / "cells" / planned["id"]
+        if planned.get("pair"):
+            pairs.append(_read_pair(planned, folder, outputs))
+        else:
+            cells.append(_read_cell(planned, folder, outputs))
     categories = plan["study"].get("categories") or _scored_categories(cells)
     columns = {category: _columns(category, cells) for category in categories}
     split = {}
@@ -150,6 +178,7 @@ def read_study(study_folder: Path) -> StudyResult:
         cells=tuple(renamed),
         categories=tuple(split_categories),
         split=split,
+        pairs=tuple(pairs),
     )
 
 
@@ -219,26 +248,56 @@ def read_plan(study_folder: Path) -> dict[str, Any]:
 def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellResult:
     status = read_status(folder)
     stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
-    folders = {stage["name"]: outputs / stage["folder"] for stage in planned["stages"]}
-    complete = {stage.name for stage in stages if stage.complete}
-    scored = "scores" in complete
+    folders = _complete_folders(planned, stages, outputs)
+    samples, scores, plans = (folders.get(name) for name in ("samples", "scores", "plans"))
     return CellResult(
         id=planned["id"],
         arm=planned["arm"],
         seed=int(planned["seed"]),
         overrides=tuple(planned["overrides"]),
-        state=_state(folder, status, scored=scored),
+        state=_state(folder, status, complete=stages[-1].complete),
         error=status.error,
         stages=stages,
-        samples=_read_samples(folders["samples"]) if "samples" in complete else None,
-        scores=_read_scores(folders["scores"]) if scored else None,
-        metrics=_read_metrics(folders["scores"]) if scored else {},
+        samples=_read_samples(samples) if samples else None,
+        scores=_read_scores(scores) if scores else None,
+        metrics={
+            **(_read_metrics(scores) if scores else {}),
+            **(_read_metrics(plans) if plans else {}),
+        },
+        plans=tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None,
     )
 
 
-def _state(folder: Path, status: Status, *, scored: bool) -> str:
-    """Return "done" for a cell with a complete `scores` stage, "lost" for one that ended without it."""
-    if scored:
+def _read_pair(planned: Mapping[str, Any], folder: Path, outputs: Path) -> PairResult:
+    status = read_status(folder)
+    stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
+    votes = _complete_folders(planned, stages, outputs).get("votes")
+    x, y = planned["pair"]
+    return PairResult(
+        x=x,
+        y=y,
+        seed=int(planned["seed"]),
+        state=_state(folder, status, complete=stages[-1].complete),
+        error=status.error,
+        stages=stages,
+        votes=tuple(map(VoteRow.from_json, read_rows(votes / "votes.jsonl"))) if votes else None,
+        cost=json.loads((votes / "cost.json").read_text(encoding="utf-8")) if votes else {},
+    )
+
+
+def _complete_folders(
+    planned: Mapping[str, Any], stages: Iterable[StageResult], outputs: Path
+) -> dict[str, Path]:
+    """Return the folders of the complete stages by name; of equal names the last one."""
+    complete = {stage.key for stage in stages if stage.complete}
+    return {
+        stage["name"]: outputs / stage["folder"] for stage in planned["stages"] if stage["key"] in complete
+    }
+
+
+def _state(folder: Path, status: Status, *, complete: bool) -> str:
+    """Return "done" for a cell whose last stage is complete, "lost" for one that ended without it."""
+    if complete:
         return "done"
     return "lost" if status.state == "done" or is_silent(folder, status) else status.state
 

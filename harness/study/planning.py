@@ -288,6 +288,7 @@ def write_plan(study: Study) -> None:
             "seed": cell.seed,
             "overrides": list(cell.overrides),
             "folder": f"cells/{cell.id}",
+            "pair": cell.pair and list(cell.pair),
         }
         planned.append({**entry, "stages": stages})
     created = datetime.now(UTC).isoformat(timespec="seconds")
