@@ -63,11 +63,22 @@ class Choice:
 
     @property
     def scores(self) -> Stage:
-        return self.cell.stages[-1]
+        return self._last("scores")
 
     @property
     def samples(self) -> Stage:
-        return self.scores.inputs["samples"]
+        return self._last("samples")
+
+    def _last(self, name: str) -> Stage:
+        """The last stage of this name.
+
+        Raises:
+            UsageError: there is none, because no image is drawn.
+        """
+        for stage in reversed(self.cell.stages):
+            if stage.name == name:
+                return stage
+        raise UsageError("evaluation.draw=false draws no image: set it to true for this command")
 
     @property
     def trained(self) -> Stage:

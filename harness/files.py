@@ -274,6 +274,20 @@ def truncate_rows(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     os.truncate(file, kept)
 
 
+def unfinished(file: Path, count: int, size: int) -> range:
+    """Cut a JSON-lines file of batches to its whole batches, and return where the missing ones start.
+
+    Args:
+        file: has one row per item; it need not exist.
+        count: the number of items.
+        size: the number of items of a batch; the last one may have fewer.
+    """
+    rows = read_rows(file)
+    done = len(rows) if len(rows) == count else len(rows) // size * size
+    write_rows(file, rows[:done])
+    return range(done, count, size)
+
+
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text that may come from anywhere.
 

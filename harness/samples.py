@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from harness.chain import parse
-from harness.files import read_rows, write_rows
+from harness.files import read_rows, unfinished, write_rows
 from harness.paths import user_path
 from harness.types import Prompt, Sample, Score, Tokens
 
@@ -203,6 +203,10 @@ class SampleFolder:
     def rows(self) -> list[SampleRow]:
         """Return all complete rows. A line cut off by a kill is left out."""
         return [SampleRow.from_json(row) for row in read_rows(self.index)]
+
+    def unfinished(self, count: int, size: int) -> range:
+        """As `harness.files.unfinished`, for the rows of `count` samples in batches of `size`."""
+        return unfinished(self.index, count, size)
 
     def keep(self, count: int) -> None:
         """Drop every row after the first `count`, and any line that was cut off."""

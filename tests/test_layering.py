@@ -33,7 +33,17 @@ OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to pl
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
     ("devices", "names", "processes", "seeds", "types"),
     ("chain", "files", "paths", "plugin_values", "protocols", "relations", "settings"),
-    ("chain_rows", "experts", "interventions", "plan_rows", "reward", "samples", "stages", "votes"),
+    (
+        "chain_rows",
+        "experts",
+        "interventions",
+        "plan_rows",
+        "prompts",
+        "reward",
+        "samples",
+        "stages",
+        "votes",
+    ),
     ("analysis", "composition"),
     ("data", "evaluation", "preference", "report", "study"),
     ("launch", "trainers"),

@@ -1,15 +1,15 @@
-"""Stage program `samples`: draws the benchmark's prompts with a checkpoint."""
+"""Stage program `samples`: draws the prompts of an evaluation with a checkpoint."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
+from harness.prompts import numbered_prompts, seed_of
 from harness.samples import SampleFolder
-from harness.seeds import derive, of_batch
-from harness.types import Prompt, Sampling
+from harness.seeds import of_batch
+from harness.types import Sampling
 
 if TYPE_CHECKING:
     from harness.protocols import Workspace
@@ -18,30 +18,14 @@ if TYPE_CHECKING:
 def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Draw `images_per_prompt` samples of every prompt. Resumes after the last complete batch."""
     evaluation = settings["evaluation"]
-    benchmark = make(settings["benchmark"])
-    prompts = benchmark.prompts(evaluation["split"])
-    if not prompts:
-        raise ValueError(
-            f"the benchmark has no prompts in split {evaluation['split']!r}: name another evaluation.split"
-        )
-    numbered = []
-    for prompt in prompts:
-        numbered += [replace(prompt, number=number) for number in range(evaluation["images_per_prompt"])]
+    prompts = numbered_prompts(make(settings["benchmark"]), evaluation)
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
-    done = len(folder.rows())
-    if done != len(numbered):
-        done = done // size * size
-    folder.keep(done)
+    starts = folder.unfinished(len(prompts), size)
     policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
     first = evaluation["first_seed"]
-    for start in range(done, len(numbered), size):
-        batch = numbered[start : start + size]
-        seeds = of_batch((_seed(prompt, settings["seed"], first) for prompt in batch), sampling.random)
+    for start in starts:
+        batch = prompts[start : start + size]
+        seeds = of_batch((seed_of(prompt, settings["seed"], first) for prompt in batch), sampling.random)
         folder.append(start, policy.rollout(batch, seeds, sampling))
-        work.progress(start + len(batch), len(numbered))
-
-
-def _seed(prompt: Prompt, seed: int, first: int | None) -> int:
-    """The seed of an image: its own, or the one that the benchmark's protocol has for its number."""
-    return derive(seed, "evaluation", prompt.id, prompt.number) if first is None else first + prompt.number
+        work.progress(start + len(batch), len(prompts))

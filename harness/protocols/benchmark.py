@@ -97,6 +97,8 @@ class Benchmark(Scorer):
     """A method: a clean chain of a prompt in the style `terse` or `verbose`, with these boxes of subject and
     object, or with clean ones; None where it has none. Without the method, a general text is written."""
 
+    locate: Callable[..., object] | None = None
+
     place: Callable[[Box], Box] | None = None
     """A method: the nearest box that images of the benchmark can show. Without the method, any box is."""
 

@@ -59,6 +59,10 @@ class Policy(ABC):
         """
         raise NotImplementedError
 
+    def chain_ids(self, text: str) -> tuple[int, ...]:
+        """The ids that `draw` makes of the text of a chain."""
+        raise NotImplementedError
+
     def encode(self, records: Sequence[Record]) -> list[Tokens]:
         """Token ids of training records (images through the image tokenizer)."""
         raise NotImplementedError
@@ -90,7 +94,7 @@ class PolicyRecipe(ABC):
     """False where `load(..., trainable=True)` is impossible (diffusion pipelines)."""
 
     writes_chains: bool = False
-    """True where the policies have `write` and `draw`: an image can be drawn from a chain that is given."""
+    """True where the policies have `write`, `draw` and `chain_ids`: they draw from a chain that is given."""
 
     encoding: ClassVar[Mapping[str, Any]] = {}
     """Settings that replace the user's while `Policy.encode` runs: same ids, less memory."""

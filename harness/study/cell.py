@@ -2,7 +2,8 @@
 
 start (policy) -> trained checkpoint (trainer) -> samples of the benchmark's prompts -> scores
 
-A policy of images that exist already declares the samples itself.
+With an intervention: ... -> checkpoint -> chains -> samples -> scores -> plans. With `evaluation.draw: false`
+the chains are the end. A policy of images that exist already declares the samples itself.
 """
 
 from __future__ import annotations
@@ -19,23 +20,30 @@ from typing import TYPE_CHECKING, Any
 
 from harness import settings
 from harness.composition.components import make
+from harness.prompts import chosen_prompts
 from harness.protocols import ImageSource
 from harness.reward.function import used_components
 from harness.stages.keys import key
 from harness.stages.status import StatusWriter
 from harness.stages.store import DamagedStageError, StageStore, StorageError
+from harness.study import drawing
 from harness.study.roles import make_component
-from harness.types import Stage
+from harness.types import Prompt, Stage
 
 if TYPE_CHECKING:
     from harness.protocols import Benchmark, PolicyRecipe, Scorer, Trainer
 
 TRACEBACK_LINES = 15
-SCORES_ONLY = ("check", "agreement")  # settings under `evaluation` that decide scores and no sample
+NOT_DRAWING = (
+    "check",
+    "agreement",
+    "draw",
+    "reading",
+)  # settings under `evaluation` that no plain sample needs
 
 
 def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Every stage of a cell, each after its inputs, the scores last.
+    """Every stage of a cell, each after its inputs; the last one is what the cell is run for.
 
     Constructs the components, which check their settings.
 
@@ -59,23 +67,22 @@ def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
     evaluation, prompts = _evaluation(config["evaluation"], benchmark), _without_scoring(config["benchmarks"])
     for section, rollout in (("rollout", config["rollout"]), ("evaluation.rollout", evaluation["rollout"])):
         settings.check_rollout(section, rollout)
-    _check_prompts(json.dumps(prompts), evaluation["split"])
+    chosen = _chosen_prompts(json.dumps(prompts), json.dumps(evaluation))
     if scorer is not benchmark:
-        scorer.check(benchmark.prompts(evaluation["split"]), evaluation["images_per_prompt"])
+        scorer.check(chosen, evaluation["images_per_prompt"])
+    settings.flag("evaluation.draw", config["evaluation"]["draw"])
+    drawing.check(config, policy, benchmark, chosen[0])
 
-    drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
-    samples = policy.samples(drawn) if isinstance(policy, ImageSource) else _drawn(drawn, policy, trainer)
-    scores = Stage(
-        name="scores",
-        program="harness.evaluation.score.score",
-        settings={"benchmark": scoring, "check": check},
-        inputs={"samples": samples},
-        parallel=0,
-    )
     files = [("rewards", rewards, tuple(chain.from_iterable(map(_external, components.values()))))]
     for one, made in ((scoring, scorer), (prompts, make(prompts))):
         files.append(("benchmark", one, tuple(made.external)))
-    return tuple(with_inputs([_with_files(scores, files)]).values())
+    if evaluation["captions"] is not None:
+        files.append(("evaluation", evaluation, (evaluation["captions"],)))
+    drawn = {**config, "benchmarks": prompts, "evaluation": evaluation}
+    last = policy.samples(drawn) if isinstance(policy, ImageSource) else _made(config, drawn, policy, trainer)
+    if config["evaluation"]["draw"]:
+        last = _scores(config, scoring, check, last, plans=benchmark.relation and benchmark.locate)
+    return tuple(with_inputs([_with_files(last, files)]).values())
 
 
 def _scoring(config: Mapping[str, Any], benchmark: Benchmark) -> tuple[dict[str, Any], Scorer]:
@@ -91,19 +98,44 @@ def _without_scoring(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in benchmark.items() if name != "scoring"}
 
 
-def _drawn(config: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer) -> Stage:
-    start = policy.start(config)
-    trained = [start, *trainer.stages(config, start)][-1]
+def _made(
+    config: Mapping[str, Any], drawn: Mapping[str, Any], policy: PolicyRecipe, trainer: Trainer
+) -> Stage:
+    """The chains or the samples of a policy that is trained.
+
+    Args:
+        config: the settings of the cell.
+        drawn: the same as the stages before the scores know them.
+        policy: the component.
+        trainer: the component.
+    """
+    start = policy.start(drawn)
+    trained = [start, *trainer.stages(drawn, start)][-1]
+    if not config["evaluation"]["draw"]:
+        return drawing.written(drawn, trained)
+    if config.get("intervention") is None:
+        return drawing.drawn(drawn, trained)
+    return drawing.redrawn(drawn, trained, config["intervention"], config["evaluation"]["reading"])
+
+
+def _scores(
+    config: Mapping[str, Any], scoring: Mapping[str, Any], check: str | None, samples: Stage, *, plans: Any
+) -> Stage:
+    """The scores of the samples, or what measures the plans of an intervention after them."""
+    scores = Stage(
+        name="scores",
+        program="harness.evaluation.score.score",
+        settings={"benchmark": scoring, "check": check},
+        inputs={"samples": samples},
+        parallel=0,
+    )
+    if config.get("intervention") is None or not plans:
+        return scores
     return Stage(
-        name="samples",
-        program="harness.evaluation.draw.sample",
-        settings={
-            "policy": config["policies"],
-            "benchmark": config["benchmarks"],
-            "evaluation": config["evaluation"],
-            "seed": config["seed"],
-        },
-        inputs={"policy": trained},
+        name="plans",
+        program="harness.evaluation.plans.measure",
+        settings={"benchmark": config["benchmarks"], "reading": config["evaluation"]["reading"]},
+        inputs={"samples": samples, "scores": scores},
     )
 
 
@@ -123,11 +155,16 @@ def _with_files(stage: Stage, files: Sequence[tuple[str, Mapping[str, Any], tupl
 
 def _evaluation(given: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
     """The settings of drawing, completed with the benchmark's first seed and images per prompt."""
-    evaluation = {name: value for name, value in given.items() if name not in SCORES_ONLY}
+    evaluation = {name: value for name, value in given.items() if name not in NOT_DRAWING}
     if evaluation["images_per_prompt"] is None:
         evaluation["images_per_prompt"] = benchmark.images_per_prompt
     for name in ("images_per_prompt", "batch_size"):
         settings.whole_number(f"evaluation.{name}", evaluation[name])
+    if evaluation["prompts_per_category"] is not None:
+        hint = ", or null for all prompts"
+        settings.whole_number(
+            "evaluation.prompts_per_category", evaluation["prompts_per_category"], hint=hint
+        )
     return {**evaluation, "first_seed": benchmark.first_seed}
 
 
@@ -143,13 +180,9 @@ def _check(check: Any, scorer: Scorer) -> str | None:
 
 
 @cache
-def _check_prompts(benchmark: str, split: str) -> None:
-    """Refuses a benchmark (its settings as JSON) that has no prompts to evaluate on."""
-    if not make(json.loads(benchmark)).prompts(split):
-        raise ValueError(
-            f"evaluation.split={split}: the benchmark has no prompts there. "
-            "Name another split, or change its settings"
-        )
+def _chosen_prompts(benchmark: str, evaluation: str) -> list[Prompt]:
+    """The prompts to evaluate on; benchmark and evaluation are their settings as JSON."""
+    return chosen_prompts(make(json.loads(benchmark)), json.loads(evaluation))
 
 
 def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:

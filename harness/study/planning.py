@@ -26,6 +26,7 @@ from harness.composition.components import make, with_homes, without_experts
 from harness.files import write_text
 from harness.names import unknown
 from harness.paths import user_path
+from harness.prompts import CAPTIONS
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -39,7 +40,7 @@ CELL_KEY_DIGITS = 8
 # settings that cannot change the numbers of a cell
 MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir"}
 # groups that can; the other groups count where one of these refers to them
-CONTENT = {"policies", "benchmarks", "rewards", "trainers"}
+CONTENT = {"policies", "benchmarks", "rewards", "trainers", "intervention"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +243,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
             raise UsageError(unknown(f"arm as study.{role}", str(facts[role]), arms))
     categories: dict[str, None] = {}
     for cell in cells:
-        categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
+        categories |= dict.fromkeys(_categories(cell.config))
     facts["categories"] = list(categories)
     facts["experts"] = experts.labels(cells)
     try:
@@ -250,6 +251,16 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"in study {config.study.name}: {error}") from error
     return facts
+
+
+def _categories(settings: Mapping[str, Any]) -> list[str]:
+    """The categories that a cell draws, in the benchmark's order."""
+    evaluation = settings["evaluation"]
+    known = [*make(settings["benchmarks"]).categories]
+    if evaluation["captions"] is not None:
+        known.append(CAPTIONS)
+    chosen = evaluation["categories"]
+    return known if chosen is None else [name for name in known if name in chosen]
 
 
 def folder_setting(config: DictConfig, name: str) -> str:

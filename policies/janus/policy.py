@@ -159,6 +159,10 @@ class JanusPolicy(Policy):
             rollouts = self.engine.draw(prompt_ids, chains, seeds, sampling)
         return self._samples(prompts, seeds, rollouts)
 
+    def chain_ids(self, text: str) -> tuple[int, ...]:
+        """The ids of the text of a chain, without specials in front."""
+        return self._text.chain_ids(text)
+
     def _check_writes_chains(self) -> None:
         if not self._plans:
             raise ValueError(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from mini_world import BENCHMARK, POLICY, REWARDS, ROLLOUT
+from mini_world import BENCHMARK, CHOSEN, POLICY, READ, REWARDS, ROLLOUT
 from PIL import Image
 
 from harness.chain import parse
@@ -109,7 +109,7 @@ def stages(agreement: dict[str, Any] | None) -> dict[str, Stage]:
         },
         "rollout": ROLLOUT,
         "evaluation": {
-            **{"split": "val", "images_per_prompt": 2, "batch_size": 3, "rollout": ROLLOUT},
+            **{**CHOSEN, **READ, "images_per_prompt": 2, "batch_size": 3, "rollout": ROLLOUT},
             **{"check": None, "agreement": agreement},
         },
         "seed": 0,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mini_world import BENCHMARK, CAPTIONS, POLICY, ROLLOUT, FakeWorkspace, Interrupted
+from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, ROLLOUT, FakeWorkspace, Interrupted
 
 from harness.evaluation.draw import sample
 from harness.samples import SampleFolder
@@ -15,7 +15,7 @@ from harness.seeds import derive
 
 def settings(*, rollout: dict[str, Any] | None = None, captions: int = 4, **changes: Any) -> dict[str, Any]:
     evaluated = {
-        "split": "val",
+        **CHOSEN,
         "images_per_prompt": 2,
         "batch_size": 3,
         "first_seed": None,
@@ -101,7 +101,7 @@ def test_upstreams_single_stream_is_seeded_once_a_batch(janus_folder: Path, tmp_
 
 
 def test_a_split_without_prompts_is_a_clear_error(janus_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no prompts in split 'val': name another evaluation\.split"):
+    with pytest.raises(ValueError, match=r"evaluation\.split=val: the benchmark has no prompts there"):
         draw(tmp_path, janus_folder, settings(captions=0))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mini_reds import Reds, write_samples
-from mini_world import BENCHMARK, CAPTIONS, POLICY, ROLLOUT, FakeWorkspace, Interrupted
+from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, ROLLOUT, FakeWorkspace, Interrupted
 
 from harness.evaluation import draw, score
 from harness.files import read_rows, write_rows
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_scores_keep_their_evidence_and_unscored_stays_unscored(janus_folder: Path, tmp_path: Path) -> None:
     evaluation = {
-        "split": "val",
+        **CHOSEN,
         "images_per_prompt": 2,
         "batch_size": 8,
         "first_seed": None,

@@ -170,6 +170,11 @@ ROLLOUT = {
     "max_chain_tokens": 8,
     "random": "per_sample",
 }
+CHOSEN = {"split": "val", "categories": None, "prompts_per_category": None, "captions": None}
+"""Settings under `evaluation` that choose all val prompts."""
+
+READ = {"draw": True, "reading": {"roles": "name", "rule": "own"}}
+"""Settings under `evaluation` that only interventions, or cells without images, change."""
 
 
 DATA = {"_target_": "harness.data.records.BenchmarkRecords", "benchmark": BENCHMARK}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERY = int(os.environ.get("FAULTS_EVERY", "4"))  # every n-th write gets a fault; 1 takes minutes
 MINI = ROOT / "tests" / "mini"
 EVALUATION = {
-    "split": "val",
+    **mini_world.CHOSEN,
     "images_per_prompt": 2,
     "batch_size": 3,
     "first_seed": None,

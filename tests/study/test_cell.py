@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mini_world import BENCHMARK, CAPTIONS, POLICY, ROLLOUT
+from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, READ, ROLLOUT
 
 from harness.stages.keys import key
 from harness.study.cell import plan_stages
 
-EVALUATION = {"split": "val", "images_per_prompt": 2, "batch_size": 3, "rollout": ROLLOUT}
+EVALUATION = {**CHOSEN, **READ, "images_per_prompt": 2, "batch_size": 3, "rollout": ROLLOUT}
 
 
 def config() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from harness.stages import contents
 from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
 from harness.study import planning
-from harness.study.cell import _check_prompts
+from harness.study.cell import _chosen_prompts
 
 BASE = ["ablations=reward_components"]
 
@@ -194,10 +194,10 @@ def test_mistakes_are_found_when_the_study_is_planned(planned, word, message):
 
 def test_a_benchmark_without_prompts_is_refused_when_the_study_is_planned(planned, monkeypatch):
     monkeypatch.setattr(Shapes, "prompts", lambda self, split: [])
-    _check_prompts.cache_clear()
+    _chosen_prompts.cache_clear()
     with pytest.raises(UsageError, match=r"evaluation\.split=val: the benchmark has no prompts there"):
         planned("arms=full")
-    _check_prompts.cache_clear()
+    _chosen_prompts.cache_clear()
 
 
 def test_a_rubric_of_ones_own_counts_by_content_in_the_stage_that_asks_it(planned, tmp_path):

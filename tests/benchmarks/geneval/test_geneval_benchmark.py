@@ -13,7 +13,7 @@ import mini_geneval_scored
 import numpy as np
 import pytest
 from mini_geneval_scored import CORRECT, LEFT, PROMPTS, RIGHT, SIZE, TAGS
-from mini_world import GRPO, REWARDS, ROLLOUT
+from mini_world import CHOSEN, GRPO, READ, REWARDS, ROLLOUT
 from PIL import Image
 
 from benchmarks.geneval.benchmark import GenEval
@@ -161,7 +161,7 @@ def cell(root: Path, **settings: Any) -> dict[str, Any]:
             **settings,
         },
         "rewards": REWARDS,
-        "evaluation": {"split": "val", "images_per_prompt": None, "batch_size": 1, "rollout": ROLLOUT},
+        "evaluation": {**CHOSEN, **READ, "images_per_prompt": None, "batch_size": 1, "rollout": ROLLOUT},
         "rollout": ROLLOUT,
         "seed": 0,
         "sft_seed": 0,

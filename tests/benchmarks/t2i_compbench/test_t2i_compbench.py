@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from mini_compbench import write_prompts
-from mini_world import ROLLOUT
+from mini_world import CHOSEN, READ, ROLLOUT
 
 from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from harness.stages.keys import key
@@ -224,7 +224,7 @@ def cell(root: Path, captions: list[str] | None = None) -> dict[str, str]:
             "annotations": None,
         },
         "rewards": {"total": "low", "components": {"low": {"_target_": "mini_world.LowCodes"}}},
-        "evaluation": {"split": "val", "images_per_prompt": 1, "batch_size": 1, "rollout": ROLLOUT},
+        "evaluation": {**CHOSEN, **READ, "images_per_prompt": 1, "batch_size": 1, "rollout": ROLLOUT},
         "rollout": ROLLOUT,
         "seed": 0,
         "sft_seed": 0,
