@@ -24,11 +24,12 @@ from harness.files import read_rows, write_rows, writing_folder
 from harness.generate import writing
 from harness.launch.environment import job_environment
 from harness.paths import user_path
+from harness.report.evidence import detected
 from harness.report.summary import ABOUT, Summary, remarks, summarize, table
 from harness.report.table import markdown
 from harness.samples import SampleFolder, ScoreRow, read_image
 from harness.study.roles import make_component
-from harness.types import CANVAS, Box, Chain, PlannedObject
+from harness.types import Chain
 
 if TYPE_CHECKING:
     from harness.protocols import Benchmark
@@ -254,25 +255,13 @@ def draw_boxes(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
     """Draws the boxes of the evidence over each image that has some, as `folder/INDEX.png`."""
     folder.mkdir()
     for row in rows:
-        boxes = row["evidence"].get("boxes")
-        if not boxes:
+        objects = detected(row["evidence"])
+        if not objects:
             continue
-        objects = []
-        for box in boxes:
-            name = f"{box['label']} {box['score']:.2f}"
-            objects.append(PlannedObject(name=name, box=_on_canvas(box["box"], row["evidence"]["frame"])))
-        chain = Chain(text="", objects=tuple(objects), bare_text="")
+        chain = Chain(text="", objects=objects, bare_text="")
         with suppress(ValueError):  # the image was removed after it was scored
             image = read_image(Path(row["image"])).convert("RGB")
             draw_overlay(image, chain).save(folder / f"{row['index']:05d}.png")
-
-
-def _on_canvas(box: Sequence[float], frame: Sequence[int]) -> Box:
-    """A box in pixels of a frame (width, height), scaled to 0..1000."""
-    corners = []
-    for value, size in zip(box, [*frame, *frame], strict=True):
-        corners.append(round(min(max(value * CANVAS / size, 0), CANVAS)))
-    return Box(*corners)
 
 
 def show(summaries: Sequence[Summary], request: Request) -> None:

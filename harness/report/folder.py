@@ -6,17 +6,22 @@ import tempfile
 from pathlib import Path
 
 
-def check_report_folder(reports_dir: Path, study: str) -> Path:
-    """Return the folder of the study's report, once it is known that it can be written.
+def check_report_folder(reports_dir: Path, name: str, kind: str = "report") -> Path:
+    """Return the folder of a report, once it is known that it can be written.
+
+    Args:
+        reports_dir: the folder of all reports.
+        name: the study's name, or that of another kind of report on it.
+        kind: what is written there, with the page `<kind>.md`.
 
     Raises:
-        ValueError: the folder cannot be written, or holds something other than a report.
+        ValueError: the folder cannot be written, or holds something else.
     """
-    folder = reports_dir / study
+    folder = reports_dir / name
     try:
-        if folder.exists() and not (folder / "report.md").is_file() and any(folder.iterdir()):
+        if folder.exists() and not (folder / f"{kind}.md").is_file() and any(folder.iterdir()):
             raise ValueError(
-                f"{folder} is not a report and is left alone: choose another reports_dir or move it away"
+                f"{folder} is not a {kind} and is left alone: choose another reports_dir or move it away"
             )
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=reports_dir):

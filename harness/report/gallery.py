@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +9,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from harness.analysis.study import Analysis
 from harness.chain import draw_overlay, parse
+from harness.report.images import TILE, data_uri
 from harness.samples import SampleRow, ScoreRow
+from harness.types import Chain
 
 PER_CATEGORY = 2
-TILE = 192  # pixels; larger images are shown smaller, as JPEG
 _SHEET_TILE = 148
 _GAP = 6
 
@@ -32,16 +31,9 @@ class Tile:
 
     @property
     def source(self) -> str:
-        """The image as a data URI: PNG for few colors, else JPEG."""
+        """The image as a data URI."""
         assert self.image is not None
-        stream = io.BytesIO()
-        few_colors = self.image.width <= 2 * TILE and self.image.getcolors(4096) is not None
-        if few_colors:
-            self.image.quantize(128).save(stream, "PNG", optimize=True)
-        else:
-            self.image.save(stream, "JPEG", quality=82)
-        kind = "png" if few_colors else "jpeg"
-        return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+        return data_uri(self.image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +51,7 @@ def make_gallery(analysis: Analysis) -> list[Exhibit]:
 
     Every arm shows the first sample of its first measured seed.
     """
-    answers = {arm: _answers(analysis, arm) for arm in analysis.arms}
+    answers = {arm: first_answers(analysis, arm) for arm in analysis.arms}
     prompts: dict[str, dict[str, str]] = {}  # category -> prompt id -> text
     for row in analysis.reference_samples():
         prompts.setdefault(analysis.study.category_of(row.category), {})[row.prompt_id] = row.prompt
@@ -67,7 +59,7 @@ def make_gallery(analysis: Analysis) -> list[Exhibit]:
     for category in dict.fromkeys(map(analysis.study.category_of, analysis.categories)):
         texts = prompts.get(category, {})
         for prompt_id in _chosen(list(texts)):
-            tiles = tuple(_tile(analysis, arm, answers[arm].get(prompt_id)) for arm in analysis.arms)
+            tiles = tuple(make_tile(analysis, arm, answers[arm].get(prompt_id)) for arm in analysis.arms)
             heading = analysis.heading(category)
             exhibits.append(Exhibit(prompt=texts[prompt_id], category=heading, tiles=tiles))
     return exhibits
@@ -78,7 +70,7 @@ def _chosen(prompt_ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(prompt_ids[index] for index in indices if index < len(prompt_ids)))
 
 
-def _answers(analysis: Analysis, arm: str) -> dict[str, tuple[SampleRow, ScoreRow]]:
+def first_answers(analysis: Analysis, arm: str) -> dict[str, tuple[SampleRow, ScoreRow]]:
     """Return prompt id -> its first sample and score in the arm's first measured seed."""
     cells = analysis.measured_cells(arm)
     if not cells or cells[0].samples is None or cells[0].scores is None:
@@ -91,7 +83,8 @@ def _answers(analysis: Analysis, arm: str) -> dict[str, tuple[SampleRow, ScoreRo
     return answers
 
 
-def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | None) -> Tile:
+def make_tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | None) -> Tile:
+    """Return the tile of an arm's sample and score, or of the reason why it has none."""
     cells = analysis.measured_cells(arm)
     if answer is None:
         state = "no sample" if cells else analysis.state(arm)
@@ -103,7 +96,7 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
     category = analysis.study.category_of(score.category)
     return Tile(
         arm=arm,
-        image=_overlay(sample),
+        image=overlay(sample.image, parse(sample.chain)),
         score=text + score.category.removeprefix(category),  # with the metric where the category was split
         tone=tone,
         chain=sample.chain,
@@ -119,11 +112,11 @@ def _score(score: ScoreRow) -> tuple[str, str]:
     return f"{score.value:.2f}", "bad" if score.value < 0.25 else "quiet"
 
 
-def _overlay(sample: SampleRow) -> Image.Image | None:
-    """Return the image with its boxes, no larger than two tiles; None where the file cannot be read."""
+def overlay(file: str, objects: Chain) -> Image.Image | None:
+    """Return the image with boxes, no larger than two tiles; None where the file cannot be read."""
     try:
-        with Image.open(sample.image) as image:
-            drawn = draw_overlay(image, parse(sample.chain), size=TILE)
+        with Image.open(file) as image:
+            drawn = draw_overlay(image, objects, size=TILE)
     except OSError:
         return None
     if drawn.width > TILE * 3 // 2:

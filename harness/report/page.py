@@ -52,14 +52,15 @@ class Contents:
 def write_pages(folder: Path, contents: Contents) -> None:
     """Write both pages. The figures are read from `folder/figures`."""
     values = _values(contents)
-    page = _environment(html=True).get_template("index.html.j2")
+    page = environment(html=True).get_template("index.html.j2")
     figures = {name: _svg_source(folder / "figures" / f"{name}.svg") for name in contents.captions}
     (folder / "index.html").write_text(page.render(**values, figures=figures), encoding="utf-8", newline="\n")
-    text = _environment(html=False).get_template("report.md.j2").render(**values)
+    text = environment(html=False).get_template("report.md.j2").render(**values)
     (folder / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", text), encoding="utf-8", newline="\n")
 
 
-def _environment(*, html: bool) -> Environment:
+def environment(*, html: bool) -> Environment:
+    """Return the templates of pages in HTML, or in Markdown, each with the escapes of its language."""
     environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=html,

@@ -51,7 +51,8 @@ class Sft(Trainer):
                 f"sft.batch_size={sft['batch_size']} exceeds sft.records={sft['records']}: lower it"
                 " or give more records"
             )
-        share("sft.condition_dropout", sft["condition_dropout"], whole=False)
+        for name in ("condition_dropout", "chain_dropout"):
+            share(f"sft.{name}", sft[name], whole=False)
         flag("sft.fsdp", sft["fsdp"])
         self._sft, self._data = dict(sft), dict(data)
 
@@ -76,6 +77,11 @@ class Sft(Trainer):
     def _tokens(self, policy: Mapping[str, Any], seed: int, start: Stage) -> Stage:
         data: TrainingData = make(self._data)
         recipe: PolicyRecipe = make(policy)
+        if self._sft["chain_dropout"] and not recipe.writes_chains:
+            raise ValueError(
+                f"sft.chain_dropout={self._sft['chain_dropout']}: this policy writes no chains, so there are"
+                " none to drop. Set it to 0, or choose a policy that writes chains"
+            )
         if data.endless and self._sft["records"] is None:
             raise ValueError(
                 "sft.records=null means all records, and those of this data= have no end: give a whole number"

@@ -1,14 +1,20 @@
 """Stage program `sft`: imitate the chains and images of GoT records (paper section 3, stage 1).
 
 The loss is the mean over all actions of a step: the ids of chain and image, or of the image alone if the
-condition is erased. It is a sum over samples divided by one count that is known beforehand, so neither
-micro-batches nor the number of processes change it.
+condition is erased or the chain is dropped. It is a sum over samples divided by one count that is known
+beforehand, so neither micro-batches nor the number of processes change it.
+
+A dropped chain (`sft.chain_dropout`) is begin-of-image alone. The model then learns to draw from the prompt
+without a chain. It must not learn to leave the chain out when it writes one itself. So this begin-of-image
+is a forced one, as in a policy that writes no chains: it is not an action and carries no loss.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +51,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     for step in range(learner.restore(saved), sft["steps"]):
         started = time.perf_counter()
         tokens = batch(records, sft["batch_size"], step, seed)
+        tokens = _drop_chains(tokens, sft["chain_dropout"], derive(seed, "chain_dropout", step))
         rng = random.Random(derive(seed, "dropout", step))
         erased = [rng.random() < sft["condition_dropout"] for _ in tokens]
         metrics = _backward(policy, learner, list(zip(tokens, erased, strict=True)), sft["micro_batch"])
@@ -58,6 +65,17 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     learner.finish()
     if learner.rank == 0:
         policy.save(work.folder / "checkpoint")
+
+
+def _drop_chains(sequences: Sequence[Tokens], share: float, seed: int) -> list[Tokens]:
+    """Return the sequences, a random share of them with begin-of-image alone as their chain."""
+    rng = random.Random(seed)
+    kept_or_dropped = []
+    for tokens in sequences:
+        if rng.random() < share:
+            tokens = replace(tokens, chain=tokens.chain[-1:], forced_end=True)
+        kept_or_dropped.append(tokens)
+    return kept_or_dropped
 
 
 def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_batch: int | None) -> Metrics:

@@ -141,6 +141,7 @@ SFT = {
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "condition_dropout": 0.4,
+    "chain_dropout": 0.0,
     "fsdp": False,
     "checkpoint_every": 2,
 }

@@ -108,6 +108,8 @@ def test_only_rewards_in_the_total_decide_the_stage() -> None:
         ({"weight_decay": -0.1}, "sft.weight_decay=-0.1: give a number from 0"),
         ({"condition_dropout": 1.0}, "sft.condition_dropout=1.0: give a share from 0 to below 1"),
         ({"condition_dropout": -0.1}, "sft.condition_dropout=-0.1: give a share from 0 to below 1"),
+        ({"chain_dropout": 1.0}, "sft.chain_dropout=1.0: give a share from 0 to below 1"),
+        ({"chain_dropout": None}, "sft.chain_dropout=None: give a share from 0 to below 1"),
         ({"fsdp": "yes"}, "sft.fsdp='yes': give true or false"),
     ],
     ids=str,
@@ -127,6 +129,13 @@ def test_all_records_of_an_endless_stream_are_refused() -> None:
         ValueError, match=r"sft\.records=null means all records, and those of this data= have no end"
     ):
         Sft(sft=SFT | {"records": None}, data=DATA).stages(CONFIG, START)
+
+
+def test_a_policy_without_chains_has_none_to_drop() -> None:
+    config = {**CONFIG, "policies": {"_target_": "mini_got.PixelRecipe"}}
+    assert Sft(sft=SFT, data=DATA).stages(config, START)
+    with pytest.raises(ValueError, match=r"sft\.chain_dropout=0\.1: this policy writes no chains"):
+        Sft(sft=SFT | {"chain_dropout": 0.1}, data=DATA).stages(config, START)
 
 
 LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}

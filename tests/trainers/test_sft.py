@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings
 
+from harness.data.tokens import TokenCache
 from harness.seeds import derive
 from harness.stages import ranks
 from harness.trainers import sft
@@ -76,29 +78,74 @@ def test_the_first_loss_is_the_mean_negative_log_likelihood(train, janus_folder:
     assert line["lr"] == pytest.approx(SFT["learning_rate"] / SFT["warmup_steps"])
 
 
-def test_condition_dropout_erases_the_stated_share_the_same_in_every_run(
-    train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    erased: list[bool] = []
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tokens, bool]]:
+    """What the policy is trained on, as it comes: ids, and whether prompt and chain are erased."""
+    seen: list[tuple[Tokens, bool]] = []
     real = JanusPolicy.logprobs
 
     def watched(
         self: JanusPolicy, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
     ) -> TokenLogprobs:
-        erased.extend(unconditional)
+        seen.extend(zip(tokens, unconditional, strict=True))
         return real(self, tokens, sampling, unconditional=unconditional)
 
     monkeypatch.setattr(JanusPolicy, "logprobs", watched)
+    return seen
+
+
+def test_condition_dropout_erases_the_stated_share_the_same_in_every_run(
+    train, trained_on: list[tuple[Tokens, bool]]
+) -> None:
     train(sft.train, sft_settings(steps=40))
+    erased = [one for _, one in trained_on]
     assert 0.25 < sum(erased) / len(erased) < 0.55
     expected = []
     for step in range(40):
         rng = random.Random(derive(5, "dropout", step))
         expected += [rng.random() < 0.4 for _ in range(SFT["batch_size"])]
     assert erased == expected
-    erased.clear()
+    trained_on.clear()
     train(sft.train, sft_settings(condition_dropout=0.0))
-    assert not any(erased)
+    assert not any(one for _, one in trained_on)
+
+
+def test_chain_dropout_leaves_begin_of_image_alone_and_every_other_draw_as_it_was(
+    train, trained_on: list[tuple[Tokens, bool]]
+) -> None:
+    train(sft.train, sft_settings(steps=40))
+    whole = list(trained_on)
+    trained_on.clear()
+    train(sft.train, sft_settings(steps=40, chain_dropout=0.3))
+    assert [erased for _, erased in trained_on] == [erased for _, erased in whole]
+    dropped = [tokens != before for (tokens, _), (before, _) in zip(trained_on, whole, strict=True)]
+    assert 0.2 < sum(dropped) / len(dropped) < 0.4
+    for (tokens, _), (before, _), changed in zip(trained_on, whole, dropped, strict=True):
+        assert (tokens.prompt, tokens.image) == (before.prompt, before.image)
+        if changed:
+            assert tokens.chain == before.chain[-1:] and tokens.forced_end
+    both = sum(one and erased for one, (_, erased) in zip(dropped, trained_on, strict=True))
+    assert both / len(dropped) == pytest.approx(0.3 * 0.4, abs=0.08), "drawn apart"
+
+
+def test_a_begin_of_image_without_a_chain_carries_no_loss(train) -> None:
+    work = train(sft.train, sft_settings(steps=1, condition_dropout=0.0, chain_dropout=0.999999))
+    assert work.lines[0]["loss_chain"] is None
+    assert work.lines[0]["loss"] == pytest.approx(work.lines[0]["loss_image"])
+
+
+def test_only_chain_dropout_teaches_to_draw_without_a_chain(train, tokens_folder: Path) -> None:
+    def loss_without_chain(work: FakeWorkspace) -> float:
+        policy = JanusPolicy(work.folder / "checkpoint", template=TEMPLATE)
+        rows = [replace(one, chain=one.chain[-1:], forced_end=True) for one in TokenCache(tokens_folder)]
+        with torch.no_grad():
+            scored = policy.logprobs(rows, Sampling())
+        return -scored.values_BT[scored.action_BT].mean().item()
+
+    settings = {"steps": 60, "learning_rate": 5e-3, "condition_dropout": 0.0}
+    with_chains = train(sft.train, sft_settings(**settings))
+    sometimes_without = train(sft.train, sft_settings(**settings, chain_dropout=0.3))
+    assert loss_without_chain(sometimes_without) < 0.8 * loss_without_chain(with_chains)
 
 
 def test_a_batch_that_is_erased_altogether_still_trains_its_images(train) -> None:
