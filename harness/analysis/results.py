@@ -289,10 +289,8 @@ def _complete_folders(
     planned: Mapping[str, Any], stages: Iterable[StageResult], outputs: Path
 ) -> dict[str, Path]:
     """Return the folders of the complete stages by name; of equal names the last one."""
-    complete = {stage.key for stage in stages if stage.complete}
-    return {
-        stage["name"]: outputs / stage["folder"] for stage in planned["stages"] if stage["key"] in complete
-    }
+    pairs = zip(planned["stages"], stages, strict=True)
+    return {stage.name: outputs / entry["folder"] for entry, stage in pairs if stage.complete}
 
 
 def _state(folder: Path, status: Status, *, complete: bool) -> str:
