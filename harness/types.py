@@ -84,6 +84,9 @@ class Box(Region):
             )
 
 
+Found = tuple[Region | None, Region | None]  # subject and object of a relation; None: the image lacks it
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedObject:
     """An object of a chain; `box` is None where the chain gave it no readable box."""

@@ -22,8 +22,7 @@ from harness.experts.grounding.phrases import (
     to_corners,
 )
 from harness.experts.pretrained import blocks
-from harness.relations import Found
-from harness.types import CANVAS, Detection, Region
+from harness.types import CANVAS, Detection, Found, Region
 
 if TYPE_CHECKING:
     import torch
