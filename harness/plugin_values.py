@@ -9,7 +9,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-from harness.types import Prompt, Sample, Score
+from harness.types import Found, Prompt, Region, Sample, Score
 
 SHOWN = 60  # characters of a value in messages
 
@@ -71,6 +71,23 @@ def scores(given: Any, samples: Sequence[Sample], who: str, *, least: float = 0.
     """
     found = one_each(given, len(samples), who, "scores", "sample")
     return [_score(one, sample.prompt, who, least) for one, sample in zip(found, samples, strict=True)]
+
+
+def located(given: Any, count: int, who: str) -> list[Found | str]:
+    """Return what a benchmark located in `count` images: pairs of regions, or texts that say why not.
+
+    Raises:
+        ValueError: there is not one per image, or one is neither a pair of regions nor a text.
+    """
+    found = one_each(given, count, who, "pairs of regions", "image")
+    for one in found:
+        pair = isinstance(one, (tuple, list)) and len(one) == 2
+        if not isinstance(one, str) and not (pair and all(isinstance(part, Region | None) for part in one)):
+            raise ValueError(
+                f"{who} gave {_shown(one)}: give a pair of regions (None: not found), or a text that says why"
+                " the image could not be looked at"
+            )
+    return found
 
 
 def results(given: Any, who: str, *, least: float = 0.0) -> list[tuple[Prompt, Score]]:

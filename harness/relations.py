@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.types import Box, Chain
+from harness.types import Chain, Region
 
 LEFT, RIGHT, TOP, BOTTOM = "on the left of", "on the right of", "on the top of", "on the bottom of"
 AXES = {LEFT: (0, -1), RIGHT: (0, 1), TOP: (1, -1), BOTTOM: (1, 1)}
@@ -45,10 +45,23 @@ def relation_of(text: str) -> Relation | None:
 
     Longer words are tried first. Of one word the first occurrence counts, whatever its case.
     """
+    if (parts := _parts(text)) is None:
+        return None
+    subject, word, other = parts
+    return Relation(subject=without_article(subject), word=word, object=without_article(other))
+
+
+def phrases_of(text: str) -> tuple[str, str] | None:
+    """Return subject and object of such a prompt as it writes them, with their articles."""
+    parts = _parts(text)
+    return None if parts is None else (parts[0], parts[2])
+
+
+def _parts(text: str) -> tuple[str, str, str] | None:
+    """Return the phrase of the subject, the word and the phrase of the object."""
     for word, form in _FORMS:
         if match := form.fullmatch(text.strip()):
-            subject, object_name = map(without_article, match.groups())
-            return Relation(subject=subject, word=word, object=object_name)
+            return match[1], word, match[2]
     return None
 
 
@@ -57,12 +70,12 @@ def without_article(name: str) -> str:
     return _ARTICLE.sub("", name.strip())
 
 
-def centers_agree(word: str, subject: Box, object_box: Box) -> bool:
-    """Whether the boxes' centers stand in the relation: strictly for a direction, always for other words."""
+def centers_agree(word: str, subject: Region, other: Region) -> bool:
+    """Whether the centers stand in the relation: strictly for a direction, always for other words."""
     if word not in AXES:
         return True
     axis, side = AXES[word]
-    return (subject.center[axis] - object_box.center[axis]) * side > 0
+    return (subject.center[axis] - other.center[axis]) * side > 0
 
 
 def roles_by_order(chain: Chain) -> Roles | None:

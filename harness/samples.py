@@ -17,7 +17,7 @@ from PIL import Image
 from harness.chain import parse
 from harness.files import read_rows, unfinished, write_rows
 from harness.paths import user_path
-from harness.types import Prompt, Sample, Score, Tokens
+from harness.types import Chain, Prompt, Sample, Score, Tokens
 
 INDEX = "samples.jsonl"
 NO_TOKENS = Tokens(prompt=(), chain=(), image=())
@@ -90,6 +90,16 @@ class SampleRow:
             "image": self.image,
         }
         return row if self.drawn_from is None else {**row, "drawn_from": asdict(self.drawn_from)}
+
+    def to_prompt(self) -> Prompt:
+        """Return the prompt of the sample."""
+        return Prompt(
+            id=self.prompt_id, text=self.prompt, category=self.category, facts=self.facts, number=self.number
+        )
+
+    def to_chain(self) -> Chain:
+        """Return the chain of the sample."""
+        return replace(parse(self.chain), faults=self.faults)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SampleRow:
@@ -240,10 +250,8 @@ class SampleFolder:
             ValueError: the image cannot be read.
         """
         return Sample(
-            prompt=Prompt(
-                id=row.prompt_id, text=row.prompt, category=row.category, facts=row.facts, number=row.number
-            ),
-            chain=replace(parse(row.chain), faults=row.faults),
+            prompt=row.to_prompt(),
+            chain=row.to_chain(),
             image=read_image(self.folder / row.image),
             tokens=NO_TOKENS,
             logprobs=(),

@@ -1,7 +1,7 @@
 """The vocabulary: frozen dataclasses that pass between the parts, without behavior beyond their own geometry.
 
-Units: a `Box` is on the 0..1000 scale of the canvas (x right, y down), whatever the image's size in pixels;
-rewards and scores are in [0, 1]; a value of None means *unscored*, never zero.
+Units: a `Region` or `Box` is on the 0..1000 scale of the canvas (x right, y down), whatever the image's size
+in pixels; rewards and scores are in [0, 1]; a value of None means *unscored*, never zero.
 Shape letters in the code: B samples, T tokens, V vocabulary, H hidden width.
 """
 
@@ -38,8 +38,38 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Box:
-    """Axis-aligned box, integers with 0 <= x1 <= x2 <= 1000 and 0 <= y1 <= y2 <= 1000."""
+class Region:
+    """Axis-aligned rectangle on the canvas scale, as a detector finds it: any corners, the first top left."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        return self.x1, self.y1, self.x2, self.y2
+
+    @property
+    def area(self) -> float:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def iou(self, other: Region) -> float:
+        """Intersection over union on continuous coordinates; 0 when both are empty."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        shared = max(width, 0) * max(height, 0)
+        union = self.area + other.area - shared
+        return shared / union if union else 0.0
+
+
+@dataclass(frozen=True)
+class Box(Region):
+    """The regions that a chain can write: integers, 0 <= x1 <= x2 <= 1000 and 0 <= y1 <= y2 <= 1000."""
 
     x1: int
     y1: int
@@ -53,21 +83,8 @@ class Box:
                 " with its first corner top left"
             )
 
-    @property
-    def area(self) -> int:
-        return (self.x2 - self.x1) * (self.y2 - self.y1)
 
-    @property
-    def center(self) -> tuple[float, float]:
-        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
-
-    def iou(self, other: Box) -> float:
-        """Intersection over union on continuous coordinates; 0 when both boxes are empty."""
-        width = min(self.x2, other.x2) - max(self.x1, other.x1)
-        height = min(self.y2, other.y2) - max(self.y1, other.y1)
-        shared = max(width, 0) * max(height, 0)
-        union = self.area + other.area - shared
-        return shared / union if union else 0.0
+Found = tuple[Region | None, Region | None]  # subject and object of a relation; None: the image lacks it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import plugin_values
-from harness.types import Prompt, Score
+from harness.types import Prompt, Region, Score
 
 PROMPT = Prompt(id="p", text="a red cup", category="color", number=1)
 WHO = "benchmark Toy: read_results"
@@ -44,3 +44,16 @@ def test_what_are_no_results_is_refused_with_the_plugin_named(given: Any, said: 
     with pytest.raises(ValueError, match=f"^{WHO}") as error:
         plugin_values.results(given, WHO)
     assert said in str(error.value)
+
+
+def test_located_objects_are_pairs_of_regions_or_reasons() -> None:
+    found = [(Region(0, 0, 1, 1), None), "too narrow"]
+    assert plugin_values.located(iter(found), 2, "benchmark Toy: locate") == found
+    for given, said in (
+        (found, "gave 2 pairs of regions for 3 images"),
+        ([None] * 3, "gave None: give a pair of regions"),
+        ([(Region(0, 0, 1, 1),)] * 3, "give a pair of regions"),
+        ([((0, 0, 1, 1), None)] * 3, "give a pair of regions"),
+    ):
+        with pytest.raises(ValueError, match="benchmark Toy: locate.*" + said):
+            plugin_values.located(given, 3, "benchmark Toy: locate")

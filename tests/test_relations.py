@@ -9,7 +9,15 @@ import pytest
 
 from benchmarks.t2i_compbench.colors import colors_of
 from harness.chain import format_chain, parse
-from harness.relations import AXES, centers_agree, relation_of, roles_by_name, roles_by_order, without_article
+from harness.relations import (
+    AXES,
+    centers_agree,
+    phrases_of,
+    relation_of,
+    roles_by_name,
+    roles_by_order,
+    without_article,
+)
 from harness.types import Box, Chain, PlannedObject
 
 BOX = Box(0, 0, 10, 10)
@@ -33,6 +41,11 @@ def test_most_color_prompts_name_two_colors(data_dir: Path) -> None:
     assert sum(len(colors_of(prompt)) == 2 for prompt in prompts) == 240
     assert colors_of("a green bench and a Blue bowl") == (("green", "bench"), ("blue", "bowl"))
     assert colors_of("a teal bench and a blue bowl") == ()
+
+
+def test_phrases_are_those_of_the_prompt_with_their_articles() -> None:
+    assert phrases_of(" the Dog on the Left of an oak  tree\n") == ("the Dog", "an oak  tree")
+    assert phrases_of("a dog and a cat") is None
 
 
 def test_one_article_is_taken_from_a_name() -> None:

@@ -68,7 +68,7 @@ def scored(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
     monkeypatch.setenv("BLIP_VQA_CHECKPOINT", str(world / "model_base_vqa_capfilt_large.pth"))
     monkeypatch.setattr(labels, "DIGEST", hashlib.sha256("\n".join(_names()).encode()).hexdigest())
     folders = {"vqa.tokenizer": "bert", "clip.model": "clip", "depth.model": "dpt-hybrid-midas"}
-    folders |= {"owlv2.model": "owl", "gdino.model": "dino"}
+    folders |= {"owlv2.model": "owl", "owlv2_pairs.model": "owl", "gdino.model": "dino"}
 
     def run(*words: str, categories: list[str]) -> tuple[int, Path]:
         fixed = [

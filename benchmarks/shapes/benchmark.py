@@ -6,19 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.shapes.chains import clean_chain, nearest_box, roles_of
 from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
+from benchmarks.shapes.grounding import ground
 from benchmarks.shapes.prompts import CATEGORIES, distinct_prompts
 from benchmarks.shapes.records import stream
 from benchmarks.shapes.relations import holds, pixels
-from benchmarks.shapes.scoring import score_detections
+from benchmarks.shapes.scoring import find, score_detections
 from harness.protocols import Benchmark
 from harness.relations import Relation, Roles
 from harness.settings import share, whole_number
-from harness.types import Box, Chain, Prompt, Record, Sample, Score
+from harness.types import Box, Chain, Found, Metric, Prompt, Record, Region, Sample, Score
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # in the order in which they are drawn, so that val does not depend on the sizes of the others
 SPLITS = ("val", "dev", "train")
@@ -42,6 +46,8 @@ class Shapes(Benchmark):
         simulated: those that err, which `judge=simulated`, `clip=simulated` and `phrase_grounder=simulated`
             refer to.
     """
+
+    locator = Metric(name="exact detector")
 
     def __init__(
         self,
@@ -103,7 +109,7 @@ class Shapes(Benchmark):
         facts = Facts.read(prompt.facts)
         return None if facts is None else roles_of(facts, chain)
 
-    def relation_holds(self, word: str, subject: Box, other: Box) -> bool:
+    def relation_holds(self, word: str, subject: Region, other: Region) -> bool:
         """Whether a relation holds without a cut: the axis dominates, no overlap, near enough, sizes."""
         return holds(word, pixels(subject), pixels(other)) == 1
 
@@ -119,6 +125,23 @@ class Shapes(Benchmark):
     def place(self, box: Box) -> Box:
         """The nearest box on the grid of cells."""
         return nearest_box(box)
+
+    def locate(self, samples: Sequence[Sample]) -> list[Found | str]:
+        """The objects that show exactly what the prompt says of its first two."""
+        located: list[Found | str] = []
+        seen = self._detector.detect([sample.image for sample in samples])
+        for sample, detections in zip(samples, seen, strict=True):
+            facts = Facts.read(sample.prompt.facts)
+            assert facts is not None and facts.relation is not None, "only prompts with a relation are asked"
+            subject, other = (
+                None if shown is None else shown.box for shown in find(facts.objects, detections)[:2]
+            )
+            located.append((subject, other))
+        return located
+
+    def ground(self, images: Sequence[Image], names: Sequence[str]) -> list[list[Box] | None]:
+        """The boxes of the objects that have all a name says."""
+        return ground(self._detector, images, names)
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Scores by pixels alone; a prompt that carries no facts of this world is unscored."""

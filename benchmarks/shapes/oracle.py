@@ -13,10 +13,10 @@ from PIL.Image import Image
 from benchmarks.shapes.detector import ShapesDetector
 from benchmarks.shapes.facts import Facts
 from benchmarks.shapes.grading import grade_picture, grade_semantic, grade_spatial
+from benchmarks.shapes.grounding import detect_once, ground
 from benchmarks.shapes.merit import compare
 from benchmarks.shapes.prompts import parse_prompt
-from benchmarks.shapes.scoring import fact_share, find, shown
-from benchmarks.shapes.vocabulary import read_attributes
+from benchmarks.shapes.scoring import fact_share, find
 from harness.types import Answer, Box, Chain, Detection, Prompt, Question
 
 
@@ -104,9 +104,7 @@ class OracleGrounder:
         """Boxes by falling confidence; [] if no object has all that the name says, or the name says
         nothing known.
         """
-        return [
-            _boxes(name, seen) for name, seen in zip(names, detect_once(self._detector, images), strict=True)
-        ]
+        return ground(self._detector, images, names)
 
 
 class OracleSimilarity:
@@ -127,25 +125,6 @@ def _shows_picture(question: Question) -> bool:
     return question.kind == "prompt_image" and bool(question.images)
 
 
-def _boxes(name: str, seen: Sequence[Detection]) -> list[Box]:
-    said = read_attributes(name)
-    if said is None:
-        return []
-    boxes = []
-    for thing in seen:
-        look = shown(thing.label)
-        if look is not None and said.fits(look):
-            boxes.append(thing.box)
-    return boxes
-
-
 def _similarity(text: str, seen: Sequence[Detection]) -> float | None:
     facts = parse_prompt(text)
     return None if facts is None else fact_share(facts, find(facts.objects, seen))
-
-
-def detect_once(detector: ShapesDetector, images: Sequence[Image]) -> list[list[Detection]]:
-    """Detections per image. Equal images are looked at once."""
-    distinct = {id(image): image for image in images}
-    seen = dict(zip(distinct, detector.detect(list(distinct.values())), strict=True))
-    return [seen[id(image)] for image in images]

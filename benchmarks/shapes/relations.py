@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.types import CANVAS, Box
+from harness.types import CANVAS, Box, Region
 
 PIXELS = 24  # the canvas is PIXELS x PIXELS
 NEAR = PIXELS * 150 / 480  # pixels; T2I-CompBench's 150 on a frame of 480
@@ -25,9 +25,9 @@ _AT_SIDE = ("next to", "on side of", "near")
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
-def pixels(box: Box) -> Corners:
+def pixels(box: Region) -> Corners:
     """The corners in whole pixels, so that rounding to the 0..1000 scale cannot break a tie."""
-    x1, y1, x2, y2 = (float(round(value * PIXELS / CANVAS)) for value in (box.x1, box.y1, box.x2, box.y2))
+    x1, y1, x2, y2 = (float(round(value * PIXELS / CANVAS)) for value in box.corners)
     return x1, y1, x2, y2
 
 

@@ -8,8 +8,8 @@ from random import Random
 from PIL.Image import Image
 
 from benchmarks.shapes.detector import ShapesDetector
+from benchmarks.shapes.grounding import detect_once
 from benchmarks.shapes.levels import agreement_of
-from benchmarks.shapes.oracle import detect_once
 from benchmarks.shapes.scoring import shown
 from benchmarks.shapes.simulated import pixels_of, stream
 from benchmarks.shapes.vocabulary import NEUTRAL_NOUN, Attributes, read_attributes, words

@@ -14,7 +14,7 @@ from benchmarks.t2i_compbench.files import STEMS, color_val_file, color_val_vers
 from benchmarks.t2i_compbench.prompts import Prompts, has_prompts, known_categories, prompt_folder
 from harness.protocols import Benchmark
 from harness.relations import Relation, relation_of
-from harness.types import Prompt, Record, Sample, Score
+from harness.types import Found, Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
     from benchmarks.t2i_compbench.scorer import Scoring
@@ -77,6 +77,7 @@ class T2ICompBench(Benchmark):
         self._scored = scoring is not None
         if scoring is not None:
             self._scorer = scoring.scorer(folder, self.categories, self._prompts)
+            self._locate, self.locator = scoring.locator, scoring.locator.metric
             self.external += scoring.external
             version = (
                 {"color": f"prompts of {color_val_version(color_file)}"} if "color" in self.categories else {}
@@ -118,6 +119,10 @@ class T2ICompBench(Benchmark):
     def colors(self, prompt: Prompt) -> tuple[tuple[str, str], ...]:
         """The colors and objects of prompts worded like most of color_val.txt."""
         return colors_of(prompt.text)
+
+    def locate(self, samples: Sequence[Sample]) -> list[Found | str]:
+        """Subject and object of the relation, by the detector of `scoring.locator`."""
+        return self._locate(samples)
 
     def missing(self) -> list[str]:
         """Weights and label files that the categories need, and that are not here."""

@@ -14,6 +14,7 @@ from benchmarks.t2i_compbench.combined_measures import Imported, ThreeInOne
 from benchmarks.t2i_compbench.detections import GivenDepth, GivenDetections
 from benchmarks.t2i_compbench.files import objects_file, read_routing
 from benchmarks.t2i_compbench.language.choose import Language, choose_language
+from benchmarks.t2i_compbench.locators import LOCATORS, ClassLocator, Locator, PhraseLocator
 from benchmarks.t2i_compbench.measures import (
     IMAGES,
     BlipVqa,
@@ -30,9 +31,11 @@ from benchmarks.t2i_compbench.prompts import Prompts
 from benchmarks.t2i_compbench.rules.merge import key
 from benchmarks.t2i_compbench.rules.numeracy import Nouns
 from harness.protocols import Needing
+from harness.settings import choice
 from harness.types import Metric, Prompt, Sample, Score
 
 if TYPE_CHECKING:
+    from benchmarks.t2i_compbench.locators import PairDetector
     from harness.protocols import DepthEstimator, Expert, ObjectDetector, Similarity, Vqa
 
 GIVEN = ("rs200", "r50", "depth", "labels")
@@ -61,6 +64,9 @@ class Scoring:
         depth: tells near from far for 3D-spatial, where `given` names no folder.
         owlv2: the detector of spatial_owlv2.
         gdino: that of spatial_gdino.
+        locator: who finds subject and object of a relation for the measures of plans: `owlv2` asks
+            `owlv2_pairs`, `rs200` takes the boxes of that detector.
+        owlv2_pairs: asked for both phrases together.
 
     Raises:
         ValueError: files are missing, or a setting is none of those allowed.
@@ -81,6 +87,8 @@ class Scoring:
         depth: DepthEstimator,
         owlv2: PhraseDetector,
         gdino: PhraseDetector,
+        locator: str,
+        owlv2_pairs: PairDetector,
     ) -> None:
         if set(given) != set(GIVEN):
             raise ValueError(
@@ -94,6 +102,11 @@ class Scoring:
             GivenDepth(folder=folder, name=Path(folder).name) if (folder := given["depth"]) else depth
         )
         self.asked = {"spatial_owlv2": owlv2, "spatial_gdino": gdino}
+        self.locator: Locator = (
+            PhraseLocator(owlv2_pairs)
+            if choice(f"{WHERE}.locator", locator, LOCATORS) == "owlv2"
+            else ClassLocator(self.rs200, absent=_lacking("rs200", self.rs200))
+        )
         self.imported = Path(imported) if imported is not None else None
         sources: tuple[Expert | Language, ...] = (self.rs200, self.r50, self.depth, self.language, vqa)
         read = chain.from_iterable(source.external for source in sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,16 @@ from harness import plugin_values
 from harness.analysis import mirror
 from harness.composition.components import make
 from harness.evaluation import row_shards
-from harness.files import read_rows, write_rows, write_text
-from harness.samples import SampleFolder, SampleRow, ScoreRow, score_row
+from harness.evaluation.sample_rows import PARTS, Batch, write_sample_rows
+from harness.files import read_rows, write_text
+from harness.samples import SampleFolder, ScoreRow, score_row
 from harness.types import Sample, Score
 
 if TYPE_CHECKING:
     from harness.protocols import Scorer, Workspace
 
 LEAST = -1.0  # CLIPScore is a cosine
-RESUME_FILES = ("parts",)  # of an unfinished stage; see `harness.stages.program`
-PIXELS = 64 * 2**20  # of the images that are scored at once: 192 MB
+RESUME_FILES = (PARTS,)
 
 
 def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -31,60 +31,15 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     again.
     """
     benchmark = make(settings["benchmark"])
-    folder = SampleFolder(inputs["samples"])
-    file = work.folder / "scores.jsonl"
-    samples = folder.rows()
-    shards = row_shards.RowShards(work.folder / RESUME_FILES[0])
-    if not file.is_file():
-        shards.open()
-        _score(work, shards, benchmark, folder, samples, mirror_checked=settings.get("check") == "mirror")
-        row_shards.barrier()
+    mirror_checked = settings.get("check") == "mirror"
+
+    def rows_of(batch: Batch) -> list[dict[str, Any]]:
+        return [row.to_json() for row in _score_batch(benchmark, batch, mirror_checked=mirror_checked)]
+
+    samples = SampleFolder(inputs["samples"])
+    file = write_sample_rows(work, "scores.jsonl", samples, rows_of, load=benchmark.load)
     if row_shards.rank_and_size()[0] == 0:
-        if not file.is_file():
-            _merge(shards.rows(), len(samples), file)
         _describe(work.folder, benchmark, read_rows(file), inputs["samples"] / "protocol.json")
-
-
-def _score(
-    work: Workspace,
-    shards: row_shards.RowShards,
-    benchmark: Scorer,
-    folder: SampleFolder,
-    rows: Sequence[SampleRow],
-    *,
-    mirror_checked: bool,
-) -> None:
-    """Score this process's share."""
-    to_do = list(shards.to_do(len(rows)))
-    if to_do:
-        benchmark.load()
-    for block in to_do:
-        for batch in _batches(folder, [rows[index] for index in block]):
-            scored = _score_batch(benchmark, batch, mirror_checked=mirror_checked)
-            shards.append([row.to_json() for row in scored])
-        work.progress(shards.count(), len(rows))
-
-
-Batch = list[tuple[SampleRow, Sample | str]]  # with the reason where the image cannot be read
-
-
-def _batches(folder: SampleFolder, rows: Sequence[SampleRow]) -> Iterator[Batch]:
-    """Yield the samples of rows in batches of at most `PIXELS`."""
-    batch: Batch = []
-    pixels = 0
-    for row in rows:
-        sample: Sample | str
-        try:
-            sample = folder.sample(row)
-            size = sample.image.width * sample.image.height
-        except ValueError as error:
-            sample, size = str(error), 0
-        if batch and pixels + size > PIXELS:
-            yield batch
-            batch, pixels = [], 0
-        batch.append((row, sample))
-        pixels += size
-    yield batch
 
 
 def _score_batch(benchmark: Scorer, batch: Batch, *, mirror_checked: bool) -> list[ScoreRow]:
@@ -121,17 +76,6 @@ def _mirrored(benchmark: Scorer, samples: Sequence[Sample]) -> list[Score | None
 
 def _who(benchmark: Scorer) -> str:
     return f"benchmark {type(benchmark).__name__}"
-
-
-def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
-    """Write the rows of all processes as one file, whole."""
-    merged = {row["index"]: row for row in rows}
-    if sorted(merged) != list(range(count)):
-        raise ValueError(
-            f"the rows in {file.parent / RESUME_FILES[0]} are not those of {count} images: delete it and run"
-            " the same command again"
-        )
-    write_rows(file, (merged[index] for index in range(count)))
 
 
 def _describe(folder: Path, benchmark: Scorer, scored: Sequence[Mapping[str, Any]], protocol: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START
 from harness.relations import AXES, SYMMETRIC, Relation, Roles, centers_agree, roles_by_name, roles_by_order
 from harness.settings import choice
-from harness.types import Box, Chain, Prompt
+from harness.types import Box, Chain, Prompt, Region
 
 if TYPE_CHECKING:
     from harness.protocols import Benchmark
@@ -74,7 +74,7 @@ class Reading:
         assert subject is not None and other is not None
         return subject, other
 
-    def holds(self, subject: Box, other: Box) -> bool:
+    def holds(self, subject: Region, other: Region) -> bool:
         """Whether the prompt's relation holds between two boxes; always where the prompt says none."""
         if self.relation is None:
             return True

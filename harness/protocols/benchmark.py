@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
+    from PIL.Image import Image
+
     from harness.relations import Relation, Roles
-    from harness.types import Box, Chain, Metric, Prompt, Record, Sample, Score
+    from harness.types import Box, Chain, Found, Metric, Prompt, Record, Region, Sample, Score
 
 
 class Scorer(ABC):
@@ -89,7 +91,7 @@ class Benchmark(Scorer):
     """A method: the places, among the objects of a chain, of the subject and the object of the prompt's
     relation, both with a box; None where one is missing. Without the method, the names decide."""
 
-    relation_holds: Callable[[str, Box, Box], bool] | None = None
+    relation_holds: Callable[[str, Region, Region], bool] | None = None
     """A method: whether the relation of this word holds between the boxes of subject and object, by the
     benchmark's rule. Without the method, the centers of the boxes decide."""
 
@@ -97,10 +99,19 @@ class Benchmark(Scorer):
     """A method: a clean chain of a prompt in the style `terse` or `verbose`, with these boxes of subject and
     object, or with clean ones; None where it has none. Without the method, a general text is written."""
 
-    locate: Callable[..., object] | None = None
-
     place: Callable[[Box], Box] | None = None
     """A method: the nearest box that images of the benchmark can show. Without the method, any box is."""
+
+    locate: Callable[[Sequence[Sample]], list[Found | str]] | None = None
+    """A method: where the images show subject and object of their prompt's relation. Each prompt says one.
+    A text is the reason why an image could not be looked at. Without the method, plans are not measured."""
+
+    locator: Metric | None = None
+    """What `locate` asks, for tables: its name ("OWLv2") and labels ("threshold=0.1")."""
+
+    ground: Callable[[Sequence[Image], Sequence[str]], list[list[Box] | None]] | None = None
+    """A method: the boxes of each (image, name) pair, as a `Grounder` gives them, for the names that chains
+    plan. Without the method, only subject and object are compared with the plan."""
 
     @abstractmethod
     def prompts(self, split: str) -> list[Prompt]:

@@ -12,11 +12,14 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from harness.composition import groups
 from harness.composition.arguments import UsageError, asks_hydra, prepare, quote, readable
+from harness.composition.components import make
 from harness.study import planning
 from harness.sweep import main
+from harness.types import Metric
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
@@ -118,6 +121,19 @@ def test_every_configuration_file_composes_into_a_cell(composed, group, option, 
     (line,) = planning.expand(config, arguments)
     planned = planning.plan(config, GlobalHydra.instance().config_loader(), [line])
     assert planned.cells[0].stages[-1].name == "scores"
+
+
+@pytest.mark.parametrize(
+    ("locator", "name", "labels"),
+    [
+        ("owlv2", "OWLv2", ("detector=owlv2-base-patch16-ensemble", "threshold=0.1", "query=PHRASE")),
+        ("rs200", "UniDet", ("detector=UniDet RS200", "classes=aliases")),
+    ],
+)
+def test_the_locator_of_t2i_compbench_is_a_setting(composed, prompt_files, locator, name, labels):
+    config = composed("benchmarks=t2i_compbench", f"benchmarks.scoring.locator={locator}")
+    benchmark = make(OmegaConf.to_container(config.benchmarks, resolve=True))
+    assert benchmark.locator == Metric(name=name, labels=labels)
 
 
 @pytest.mark.parametrize("option", groups.options()["cluster"])

@@ -15,6 +15,9 @@ import pytest
 from mini_chains import case_of, pool_of
 
 from benchmarks.t2i_compbench.colors import colors_of
+from harness.chain import parse
+from harness.evaluation.plan_measures import measure_plan
+from harness.experts.grounding.owlv2 import best_regions
 from harness.interventions.case import Case, Change
 from harness.interventions.color_repair import ColorRepair
 from harness.interventions.constructed import clean_boxes
@@ -156,3 +159,24 @@ def test_parts_of_chains(vectors: Vectors) -> None:
         assert text_of(Bare()(own)) == case["bare"], case
         only = BoxesOnly()(own)
         assert (text_of(only) if only.applied else None) == case["boxes_only"], case
+
+
+def test_detections_give_the_official_relation_and_fidelity(vectors: Vectors) -> None:
+    for case, _ in vectors("detector_rows"):
+        width, height = case["size"]
+        scale = (1 / width, 1 / height) * 2
+        scores, corners = [[0.0, 0.0]], [(0.0, 0.0, 1.0, 1.0)]  # a box that fits neither
+        for one in case["detections"]:
+            scores.append([one["score"] * (query == one["query"]) for query in (0, 1)])
+            corners.append(tuple(value * unit for value, unit in zip(one["box"], scale, strict=True)))
+        subject, other = best_regions(scores, corners, 0.1)
+        reading = in_order(case).reading
+        row = measure_plan(reading, reading, parse(case["chain"]), (subject, other))
+        stated = case.get("ours", case["expected"])
+        assert row["relation"] == stated["relation"], case
+        assert (subject is not None, other is not None) == (stated["obj1_detected"], stated["obj2_detected"])
+        assert row["image_right"] is stated["relation_correct"], case
+        assert row["followed"] is stated.get("followed_planned_relation"), case
+        ious = [stated.get("iou_obj1"), stated.get("iou_obj2")]
+        wanted = None if None in ious else pytest.approx(sum(ious) / 2, abs=1e-12)
+        assert row["iou"] == wanted, case

@@ -12,7 +12,7 @@ import pytest
 from mini_reds import Reds, write_samples
 from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, ROLLOUT, FakeWorkspace, Interrupted
 
-from harness.evaluation import draw, score
+from harness.evaluation import draw, sample_rows, score
 from harness.files import read_rows, write_rows
 from harness.samples import SampleFolder
 from harness.stages import ranks
@@ -142,7 +142,7 @@ def test_images_are_scored_so_many_pixels_at_a_time(tmp_path: Path, monkeypatch:
 
     plain = Reds.score
     monkeypatch.setattr(Reds, "score", counted)
-    monkeypatch.setattr(score, "PIXELS", 16 * 5)
+    monkeypatch.setattr(sample_rows, "PIXELS", 16 * 5)
     judge(tmp_path / "bounded", samples)
     assert sizes == [5, 5, 2]
     assert files(tmp_path / "bounded") == files(tmp_path / "whole")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from benchmarks.t2i_compbench.benchmark import T2ICompBench
 from benchmarks.t2i_compbench.measures import IMAGES
 from benchmarks.t2i_compbench.scorer import Scoring
 from harness.protocols import DepthEstimator, ObjectDetector, Vqa
-from harness.types import Box, Chain, Detection, Metric, Prompt, Sample, Score, Tokens
+from harness.types import Box, Chain, Detection, Metric, Prompt, Region, Sample, Score, Tokens
 
 
 class Answers(Vqa):
@@ -90,6 +91,21 @@ class Asked:
         )
 
 
+class AskedForTwo:
+    """A detector of two phrases that finds the first one."""
+
+    labels = ("threshold=0.1",)
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+
+    def find_pairs(
+        self, images: Sequence[Image.Image], pairs: Sequence[tuple[str, str]]
+    ) -> list[tuple[Region | None, Region | None]]:
+        self.pairs += pairs
+        return [(Region(-1.5, 0.0, 100.0, 100.0), None) for _ in images]
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     mini_scored.write_prompts(tmp_path / "prompts")
@@ -111,6 +127,8 @@ def bench(
         "clip": Cosine(),
         **{name: Absent(name) for name in ("rs200", "r50", "depth")},
         **{name: Asked() for name in ("owlv2", "gdino")},
+        "locator": "owlv2",
+        "owlv2_pairs": AskedForTwo(),
         **changes,
     }
     return T2ICompBench(
@@ -240,6 +258,58 @@ def test_a_detector_that_is_asked_for_the_two_objects_makes_a_metric_of_its_own(
         "box": pytest.approx([0, 0.4 * height, 0.3 * width, 0.6 * height]),
     }
     assert [one.value for one in benchmark.mirrored([sample])] == [0.25 * 0.5 + 0.25 * 0.75]
+
+
+def test_subject_and_object_are_asked_for_together_in_the_words_of_the_prompt(world: Path) -> None:
+    asked = AskedForTwo()
+    benchmark = bench(world, owlv2_pairs=asked)
+    assert benchmark.locator == Metric(name="OWLv2", labels=("threshold=0.1",))
+    samples = [drawn(prompt(text, "2D-spatial")) for text in ("the Dog near a cat", "a box on side of a key")]
+    assert benchmark.locate(samples) == [(Region(-1.5, 0.0, 100.0, 100.0), None)] * 2
+    assert asked.pairs == [("the Dog", "a cat"), ("a box", "a key")]
+
+
+def test_unidet_locates_the_surest_box_of_each_noun(world: Path) -> None:
+    benchmark = bench(world, locator="rs200")
+    assert benchmark.locator == Metric(name="UniDet", labels=("detector=rs200.jsonl", "classes=aliases"))
+    [of_val] = [one for one in benchmark.prompts("val") if one.category == "2D-spatial"]
+    found = benchmark.locate([drawn(replace(of_val, number=number)) for number in range(5)])
+    width, height = mini_scored.FRAME
+
+    def region(x1: float, y1: float, x2: float, y2: float) -> tuple[float, ...]:
+        return x1 / width * 1000, y1 / height * 1000, x2 / width * 1000, y2 / height * 1000
+
+    left, right = region(*mini_scored.LEFT), region(*mini_scored.RIGHT)
+    corners = [[one and pytest.approx(one) for one in pair] for pair in ((left, right), (right, left))]
+    for pair, wanted in zip(found[:2], corners, strict=True):
+        assert [one.corners for one in pair] == wanted
+    assert found[2][0].corners == pytest.approx(left) and found[2][1] is None
+    assert found[3] == (None, None)
+    assert "has no detections of image 4" in found[4]
+
+
+def test_one_person_is_not_both_of_a_prompts_people(world: Path) -> None:
+    text = "a man on the left of a woman"
+    rows = [
+        mini_scored.found("2D-spatial", text, 0, [("person", mini_scored.RIGHT)]),
+        mini_scored.found(
+            "2D-spatial", text, 1, [("person", mini_scored.RIGHT), ("person", mini_scored.LEFT)]
+        ),
+    ]
+    (world / "found" / "rs200.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = bench(world, locator="rs200")
+    alone, both = benchmark.locate([drawn(prompt(text, "2D-spatial", number)) for number in (0, 1)])
+    assert alone[0] is not None and alone[1] is None
+    assert both[0] is not None and both[1] is not None and both[0] != both[1]
+
+
+def test_a_locator_without_weights_says_why_nothing_was_looked_at(world: Path) -> None:
+    given = {"rs200": None, "r50": None, "depth": None, "labels": None}
+    benchmark = bench(world, locator="rs200", given=given)
+    [reason] = benchmark.locate([drawn(prompt("a dog near a cat", "2D-spatial"))])
+    assert "rs200 needs its weights" in reason and "benchmarks.scoring.given.rs200=FILE" in reason
+    with pytest.raises(ValueError, match=r"benchmarks\.scoring\.locator='yolo': allowed are"):
+        bench(world, locator="yolo")
 
 
 def test_what_has_no_official_program_has_no_official_results(world: Path) -> None:

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from harness.experts.grounding.grounding_dino import GroundingDino
-from harness.experts.grounding.owlv2 import Owlv2
+from harness.experts.grounding.owlv2 import Owlv2, Owlv2Pairs, best_regions
 from harness.experts.grounding.phrases import group_by_image, select_detections
 from harness.types import Box, Detection
 
@@ -289,3 +289,62 @@ def test_each_others_folders_are_refused(dino_folder, owl_folder):
         match=r"phrase_grounder\.model=.* is of type grounding-dino, and a Owlv2ForObjectDetection is wanted",
     ):
         assert owl(dino_folder)._model
+
+
+def test_two_phrases_asked_together_are_found_as_by_the_librarys_own_reading(owl_folder, sample_images):
+    """Both phrases in one call, in pixels, the box of the highest score for each label."""
+    pairs = [
+        ("a dog", "a cat"),
+        ("a cat", "the red vase"),
+        ("a vase", "a dog"),
+        ("x", "y"),
+        ("a cat", "a cat"),
+    ]
+    expert = Owlv2Pairs(
+        model=str(owl_folder),
+        query="{}",
+        threshold=0.1,
+        dtype="float32",
+        serving={**SERVING, "batch_size": 3},
+    )
+    found = expert.find_pairs(sample_images, pairs)
+    model = Owlv2ForObjectDetection.from_pretrained(owl_folder).eval()
+    processor = Owlv2Processor.from_pretrained(owl_folder, backend="pil")
+    shared = 0
+    for image, pair, regions in zip(sample_images, pairs, found, strict=True):
+        inputs = processor(
+            images=image, text=[list(pair)], return_tensors="pt", truncation=True, max_length=16
+        )
+        with torch.no_grad():
+            output = model(**inputs)
+        (read,) = processor.image_processor.post_process_object_detection(
+            output, threshold=0.1, target_sizes=[(image.height, image.width)]
+        )
+        best: dict[str, tuple[float, list[float]]] = {}
+        for score, label, box in zip(
+            read["scores"].tolist(), read["labels"].tolist(), read["boxes"].tolist(), strict=True
+        ):
+            if score > best.get(pair[label], (0.0, []))[0]:
+                best[pair[label]] = score, box
+        for name, region in zip(pair, regions, strict=True):
+            assert (region is None) == (name not in best)
+            if region is not None:
+                scale = [1000 / image.width, 1000 / image.height] * 2
+                wanted = [value * unit for value, unit in zip(best[name][1], scale, strict=True)]
+                assert region.corners == pytest.approx(wanted, abs=0.05)
+                shared += 1
+    assert shared > 5
+
+
+def test_a_box_belongs_to_the_phrase_it_fits_best_and_the_first_of_equals_wins():
+    corners = [(0.1, 0.1, 0.3, 0.3), (0.5, 0.5, 0.9, 1.1), (0.2, 0.2, 0.4, 0.4), (0.0, 0.0, 0.1, 0.1)]
+    scores = [[0.4, 0.5], [0.9, 0.95], [0.95, 0.95], [0.95, 0.1]]
+    first, second = best_regions(scores, corners, 0.1)
+    assert first is not None and first.corners == pytest.approx((200, 200, 400, 400))
+    assert second is not None and second.corners == pytest.approx((500, 500, 900, 1100)), "not clipped"
+    assert best_regions([[0.1, 0.05]], corners[:1], 0.1) == [None, None], "the threshold itself is too low"
+
+
+def test_a_detector_of_pairs_names_its_protocol(owl_folder):
+    expert = Owlv2Pairs(model=str(owl_folder), query="{}", threshold=0.1, dtype="float16", serving=SERVING)
+    assert expert.labels == (f"detector={owl_folder.name}", "threshold=0.1", "query=PHRASE")
