@@ -9,7 +9,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-from harness.types import Found, Prompt, Region, Sample, Score
+from harness.types import Prompt, Region, Sample, Score
 
 SHOWN = 60  # characters of a value in messages
 
@@ -73,7 +73,7 @@ def scores(given: Any, samples: Sequence[Sample], who: str, *, least: float = 0.
     return [_score(one, sample.prompt, who, least) for one, sample in zip(found, samples, strict=True)]
 
 
-def located(given: Any, count: int, who: str) -> list[Found | str]:
+def located(given: Any, count: int, who: str) -> list[Any]:
     """Return what a benchmark located in `count` images: pairs of regions, or texts that say why not.
 
     Raises:

@@ -24,6 +24,7 @@ _LETTERS = re.compile(r"[a-z]+")
 _LITTLE_WORDS = frozenset({"a", "an", "the", "of", "on", "in"})
 
 Roles = tuple[int, int]  # places of subject and object among the objects of a chain
+Found = tuple[Region | None, Region | None]  # subject and object in an image; None: it is not there
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,9 @@ CANVAS = 1000  # boxes are integers on 0..CANVAS, GoT-R1's coordinate scale
 class Prompt:
     """One request for an image.
 
-    `facts` hold what a benchmark knows about the prompt (plain JSON values: its objects, their relation,
-    whether a pair is unseen, ...); only that benchmark's scorers and oracles read them. `number` is the index
-    of the image among those of its prompt, from 0: a model may ignore it, since every image has its own seed;
-    detections made elsewhere are looked up by it.
+    `facts` hold what a benchmark knows about the prompt, as plain JSON values; only that benchmark's scorers
+    and oracles read them. `number` is the index of the image among those of its prompt, from 0: a model may
+    ignore it, since every image has its own seed; detections made elsewhere are looked up by it.
     """
 
     id: str
@@ -45,10 +44,6 @@ class Region:
     y1: float
     x2: float
     y2: float
-
-    @property
-    def corners(self) -> tuple[float, float, float, float]:
-        return self.x1, self.y1, self.x2, self.y2
 
     @property
     def area(self) -> float:
@@ -82,9 +77,6 @@ class Box(Region):
                 f"box ({self.x1},{self.y1}),({self.x2},{self.y2}) is not within 0..{CANVAS}"
                 " with its first corner top left"
             )
-
-
-Found = tuple[Region | None, Region | None]  # subject and object of a relation; None: the image lacks it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,9 +214,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.unscored is not None):
-            raise ValueError(
-                f"a score has a value or a reason why not, got {self.value=} and {self.unscored=}"
-            )
+            raise ValueError(f"a score has a value or a reason why not: {self.value=}, {self.unscored=}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from benchmarks.shapes.records import stream
 from benchmarks.shapes.relations import holds, pixels
 from benchmarks.shapes.scoring import find, score_detections
 from harness.protocols import Benchmark
-from harness.relations import Relation, Roles
+from harness.relations import Found, Relation, Roles
 from harness.settings import share, whole_number
-from harness.types import Box, Chain, Found, Metric, Prompt, Record, Region, Sample, Score
+from harness.types import Box, Chain, Metric, Prompt, Record, Region, Sample, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -27,7 +27,7 @@ Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 def pixels(box: Region) -> Corners:
     """The corners in whole pixels, so that rounding to the 0..1000 scale cannot break a tie."""
-    x1, y1, x2, y2 = (float(round(value * PIXELS / CANVAS)) for value in box.corners)
+    x1, y1, x2, y2 = (float(round(value * PIXELS / CANVAS)) for value in (box.x1, box.y1, box.x2, box.y2))
     return x1, y1, x2, y2
 
 

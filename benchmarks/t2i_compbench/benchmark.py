@@ -13,8 +13,8 @@ from benchmarks.t2i_compbench.colors import colors_of
 from benchmarks.t2i_compbench.files import STEMS, color_val_file, color_val_version
 from benchmarks.t2i_compbench.prompts import Prompts, has_prompts, known_categories, prompt_folder
 from harness.protocols import Benchmark
-from harness.relations import Relation, relation_of
-from harness.types import Found, Prompt, Record, Sample, Score
+from harness.relations import Found, Relation, relation_of
+from harness.types import Prompt, Record, Sample, Score
 
 if TYPE_CHECKING:
     from benchmarks.t2i_compbench.scorer import Scoring

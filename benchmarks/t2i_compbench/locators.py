@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.t2i_compbench.rules.spatial import best_pair
 from harness.plugin_values import one_each
-from harness.relations import phrases_of, relation_of
-from harness.types import CANVAS, Detections, Found, Metric, Region, Sample
+from harness.relations import Found, phrases_of, relation_of
+from harness.types import CANVAS, Detections, Metric, Region, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,8 +6,8 @@ from typing import TypedDict
 
 from harness.interventions.reading import Reading
 from harness.plan_rows import Corners
-from harness.relations import centers_agree
-from harness.types import Chain, Found
+from harness.relations import Found, centers_agree
+from harness.types import Chain, Region
 
 
 class PlanMeasures(TypedDict):
@@ -53,14 +53,14 @@ def measure_plan(own: Reading, center: Reading, chain: Chain, found: Found | Non
     measures["plan_right"], measures["plan_right_center"] = own.right(chain), center.right(chain)
     planned = own.boxes(chain)
     if planned is not None:
-        measures["planned"] = planned[0].corners, planned[1].corners
+        measures["planned"] = _corners(planned[0]), _corners(planned[1])
     if found is None:
         return measures
     subject, other = found
     if subject is None or other is None:
         measures["image_right"] = measures["image_right_center"] = False
         return measures
-    measures["found"] = subject.corners, other.corners
+    measures["found"] = _corners(subject), _corners(other)
     measures["image_right"] = own.holds(subject, other)
     measures["image_right_center"] = center.holds(subject, other)
     if planned is not None:
@@ -69,3 +69,7 @@ def measure_plan(own: Reading, center: Reading, chain: Chain, found: Found | Non
             planned_so = centers_agree(relation.word, *planned)
             measures["followed"] = planned_so == centers_agree(relation.word, subject, other)
     return measures
+
+
+def _corners(region: Region) -> Corners:
+    return region.x1, region.y1, region.x2, region.y2

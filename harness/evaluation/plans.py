@@ -17,12 +17,13 @@ from harness.interventions.reading import Reading
 from harness.plan_rows import PlanRow
 from harness.planned import mean_iou, planned_boxes
 from harness.samples import DrawnFrom, SampleFolder
-from harness.types import Found, Metric, Sample
+from harness.types import Metric, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from harness.protocols import Benchmark, Workspace
+    from harness.relations import Found
 
 RESUME_FILES = (PARTS,)
 
@@ -49,9 +50,7 @@ def measure(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) 
 
 
 def describe(benchmark: Benchmark, *, roles: str, rule: str) -> dict[str, dict[str, Any]]:
-    """Return measure -> its name and labels, in the form that scores have. Measures of different labels never
-    share a column.
-    """
+    """Return measure -> its name, labels, notes and mirror check, as `metric.json` of scores has them."""
     locator = benchmark.locator or Metric(name="")
     by = f" ({locator.name})" if locator.name else ""
     read = (f"roles={roles}",)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from harness.relations import Relation, Roles
-    from harness.types import Box, Chain, Found, Metric, Prompt, Record, Region, Sample, Score
+    from harness.relations import Found, Relation, Roles
+    from harness.types import Box, Chain, Metric, Prompt, Record, Region, Sample, Score
 
 
 class Scorer(ABC):

@@ -22,8 +22,9 @@ from harness.evaluation.plan_measures import PlanMeasures, measure_plan
 from harness.interventions.pool import OwnChain
 from harness.interventions.reading import Reading
 from harness.interventions.swap import Swap
+from harness.relations import Found
 from harness.samples import NO_TOKENS
-from harness.types import Box, Chain, Found, PlannedObject, Prompt, Region, Sample
+from harness.types import Box, Chain, PlannedObject, Prompt, Region, Sample
 
 EDITS = {
     name: yaml.safe_load(file.read_text(encoding="utf-8"))

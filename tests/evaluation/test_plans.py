@@ -20,8 +20,9 @@ from harness.chain import END, parse
 from harness.evaluation import plans, score
 from harness.files import read_rows
 from harness.plan_rows import PlanRow
+from harness.relations import Found
 from harness.samples import NO_TOKENS, DrawnFrom, SampleFolder
-from harness.types import Found, Metric, Prompt, Region, Sample
+from harness.types import Metric, Prompt, Region, Sample
 
 SETTINGS = {
     "categories": ["color", "2D-spatial"],

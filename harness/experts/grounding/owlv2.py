@@ -22,7 +22,8 @@ from harness.experts.grounding.phrases import (
     to_corners,
 )
 from harness.experts.pretrained import blocks
-from harness.types import CANVAS, Detection, Found, Region
+from harness.relations import Found
+from harness.types import CANVAS, Detection, Region
 
 if TYPE_CHECKING:
     import torch
