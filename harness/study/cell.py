@@ -136,6 +136,7 @@ def _scores(
         program="harness.evaluation.plans.measure",
         settings={"benchmark": config["benchmarks"], "reading": config["evaluation"]["reading"]},
         inputs={"samples": samples, "scores": scores},
+        parallel=0,
     )
 
 
