@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.analysis.claims import listed
 from harness.names import nearest
+from harness.settings import number
 
-_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin")
+_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin", "above")
 _OVER = ("mean", "each")
 _MARGIN_FORM = "margin: {value: NUMBER, reason: TEXT}"
 
@@ -68,6 +69,8 @@ def _check_claim(where: str, claim: Any, arms: Sequence[str], categories: Sequen
             f"{where}.over={claim['over']!r}: write mean (one contrast, the mean over the categories) or each"
             " (a contrast of every category)"
         )
+    if claim.get("above") is not None:
+        number(f"{where}.above", claim["above"], least=0)
     if claim.get("margin") is not None:
         _check_margin(f"{where}.margin", claim["margin"])
 

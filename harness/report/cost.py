@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.results import CellResult, StageResult, StudyResult
+from harness.analysis.results import CellResult, StudyResult
+from harness.analysis.stage_results import StageResult
 from harness.analysis.study import Analysis
 from harness.report.table import Shown, Table
 

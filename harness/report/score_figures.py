@@ -139,7 +139,7 @@ def _rows_of(verdicts: Sequence[Verdict]) -> int:
 
 def _forest_mark(axis: Axes, result: ContrastResult, row: int) -> None:
     margin = result.margin.value
-    axis.barh(row, 2 * margin, left=-margin, height=1.0, color=FAINT, linewidth=0, zorder=0)
+    axis.barh(row, 2 * margin, left=result.contrast.above - margin, height=1.0, color=FAINT, linewidth=0, zorder=0)
     if result.published_difference is not None:
         paper_mark(axis, result.published_difference, row, 4.2, zorder=4)
     if result.comparison is None:
