@@ -3,8 +3,8 @@
 A claim in an ablation file is `{text, better, than, categories}`: every arm of `better` scores above every
 arm of `than` on average over `categories` (an arm or a list; `all` or a list). Each pair of arms is a
 contrast. With `over: each`, each category is a contrast of its own. With `above: NUMBER`, the difference
-must be more than that number, not only more than 0. `margin` is the largest difference that counts as equal: of
-the study, or of the claim.
+must be more than that number, not only more than 0. `margin` is the largest difference that counts as
+equal: of the study, or of the claim.
 """
 
 from __future__ import annotations

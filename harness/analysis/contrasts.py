@@ -77,9 +77,10 @@ class Spread:
 class Comparison:
     """A measured contrast: its mean `effect` over seeds and categories, in units of the score.
 
-    `p` tests that the effect is `above`, which is 0 unless the contrast claims more. `interval` has 95% and decides, with `p` (two-sided, uncorrected), on a difference; `equivalence` has 90%
-    and decides on equality. `prompts` were scored in both arms with some seed; `excluded` counts the prompts
-    that some seed could not compare.
+    `p` (two-sided, uncorrected) tests that the effect is `above`, which is 0 unless the contrast claims more.
+    It decides on a difference, with `interval`, which has 95%; `equivalence` has 90% and decides on equality.
+    `prompts` were scored in both arms with some seed; `excluded` counts the prompts that some seed could not
+    compare.
     """
 
     effect: float

@@ -1,7 +1,7 @@
 """A preference study: the shares of the votes that arms win, and the differences of two arms' shares.
 
-The claims of the study rest on its first judge. The outcome of x on a prompt (see `harness.analysis.votes`) is
-its share of the votes against y, and 1 minus it is that of y: 2 * outcome - 1 is the difference of the two.
+The claims of the study rest on its first judge. The outcome of x on a prompt (`harness.analysis.votes`) is
+its share of the votes against y, and 1 minus it is that of y: 2 * outcome - 1 is the difference of both.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from harness.analysis.bradley_terry import Strengths, strengths
 from harness.analysis.contrasts import Contrast
 from harness.analysis.results import PairResult, StudyResult
 from harness.analysis.statistics import prompt_means
-from harness.analysis.votes import PairVotes, Tally, outcomes, read_pairs, tally, unreadable
 from harness.analysis.verdicts import VerdictAgreement, verdict_agreement
+from harness.analysis.votes import PairVotes, Tally, outcomes, read_pairs, tally, unreadable
 from harness.votes import VoteRow
 
 Pair = tuple[str, str]
@@ -73,7 +73,7 @@ class Preference:
         return tally(self.votes(judge, pair, category))
 
     def lean(self, judge: str) -> Tally:
-        """Return the tally of a judge over all pairs and sets, of which lean and consistency are of interest."""
+        """Return the tally of a judge over all pairs and sets, for its lean and consistency."""
         votes: list[PairVotes] = []
         for pair in self.pairs:
             votes += self.votes(judge, pair)
@@ -91,7 +91,7 @@ class Preference:
         return verdict_agreement(outcomes(self.votes(judge, pair)), outcomes(self.votes(other, pair)))
 
     def strengths(self, arms: Iterable[str]) -> Strengths | None:
-        """Return the strengths of more than two arms by the first judge; None with fewer, or without votes."""
+        """Return the strengths of three arms or more by the first judge; None with fewer or no votes."""
         compared = [arm for arm in arms if any(arm in pair for pair in self.pairs)]
         found = {pair: outcomes(self.votes(self.first, pair)) for pair in self.pairs}
         return strengths(compared, found) if len(compared) > 2 else None
@@ -113,7 +113,7 @@ class Preference:
         return prompt_means(values)
 
     def differences(self, contrast: Contrast) -> dict[str, np.ndarray]:
-        """Return category -> (seeds, prompts), the share of `better` minus that of `than`; NaN where unscored."""
+        """Return category -> (seeds, prompts), `better` minus `than` in shares; NaN where unscored."""
         found = {}
         for category in contrast.categories:
             by_seed = []
@@ -154,4 +154,6 @@ class Preference:
         missing = sum(row.vote is None for row in rows)
         if missing <= self.tolerance * len(rows):
             return None
-        return f"{unreadable(rows)}; at most {self.tolerance:.0%} may be (study.preference.unscored_tolerance)"
+        return (
+            f"{unreadable(rows)}; at most {self.tolerance:.0%} may be (study.preference.unscored_tolerance)"
+        )

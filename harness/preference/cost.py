@@ -18,7 +18,8 @@ PIXELS = 28 * 28  # per token of an image
 class Cost:
     """The cost of questions to one judge; `retries` are asked in addition to `questions`.
 
-    As text it is a line for a log. `tokens_in` and `tokens_out` are None where nobody counts them, and `money` is None without a price.
+    `tokens_in` and `tokens_out` are None where nobody counts them, and `money` is None without a price. As
+    text it is a line for a log.
     """
 
     questions: int

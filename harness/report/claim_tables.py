@@ -79,7 +79,9 @@ def verdict_rules(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
     for above in dict.fromkeys(verdict.results[0].contrast.above for verdict in verdicts):
         claims = [verdict.claim.id for verdict in verdicts if verdict.results[0].contrast.above == above]
         if above:
-            rule = "these claims are about a difference above this number: it takes the place of 0 in the rules."
+            rule = (
+                "these claims are about a difference above this number: it takes the place of 0 in the rules."
+            )
             rules.append((f"above {above:g} ({', '.join(claims)})", rule))
     return rules
 

@@ -42,7 +42,7 @@ _OUTCOME_COLORS = {HOLDS: GOOD, REVERSED: BAD, EQUAL: ACCENT, UNDECIDED: QUIET}
 
 def scores(analysis: Analysis) -> Figure | None:
     """Score per category with intervals, one panel per category."""
-    if not analysis.categories or analysis.agreements:
+    if not analysis.categories or analysis.agreements or analysis.preference:
         return None
     figure, axes = panels(len(analysis.categories), 3, 3.5, 0.6 + 0.24 * len(analysis.arms), sharey=True)
     for axis, category in zip(axes, analysis.categories, strict=True):
@@ -139,7 +139,9 @@ def _rows_of(verdicts: Sequence[Verdict]) -> int:
 
 def _forest_mark(axis: Axes, result: ContrastResult, row: int) -> None:
     margin = result.margin.value
-    axis.barh(row, 2 * margin, left=result.contrast.above - margin, height=1.0, color=FAINT, linewidth=0, zorder=0)
+    axis.barh(
+        row, 2 * margin, left=result.contrast.above - margin, height=1.0, color=FAINT, linewidth=0, zorder=0
+    )
     if result.published_difference is not None:
         paper_mark(axis, result.published_difference, row, 4.2, zorder=4)
     if result.comparison is None:

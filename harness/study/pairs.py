@@ -1,4 +1,4 @@
-"""The cells that compare arms: for every pair of `study.preference.pairs` and every seed, votes on their chains.
+"""The cells that compare arms: votes on the chains of every pair of `study.preference.pairs`, by seed.
 
 The judges are those of the study: the option of judge= that its command line and ablation choose, then
 `more_judges`. What an arm sets for judge= is the judge of its rewards, and votes on no chain.
