@@ -15,8 +15,8 @@ from harness.analysis.contrasts import Contrast
 from harness.analysis.results import PairResult, StudyResult
 from harness.analysis.statistics import prompt_means
 from harness.analysis.verdicts import VerdictAgreement, verdict_agreement
-from harness.analysis.votes import PairVotes, Tally, outcomes, read_pairs, tally, unreadable
-from harness.votes import VoteRow
+from harness.analysis.votes import PairVotes, Tally, outcomes, read_pairs, tally
+from harness.votes import VoteRow, unreadable
 
 Pair = tuple[str, str]
 

@@ -23,7 +23,6 @@ from harness.analysis.statistics import Interval, bootstrap_interval
 from harness.votes import VoteRow
 
 _FOR_X = {"x": 1.0, "tie": 0.5, "y": 0.0}
-SHOWN = 80  # characters of an answer in a message
 MOST_PARTS = 5040  # of a vote's value of 1, when a prompt's numbers are averaged
 
 
@@ -138,20 +137,6 @@ def tally(pairs: Sequence[PairVotes]) -> Tally:
         lean_p=exact_sign_flip_p(leaned) if some else None,
         both_first=both.count((1.0, 1.0)),
         both_second=both.count((0.0, 0.0)),
-    )
-
-
-def unreadable(rows: Sequence[VoteRow]) -> str | None:
-    """Return how many questions got no vote, for a reader; None if all did."""
-    missing = [row for row in rows if row.vote is None]
-    if not missing:
-        return None
-    first = missing[0]
-    words = " ".join((first.answer or "").split())
-    answer = repr(words if len(words) <= SHOWN else words[:SHOWN] + "...") if words else "none"
-    return (
-        f"{len(missing)} of {len(rows)} questions unreadable ({len(missing) / len(rows):.0%}): first answer"
-        f" {answer} ({first.unscored}); unscored, not ties"
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.votes import unreadable
 from harness.chain import parse
 from harness.chain_rows import read_chains
 from harness.composition.components import make
@@ -19,7 +18,7 @@ from harness.preference.cost import estimate, spent
 from harness.preference.pairs import Written, pair_chains
 from harness.preference.question import PreferenceQuestion
 from harness.preference.vote import Ballot, ballots, vote
-from harness.votes import VoteRow
+from harness.votes import VoteRow, unreadable
 
 if TYPE_CHECKING:
     from harness.protocols import Judge, Workspace

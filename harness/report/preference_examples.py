@@ -1,4 +1,4 @@
-"""Examples of votes in the judge's words, in both orders: first those on which the orders disagree."""
+"""Examples of votes in the judge's words: the orders disagree, then both are for the same arm."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def vote_examples(study: StudyResult, preference: Preference | None) -> list[Vot
     agreeing: list[_Asked] = []
     for asked in _asked(study, preference):
         _, _, first, second = asked
-        (agreeing if first.vote == second.vote else disagreeing).append(asked)
+        if first.vote != second.vote:
+            disagreeing.append(asked)
+        elif first.vote != "tie":
+            agreeing.append(asked)
     examples = []
     for pair, seed, first, second in [*_spread(disagreeing), *_spread(agreeing)]:
         written = [chains.get((arm, seed, first.prompt_id, first.number)) for arm in pair]

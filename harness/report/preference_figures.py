@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.analysis.preference import Pair, Preference
@@ -37,24 +38,27 @@ def votes(analysis: Analysis) -> Figure | None:
     figure, axes = panels(len(preference.pairs), 2, 5.2, height, sharey=True)
     for axis, pair in zip(axes, preference.pairs, strict=True):
         _panel(axis, analysis, preference, pair)
-    handles = [Patch(color=color, label=name) for name, color in _COLORS.items()]
-    figure.legend(
-        handles=[*handles, paper_handle("the paper's share of the votes", 5)],
-        loc="outside upper left", ncols=4, frameon=False,
-    )  # fmt: skip
+    bars = [Patch(color=color, label=name) for name, color in _COLORS.items()]
+    ours = Line2D([], [], color=INK, marker="o", markersize=4, linestyle="", label="share of the votes")
+    handles = [*bars, ours, paper_handle("the paper's", 5)]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
     return figure
 
 
 def _panel(axis: Axes, analysis: Analysis, preference: Preference, pair: Pair) -> None:
     for row, category in enumerate(preference.categories):
         counts = verdict_counts(preference, preference.first, pair, category)
-        paper, left = analysis.published.get(pair[0], {}).get(category), 0.0
-        if not sum(counts):
-            missing_mark(axis, row, analysis.absence(pair[0], category))
+        left = 0.0
         for count, color in zip(counts, _COLORS.values(), strict=True):
             share = count / max(1, sum(counts))
             axis.barh(row, share, left=left, height=0.62, color=color, linewidth=0)
             left += share
+        ours = preference.tally(preference.first, pair, category).win_rate
+        if ours is not None:
+            axis.plot(ours, row, "o", color=INK, markersize=4, zorder=3)
+        else:
+            missing_mark(axis, row, analysis.absence(pair[0], category))
+        paper = analysis.published.get(pair[0], {}).get(category)
         if paper is not None:
             paper_mark(axis, paper, row, 5, zorder=4)
     axis.axvline(0.5, color=INK, linewidth=0.8)

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.analysis.votes import unreadable
 from harness.chain import parse
 from harness.files import read_rows, write_rows
 from harness.preference.pairs import ChainPair
 from harness.preference.question import PreferenceQuestion
 from harness.preference.vote import ballots, vote
 from harness.types import Answer, Prompt, Question
-from harness.votes import VoteRow
+from harness.votes import VoteRow, unreadable
 
 
 class Judge:

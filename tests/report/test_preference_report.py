@@ -128,7 +128,9 @@ def test_every_table_of_votes_is_there_and_none_of_images(finished):
     assert (agreement["judge"], agreement["other"]) == ("simulated", "oracle")
     assert 0.5 < float(agreement["agreement"]) < 1 and float(agreement["ac1"]) > 0.4
     (cost, _) = rows(finished, "vote_cost")
-    assert (cost["estimated_questions"], cost["questions"], cost["tokens_in"]) == (str(2 * PROMPTS),) * 2 + ("",)
+    assert (cost["estimated_questions"], cost["questions"], cost["tokens_in"]) == (str(2 * PROMPTS),) * 2 + (
+        "",
+    )
     every = [row for row in rows(finished, "votes") if row["set"] == "all sets"]
     for row in every:
         assert sum(int(row[name]) for name in ("won", "tied", "lost")) == int(row["prompts"]) == PROMPTS
