@@ -41,8 +41,8 @@ FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
     (
         "votes",
         preference_figures.votes,
-        "Prompts that the first arm of a pair wins, ties and loses, both orders averaged, by set. Dots are its"
-        " share of the votes, diamonds the paper's.",
+        "Prompts that the first arm of a pair wins, ties and loses, both orders averaged, by set. Dots are"
+        " its share of the votes, diamonds the paper's.",
     ),
     (
         "scores",

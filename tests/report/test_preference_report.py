@@ -1,4 +1,4 @@
-"""From the shipped study of votes to its report; chains come from a program of the tests, not from a model."""
+"""From the shipped study of votes to its report; a program of the tests writes the chains, no model."""
 
 from __future__ import annotations
 
