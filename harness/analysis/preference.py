@@ -31,7 +31,6 @@ class Preference:
     def __init__(self, study: StudyResult) -> None:
         settings = study.study["preference"]
         self.judges: dict[str, str] = settings["judges"]
-        self.ties: bool = settings["ties"]
         self.tolerance: float = settings["unscored_tolerance"]
         self.pairs: list[Pair] = list(dict.fromkeys((pair.x, pair.y) for pair in study.pairs))
         self._study = study
@@ -154,6 +153,4 @@ class Preference:
         missing = sum(row.vote is None for row in rows)
         if missing <= self.tolerance * len(rows):
             return None
-        return (
-            f"{unreadable(rows)}; at most {self.tolerance:.0%} may be (study.preference.unscored_tolerance)"
-        )
+        return f"{missing} of {len(rows)} answers unreadable (tolerance {self.tolerance:.0%})"

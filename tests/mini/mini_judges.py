@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.experts.judge.usage import Price, Usage
@@ -38,8 +39,8 @@ class Counted:
         )
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        if self._stop_after and self._asked >= self._stop_after and not os.path.exists(self._flag):
-            open(self._flag, "x").close()
+        if self._stop_after and self._asked >= self._stop_after and not Path(self._flag).exists():
+            Path(self._flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         self._asked += len(questions)
         return [Answer(text=self._answer(question.facts)) for question in questions]

@@ -83,7 +83,7 @@ def test_the_plan_holds_what_the_report_needs(planned):
     plan = read_plan(study.folder)
     assert plan["study"]["categories"] == ["color", "2D-spatial", "complex"]
     preference = plan["study"]["preference"]
-    assert preference["judges"]["oracle"] == "exact judge" and list(preference["judges"])[0] == "simulated"
+    assert preference["judges"]["oracle"] == "exact judge" and next(iter(preference["judges"])) == "simulated"
     assert preference["pairs"] == [["full", "baseline"]] and preference["unscored_tolerance"] == 0.5
     assert [cell["pair"] for cell in plan["cells"]] == [None, None, ["full", "baseline"]]
     assert (study.folder / plan["cells"][2]["folder"] / "config.yaml").is_file()
