@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Order = Literal["xy", "yx"]
 Vote = Literal["x", "y", "tie"]
+SHOWN = 80  # characters of an answer in a message
 ORDERS: tuple[Order, Order] = ("xy", "yx")
 
 
@@ -47,3 +48,17 @@ class VoteRow:
     def from_json(cls, row: Mapping[str, Any]) -> VoteRow:
         """Return the row of a JSON object. Raises KeyError where a field is missing; ignores other fields."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})
+
+
+def unreadable(rows: Sequence[VoteRow]) -> str | None:
+    """Return how many questions got no vote, for a reader; None if all did."""
+    missing = [row for row in rows if row.vote is None]
+    if not missing:
+        return None
+    first = missing[0]
+    words = " ".join((first.answer or "").split())
+    answer = repr(words if len(words) <= SHOWN else words[:SHOWN] + "...") if words else "none"
+    return (
+        f"{len(missing)} of {len(rows)} questions unreadable ({len(missing) / len(rows):.0%}): first answer"
+        f" {answer} ({first.unscored}); unscored, not ties"
+    )

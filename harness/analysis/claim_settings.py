@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.analysis.claims import listed
 from harness.names import nearest
+from harness.settings import number
 
-_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin")
+_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin", "above")
 _OVER = ("mean", "each")
 _MARGIN_FORM = "margin: {value: NUMBER, reason: TEXT}"
 
@@ -22,7 +23,7 @@ def check(study: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: a claim has an unknown key, arm, category or `over`, or an arm on both sides; a margin is
-            missing or no positive number; or a row of the published table has a wrong length.
+            missing or negative; or a row of the published table has a wrong length.
     """
     published = study.get("published") or {}
     arms = list(dict.fromkeys([*(study.get("arms") or {}), *(published.get("rows") or {})]))
@@ -68,6 +69,8 @@ def _check_claim(where: str, claim: Any, arms: Sequence[str], categories: Sequen
             f"{where}.over={claim['over']!r}: write mean (one contrast, the mean over the categories) or each"
             " (a contrast of every category)"
         )
+    if claim.get("above") is not None:
+        number(f"{where}.above", claim["above"], least=0)
     if claim.get("margin") is not None:
         _check_margin(f"{where}.margin", claim["margin"])
 
@@ -77,11 +80,11 @@ def _check_margin(where: str, margin: Any) -> None:
         given = ", ".join(map(str, margin)) if isinstance(margin, Mapping) else repr(margin)
         raise ValueError(f"{where} has {given}: write {_MARGIN_FORM}")
     value, reason = margin["value"], margin["reason"]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0:
         raise ValueError(
-            f"{where}.value={value!r}: give a number above 0, the largest difference that counts as equal,"
-            " in units of the score"
+            f"{where}.value={value!r}: give a number from 0, the largest difference that counts as equal, in"
+            " units of the score; with 0, none does"
         )
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError(f"{where}.reason={reason!r}: say in a sentence why smaller differences do not count")

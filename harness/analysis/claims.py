@@ -2,8 +2,9 @@
 
 A claim in an ablation file is `{text, better, than, categories}`: every arm of `better` scores above every
 arm of `than` on average over `categories` (an arm or a list; `all` or a list). Each pair of arms is a
-contrast. With `over: each`, each category is a contrast of its own. `margin` is the largest difference that
-counts as equal: of the study, or of the claim.
+contrast. With `over: each`, each category is a contrast of its own. With `above: NUMBER`, the difference
+must be more than that number, not only more than 0. `margin` is the largest difference that counts as
+equal: of the study, or of the claim.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ class ContrastResult:
     def agreement(self) -> tuple[int, int]:
         """Return how many categories have the paper's direction, and how many were measured.
 
-        The direction is that of the published difference, or the claimed one where there is none.
+        The direction is that of the published difference, or the claimed one where there is none; seen from
+        `above`, where the contrast claims more than a difference.
         """
-        effects = self.comparison.by_category if self.comparison else {}
+        effects, above = self.comparison.by_category if self.comparison else {}, self.contrast.above
         agreeing = 0
         for category, effect in effects.items():
-            agreeing += effect * (self.published.get(category) or 1.0) > 0
+            paper = self.published.get(category) or above + 1.0
+            agreeing += (effect - above) * (paper - above) > 0
         return agreeing, len(effects)
 
 
@@ -116,7 +119,7 @@ def read(study: Mapping[str, Any], categories: Sequence[str]) -> tuple[Claim, ..
         claimed = tuple(sorted(named, key=lambda category: order.get(category, len(order))))
         contrasts: dict[Contrast, None] = {}
         for better, than in itertools.product(listed(entry["better"]), listed(entry["than"])):
-            contrast = Contrast(better, than, claimed)
+            contrast = Contrast(better, than, claimed, float(entry.get("above") or 0))
             contrasts |= dict.fromkeys(contrast.parts() if entry.get("over") == "each" else [contrast])
         margin = entry.get("margin") or study.get("margin")
         if not margin:
@@ -186,11 +189,15 @@ def decide(
 
 
 def outcome(comparison: Comparison, p_holm: float, margin: float) -> str:
-    """Return holds or reversed (a significant difference), equal (within the margin) or undecided."""
+    """Return holds or reversed (a significant difference), equal (within the margin) or undecided.
+
+    All as seen from `comparison.above`.
+    """
+    above = comparison.above
     if p_holm < ALPHA:
-        return HOLDS if comparison.effect > 0 else REVERSED
+        return HOLDS if comparison.effect > above else REVERSED
     low, high = comparison.equivalence.low, comparison.equivalence.high
-    if low is not None and high is not None and -margin < low and high < margin:
+    if low is not None and high is not None and above - margin < low and high < above + margin:
         return EQUAL
     return UNDECIDED
 

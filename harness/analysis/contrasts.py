@@ -37,20 +37,26 @@ SMALLEST_P = 1e-9  # of the comparisons over several seeds: a smaller p is repor
 
 @dataclass(frozen=True)
 class Contrast:
-    """One hypothesis: `better` scores above `than` on average over `categories`."""
+    """One hypothesis: on average over `categories`, `better` scores above `than` by more than `above`."""
 
     better: str
     than: str
     categories: tuple[str, ...]
+    above: float = 0.0
+
+    @property
+    def hypothesis(self) -> str:
+        """The arms, and the difference that is claimed where it is more than 0."""
+        return f"{self.better} > {self.than}" + (f" + {self.above:g}" if self.above else "")
 
     def label(self) -> str:
-        """Return the arms, and the category where there is only one."""
+        """Return the hypothesis, and the category where there is only one."""
         where = f" ({self.categories[0]})" if len(self.categories) == 1 else ""
-        return f"{self.better} > {self.than}{where}"
+        return f"{self.hypothesis}{where}"
 
     def parts(self) -> list[Contrast]:
         """Return the contrast of every category on its own."""
-        return [Contrast(self.better, self.than, (category,)) for category in self.categories]
+        return [Contrast(self.better, self.than, (category,), self.above) for category in self.categories]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +77,10 @@ class Spread:
 class Comparison:
     """A measured contrast: its mean `effect` over seeds and categories, in units of the score.
 
-    `interval` has 95% and decides, with `p` (two-sided, uncorrected), on a difference; `equivalence` has 90%
-    and decides on equality. `prompts` were scored in both arms with some seed; `excluded` counts the prompts
-    that some seed could not compare.
+    `p` (two-sided, uncorrected) tests that the effect is `above`, which is 0 unless the contrast claims more.
+    It decides on a difference, with `interval`, which has 95%; `equivalence` has 90% and decides on equality.
+    `prompts` were scored in both arms with some seed; `excluded` counts the prompts that some seed could not
+    compare.
     """
 
     effect: float
@@ -85,14 +92,16 @@ class Comparison:
     excluded: int
     by_seed: tuple[float, ...] = ()
     by_category: Mapping[str, float] = field(default_factory=dict)
+    above: float = 0.0
 
 
-def compare(differences: Mapping[str, np.ndarray]) -> Comparison | str:
+def compare(differences: Mapping[str, np.ndarray], above: float = 0.0) -> Comparison | str:
     """Return the comparison of two arms, or the reason why there is none.
 
     Args:
         differences: category -> (seeds, prompts), the difference of the prompt's means over images; NaN
             where an arm left the prompt unscored.
+        above: the effect that p tests.
     """
     for category, values in differences.items():
         if np.isnan(values).all(axis=1).any():
@@ -103,10 +112,10 @@ def compare(differences: Mapping[str, np.ndarray]) -> Comparison | str:
     by_seed = seed_effects(strata)
     effect, spread = float(by_seed.mean()), measure_spread(strata)
     if seeds == 1:
-        (interval, equivalence), p = _about_this_run([values[0] for values in strata])
+        (interval, equivalence), p = _about_this_run([values[0] for values in strata], above)
     else:
         interval, equivalence = (about_training(effect, spread, level) for level in (ALPHA, 2 * ALPHA))
-        p = training_p(effect, spread)
+        p = training_p(effect - above, spread)
     missing = [np.isnan(values) for values in strata]
     return Comparison(
         effect=effect,
@@ -118,16 +127,17 @@ def compare(differences: Mapping[str, np.ndarray]) -> Comparison | str:
         excluded=sum(int(gaps.any(axis=0).sum()) for gaps in missing),
         by_seed=tuple(map(float, by_seed)),
         by_category={name: float(seed_effects([values]).mean()) for name, values in differences.items()},
+        above=above,
     )
 
 
-def _about_this_run(strata: Sequence[np.ndarray]) -> tuple[list[Interval], float]:
+def _about_this_run(strata: Sequence[np.ndarray], above: float) -> tuple[list[Interval], float]:
     """Return the bootstrap intervals (95% and 90%) and the sign-flip p of strata of shape (prompts,).
 
     A prompt weighs 1 / (categories x prompts of its category), so the weighted differences sum to the effect.
     """
     scored = [values[~np.isnan(values)] for values in strata]
-    weighted = [values / (len(scored) * len(values)) for values in scored]
+    weighted = [(values - above) / (len(scored) * len(values)) for values in scored]
     intervals = stratified_intervals(scored, (1 - ALPHA, EQUIVALENCE))
     return intervals, sign_flip_p(np.concatenate(weighted))
 

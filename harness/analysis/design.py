@@ -65,9 +65,11 @@ def expected_spread(deviations: Deviations, prompts: Mapping[str, int], *, image
 def measured_deviations(study: StudyResult) -> Deviations | None:
     """Return the deviations between the baseline (else the first arm) and the other arms of a study.
 
-    None unless two arms are measured in every category.
+    None unless two arms are measured in every category, and in a study of votes, which has no scores.
     """
     analysis = Analysis(study)
+    if analysis.preference:
+        return None
     reference = analysis.baseline if analysis.baseline in analysis.arms else analysis.arms[0]
     prompt, image, run = [], [], []
     for arm in analysis.arms:

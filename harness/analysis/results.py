@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
+from harness.analysis.stage_results import StageResult, complete_folders, read_stage, state_of
+from harness.chain_rows import ChainRow, read_chains
 from harness.files import read_rows
 from harness.plan_rows import PlanRow
 from harness.samples import SampleFolder, SampleRow, ScoreRow
-from harness.stages.status import Status, is_silent, read_status
-from harness.stages.store import read_record
+from harness.stages.status import read_status
 from harness.types import Metric
 from harness.votes import VoteRow
 
@@ -39,19 +40,8 @@ class MetricFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageResult:
-    """A stage of a cell. `record` is its stage.json, empty while incomplete; `metrics` its rows so far."""
-
-    name: str
-    key: str
-    complete: bool
-    record: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """One arm x seed. `samples`, `scores` and `plans` are None unless their stages are complete.
+    """One arm x seed. `chains`, `samples`, `scores` and `plans` are None unless their stages are complete.
 
     The `image` of a sample is its full path. `metrics` holds the categories and measures that metric.json
     describes.
@@ -68,6 +58,7 @@ class CellResult:
     scores: tuple[ScoreRow, ...] | None
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     plans: tuple[PlanRow, ...] | None = None
+    chains: tuple[ChainRow, ...] | None = None
 
     @property
     def measured(self) -> bool:
@@ -78,9 +69,11 @@ class CellResult:
 class PairResult:
     """The votes on the chains of two arms with one seed; None unless complete.
 
-    `cost` is the content of cost.json, judge -> the cost of its questions.
+    `cost` is the content of cost.json, judge -> the cost of its questions: `estimate` and `spent`.
     """
 
+    id: str
+    arm: str
     x: str
     y: str
     seed: int
@@ -89,6 +82,11 @@ class PairResult:
     stages: tuple[StageResult, ...]
     votes: tuple[VoteRow, ...] | None
     cost: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> bool:
+        return self.stages[-1].complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +111,11 @@ class StudyResult:
     def arms(self) -> tuple[str, ...]:
         """In the order of the plan."""
         return tuple(dict.fromkeys(cell.arm for cell in self.cells))
+
+    @property
+    def planned(self) -> tuple[CellResult | PairResult, ...]:
+        """All cells of the plan: those of the arms, then those of the pairs."""
+        return *self.cells, *self.pairs
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -247,15 +250,15 @@ def read_plan(study_folder: Path) -> dict[str, Any]:
 
 def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellResult:
     status = read_status(folder)
-    stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
-    folders = _complete_folders(planned, stages, outputs)
-    samples, scores, plans = (folders.get(name) for name in ("samples", "scores", "plans"))
+    stages = tuple(read_stage(stage, outputs) for stage in planned["stages"])
+    folders = complete_folders(planned, stages, outputs)
+    chains, samples, scores, plans = map(folders.get, ("chains", "samples", "scores", "plans"))
     return CellResult(
         id=planned["id"],
         arm=planned["arm"],
         seed=int(planned["seed"]),
         overrides=tuple(planned["overrides"]),
-        state=_state(folder, status, complete=stages[-1].complete),
+        state=state_of(folder, status, complete=stages[-1].complete),
         error=status.error,
         stages=stages,
         samples=_read_samples(samples) if samples else None,
@@ -265,51 +268,26 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
             **(_read_metrics(plans) if plans else {}),
         },
         plans=tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None,
+        chains=tuple(read_chains(chains)) if chains else None,
     )
 
 
 def _read_pair(planned: Mapping[str, Any], folder: Path, outputs: Path) -> PairResult:
     status = read_status(folder)
-    stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
-    votes = _complete_folders(planned, stages, outputs).get("votes")
+    stages = tuple(read_stage(stage, outputs) for stage in planned["stages"])
+    votes = complete_folders(planned, stages, outputs).get("votes")
     x, y = planned["pair"]
     return PairResult(
+        id=planned["id"],
+        arm=planned["arm"],
         x=x,
         y=y,
         seed=int(planned["seed"]),
-        state=_state(folder, status, complete=stages[-1].complete),
+        state=state_of(folder, status, complete=stages[-1].complete),
         error=status.error,
         stages=stages,
         votes=tuple(map(VoteRow.from_json, read_rows(votes / "votes.jsonl"))) if votes else None,
         cost=json.loads((votes / "cost.json").read_text(encoding="utf-8")) if votes else {},
-    )
-
-
-def _complete_folders(
-    planned: Mapping[str, Any], stages: Iterable[StageResult], outputs: Path
-) -> dict[str, Path]:
-    """Return the folders of the complete stages by name; of equal names the last one."""
-    pairs = zip(planned["stages"], stages, strict=True)
-    return {stage.name: outputs / entry["folder"] for entry, stage in pairs if stage.complete}
-
-
-def _state(folder: Path, status: Status, *, complete: bool) -> str:
-    """Return "done" for a cell whose last stage is complete, "lost" for one that ended without it."""
-    if complete:
-        return "done"
-    return "lost" if status.state == "done" or is_silent(folder, status) else status.state
-
-
-def _read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
-    folder = outputs / planned["folder"]
-    complete = (folder / "stage.json").is_file()
-    here = folder if complete else folder.with_name(folder.name + ".part")
-    return StageResult(
-        name=planned["name"],
-        key=planned["key"],
-        complete=complete,
-        record=read_record(folder) if complete else {},
-        metrics=tuple(read_rows(here / "metrics.jsonl")),
     )
 
 

@@ -77,7 +77,7 @@ def seeds_needed(comparison: Comparison, *, margin: float, level: float) -> int 
 
 def _aim(comparison: Comparison, margin: float, level: float) -> tuple[float, float, float] | None:
     """Return the room for errors, the two-sided level and the power; None where there is no room."""
-    effect = abs(comparison.effect)
+    effect = abs(comparison.effect - comparison.above)
     if effect > margin:
         return effect, level, POWER
     # Equality fails on either side, so each side may fail half as often.

@@ -11,6 +11,7 @@ from harness.analysis import claims
 from harness.analysis.agreement import Agreement, agreement, agreements
 from harness.analysis.contrasts import Comparison, Contrast, compare
 from harness.analysis.mirror import BLIND
+from harness.analysis.preference import Preference
 from harness.analysis.results import CellResult, StudyResult
 from harness.analysis.statistics import Estimate, estimate, macro_estimate, prompt_means
 from harness.samples import SampleRow, ScoreRow
@@ -25,7 +26,8 @@ class Analysis:
 
     An arm is compared only when all its planned seeds are measured: arms with unequal seeds have no
     difference. `categories` are columns. A category that was split by its metrics appears as its columns,
-    and claims about the category itself are not measured.
+    and claims about the category itself are not measured. In a preference study (`preference` is not None)
+    the scores are shares of votes.
     """
 
     def __init__(self, study: StudyResult) -> None:
@@ -35,6 +37,7 @@ class Analysis:
         self.baseline: str | None = study.study.get("baseline")
         self.full: str | None = study.study.get("full")
         self.published = study.published
+        self.preference = Preference(study) if study.study.get("preference") else None
         self._scored: dict[str, list[CellResult]] = {}
         for cell in study.cells:
             for category in dict.fromkeys(row.category for row in cell.scores or ()):
@@ -91,6 +94,8 @@ class Analysis:
         measured = self.measured_cells(arm)
         if not measured:
             return self.state(arm)
+        if self.preference:
+            return self.preference.absence(arm, category)
         other = self._in_other_column(arm, category)
         return OTHER_METRIC if len(other) == len(measured) else "unscored"
 
@@ -103,7 +108,9 @@ class Analysis:
     def means(self, arm: str, category: str) -> dict[str, float | None]:
         """Return prompt id -> the mean score of an arm over its measured seeds, None where it is unscored."""
         key = (arm, category)
-        if key not in self._means:
+        if self.preference and key not in self._means:
+            self._means[key] = self.preference.means(arm, category)
+        elif key not in self._means:
             self._means[key] = _means(self.measured_cells(arm), category)
         return self._means[key]
 
@@ -127,7 +134,9 @@ class Analysis:
     def contrast(self, contrast: Contrast) -> Comparison | str:
         """Return the comparison of two arms over columns, or the reason why there is none."""
         if contrast not in self._comparisons:
-            self._comparisons[contrast] = self.why_missing(contrast) or compare(self.differences(contrast))
+            self._comparisons[contrast] = self.why_missing(contrast) or compare(
+                self.differences(contrast), contrast.above
+            )
         return self._comparisons[contrast]
 
     def why_missing(self, contrast: Contrast) -> str | None:
@@ -137,6 +146,8 @@ class Analysis:
                 return f"{arm} is not in this run"
             if self.state(arm) != DONE:
                 return f"{arm} {self.state(arm)}"
+        if self.preference:
+            return self.preference.why_missing(contrast)
         for category in contrast.categories:
             if category in self.study.split:
                 return f"{category} was scored by unequal metrics"
@@ -169,6 +180,8 @@ class Analysis:
 
     def differences(self, contrast: Contrast) -> dict[str, np.ndarray]:
         """Return column -> (seeds, prompts), better minus than; NaN where an arm left the prompt unscored."""
+        if self.preference:
+            return self.preference.differences(contrast)
         differences = {}
         for category in contrast.categories:
             pairs = []

@@ -18,7 +18,8 @@ PIXELS = 28 * 28  # per token of an image
 class Cost:
     """The cost of questions to one judge; `retries` are asked in addition to `questions`.
 
-    `tokens_in` and `tokens_out` are None where nobody counts them, and `money` is None without a price.
+    `tokens_in` and `tokens_out` are None where nobody counts them, and `money` is None without a price. As
+    text it is a line for a log.
     """
 
     questions: int
@@ -27,15 +28,26 @@ class Cost:
     tokens_out: int | None
     money: float | None
 
+    def __str__(self) -> str:
+        parts = [f"{self.questions:,} questions"]
+        if self.tokens_in is not None and self.tokens_out is not None:
+            parts.append(f"{self.tokens_in:,} tokens in, {self.tokens_out:,} tokens out")
+        if self.money is not None:
+            parts.append(f"{self.money:.2f} by judge.serving.price")
+        return ", ".join(parts)
 
-def estimate(ballots: Sequence[Ballot], *, max_tokens: int, price: Price | None) -> Cost:
+
+def estimate(ballots: Sequence[Ballot], *, max_tokens: int | None, price: Price | None) -> Cost:
     """Return the most that the ballots should cost if every answer is readable; unreadable ones double it.
 
     Args:
         ballots: the questions.
-        max_tokens: the length limit of an answer, which every answer is assumed to reach.
+        max_tokens: the length limit of an answer, which every answer is assumed to reach; None for a judge
+            that counts no tokens.
         price: of a million tokens.
     """
+    if max_tokens is None:
+        return Cost(questions=len(ballots), retries=0, tokens_in=None, tokens_out=None, money=None)
     tokens_in = sum(_tokens(ballot.question) for ballot in ballots)
     tokens_out = len(ballots) * max_tokens
     money = None if price is None else price.of(tokens_in, tokens_out)

@@ -16,8 +16,6 @@ from harness.votes import ORDERS, Order, Vote, VoteRow
 if TYPE_CHECKING:
     from harness.protocols import Judge
 
-SHOWN = 80  # characters of an answer in messages
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ballot:
@@ -72,20 +70,6 @@ def vote(chosen: Sequence[Ballot], judge: Judge, name: str) -> list[VoteRow]:
     for place, ballot in enumerate(chosen):
         rows.append(_row(ballot, name, answers[place], choices[place], attempt=int(place in again)))
     return rows
-
-
-def unreadable(rows: Sequence[VoteRow]) -> str | None:
-    """Return how many questions got no vote, for a reader; None if all did."""
-    missing = [row for row in rows if row.vote is None]
-    if not missing:
-        return None
-    first = missing[0]
-    words = " ".join((first.answer or "").split())
-    answer = repr(words if len(words) <= SHOWN else words[:SHOWN] + "...") if words else "none"
-    return (
-        f"{len(missing)} of {len(rows)} questions unreadable ({len(missing) / len(rows):.0%}): first answer"
-        f" {answer} ({first.unscored}); unscored, not ties"
-    )
 
 
 def _ask(judge: Judge, questions: Sequence[Question], name: str) -> list[Answer]:

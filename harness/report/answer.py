@@ -31,7 +31,7 @@ def answer(analysis: Analysis) -> str:
         found = _verdicts(analysis.verdicts)
     else:
         found = agreement_answer(analysis) or _best_arm(analysis)
-    cells = analysis.study.cells
+    cells = analysis.study.planned
     missing = sum(not cell.measured for cell in cells)
     return f"{scope}: {found}." + (f" {missing} of {len(cells)} cells missing." if missing else "")
 

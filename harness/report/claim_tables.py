@@ -66,7 +66,7 @@ def _effects_by_category(result: ContrastResult) -> str:
     if result.comparison is None:
         return ""
     effects = [f"{name}:{effect:.6g}" for name, effect in result.comparison.by_category.items()]
-    return f"{result.contrast.better} > {result.contrast.than} {' '.join(effects)}"
+    return f"{result.contrast.hypothesis} {' '.join(effects)}"
 
 
 def verdict_rules(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
@@ -76,6 +76,13 @@ def verdict_rules(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
         claims = [verdict.claim.id for verdict in verdicts if verdict.claim.margin == margin]
         whose = "" if len(claims) == len(verdicts) else f" ({', '.join(claims)})"
         rules.append((f"margin {margin.value:g}{whose}", f"declared before the run: {margin.reason}."))
+    for above in dict.fromkeys(verdict.results[0].contrast.above for verdict in verdicts):
+        claims = [verdict.claim.id for verdict in verdicts if verdict.results[0].contrast.above == above]
+        if above:
+            rule = (
+                "these claims are about a difference above this number: it takes the place of 0 in the rules."
+            )
+            rules.append((f"above {above:g} ({', '.join(claims)})", rule))
     return rules
 
 

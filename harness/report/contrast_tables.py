@@ -17,7 +17,7 @@ _FIELDS = (
     *("claim", "better", "than", "categories", "outcome", "effect", "low", "high", "p", "p_holm", "margin"),
     *("equivalence_low", "equivalence_high", "prompt_error", "run_error", "seeds", "effect_by_seed"),
     *("published_difference", "prompts_needed", "seeds_needed", "paper_direction", "prompts"),
-    *("excluded_prompts", "reason"),
+    *("excluded_prompts", "reason", "above"),
 )
 _OUTCOME_TONES = {HOLDS: "good", REVERSED: "bad", EQUAL: "quiet", UNDECIDED: "quiet"}
 
@@ -49,7 +49,7 @@ def contrast_cells(analysis: Analysis, result: ContrastResult) -> tuple[Shown, .
     """Return the cells of a contrast under `CONTRAST_HEADER`."""
     contrast, comparison = result.contrast, result.comparison
     tone = _OUTCOME_TONES.get(result.outcome, "missing")
-    names = Shown(f"{contrast.better} > {contrast.than}", tone="name")
+    names = Shown(contrast.hypothesis, tone="name")
     over = Shown(_categories_text(analysis, contrast))
     published = result.published_difference
     paper = Shown("–" if published is None else signed(published))
@@ -110,6 +110,7 @@ def _record(claim: str, result: ContrastResult) -> tuple[Value, ...]:
         "prompts_needed": result.prompts_needed,
         "seeds_needed": result.seeds_needed,
         "reason": result.reason,
+        "above": contrast.above,
     }
     if comparison:
         values |= {
@@ -149,7 +150,7 @@ def parts_table(analysis: Analysis) -> Table:
         rows.append(
             (
                 Shown(claim, tone="name"),
-                Shown(f"{part.better} > {part.than}", tone="name"),
+                Shown(part.hypothesis, tone="name"),
                 Shown(analysis.heading(category)),
                 difference_cell(comparison),
                 Shown("–" if published is None else signed(published, 4)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.results import CellResult, StageResult, StudyResult
+from harness.analysis.results import CellResult, PairResult, StudyResult
+from harness.analysis.stage_results import StageResult
 from harness.analysis.study import Analysis
+from harness.chain import parse
 from harness.report.table import Shown, Table
 
 REWARD = "reward"
@@ -114,21 +116,29 @@ def counts_table(study: StudyResult) -> Table:
 
 def _counts(cell: CellResult) -> list[int | None]:
     samples, scores, metrics = cell.samples, cell.scores, reward_metrics(cell)
+    written = [(row.truncated, row.faults) for row in samples] if samples is not None else _written(cell)
     counts = [
         None if samples is None else len(samples),
         None if scores is None else sum(row.value is None for row in scores),
-        None if samples is None else sum(row.truncated for row in samples),
-        None if samples is None else sum(bool(row.faults) for row in samples),
+        None if written is None else sum(truncated for truncated, _ in written),
+        None if written is None else sum(bool(faults) for _, faults in written),
     ]
     for name in _COUNTED:
         counts.append(int(sum(row.get(name) or 0 for row in metrics)) if metrics else None)
     return counts
 
 
+def _written(cell: CellResult) -> list[tuple[bool, tuple[str, ...]]] | None:
+    """Return whether each chain of a cell was truncated, and its faults; None without chains."""
+    if cell.chains is None:
+        return None
+    return [(row.forced_end, parse(row.chain).faults) for row in cell.chains]
+
+
 def cells_table(study: StudyResult) -> Table:
     """Return every planned cell with its state."""
     rows, records = [], []
-    for cell in study.cells:
+    for cell in study.planned:
         overrides = " ".join(cell.overrides)
         stages = " ".join(map(_stage_text, cell.stages))
         state = Shown(cell.state, tone="" if cell.measured else "missing")
@@ -145,7 +155,7 @@ def cells_table(study: StudyResult) -> Table:
     )
 
 
-def _cell_names(cell: CellResult) -> tuple[Shown, Shown]:
+def _cell_names(cell: CellResult | PairResult) -> tuple[Shown, Shown]:
     return Shown(cell.arm, tone="name"), Shown(str(cell.seed))
 
 
@@ -158,8 +168,8 @@ def cost_table(study: StudyResult) -> Table:
     names = _stage_names(study)
     users = _cells_by_stage_key(study)
     rows, records = [], []
-    for cell in study.cells:
-        stages = {stage.name: stage for stage in cell.stages if stage.complete}
+    for cell in study.planned:
+        stages = {stage.name: stage for stage in _own_stages(cell) if stage.complete}
         seconds, shown = [], []
         for name in names:
             stage = stages.get(name)
@@ -186,14 +196,14 @@ def cost_table(study: StudyResult) -> Table:
 def total_seconds(study: StudyResult) -> float:
     """Return the seconds of all stages, each counted once."""
     seconds: dict[str, float] = {}
-    for cell in study.cells:
+    for cell in study.planned:
         seconds |= {stage.key: stage.record.get("seconds", 0) for stage in cell.stages if stage.complete}
     return math.fsum(seconds.values())
 
 
 def _stage_names(study: StudyResult) -> list[str]:
     names: dict[str, None] = {}
-    for cell in study.cells:
+    for cell in study.planned:
         names |= dict.fromkeys(stage.name for stage in cell.stages)
     return list(names)
 
@@ -201,13 +211,20 @@ def _stage_names(study: StudyResult) -> list[str]:
 def _cells_by_stage_key(study: StudyResult) -> dict[str, int]:
     """Return stage key -> the number of cells that have the stage."""
     users: dict[str, int] = {}
-    for cell in study.cells:
-        for key in {stage.key for stage in cell.stages}:
+    for cell in study.planned:
+        for key in {stage.key for stage in _own_stages(cell)}:
             users[key] = users.get(key, 0) + 1
     return users
 
 
-def _samples_per_second(cell: CellResult, stages: Mapping[str, StageResult]) -> float | None:
+def _own_stages(cell: CellResult | PairResult) -> Sequence[StageResult]:
+    """Return the stages of a cell; of a pair the votes alone, as the others are those of its arms."""
+    return cell.stages[-1:] if isinstance(cell, PairResult) else cell.stages
+
+
+def _samples_per_second(cell: CellResult | PairResult, stages: Mapping[str, StageResult]) -> float | None:
+    if isinstance(cell, PairResult):
+        return None
     seconds = stages["samples"].record.get("seconds") if "samples" in stages else None
     return len(cell.samples) / seconds if cell.samples and seconds else None
 

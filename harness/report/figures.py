@@ -15,7 +15,13 @@ from matplotlib import pyplot
 
 from harness.analysis.factors import factors_of
 from harness.analysis.study import Analysis
-from harness.report import agreement_figures, factor_figures, score_figures, training_figures
+from harness.report import (
+    agreement_figures,
+    factor_figures,
+    preference_figures,
+    score_figures,
+    training_figures,
+)
 from harness.report.factor_tables import PREFIX
 from harness.report.figure_style import set_style
 
@@ -31,6 +37,12 @@ FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
         agreement_figures.agreement,
         "Agreement of every judge with the reference, with 95% bootstrap interval over prompts. Diamonds are"
         " the paper's numbers.",
+    ),
+    (
+        "votes",
+        preference_figures.votes,
+        "Prompts that the first arm of a pair wins, ties and loses, both orders averaged, by set. Dots are"
+        " its share of the votes, diamonds the paper's.",
     ),
     (
         "scores",

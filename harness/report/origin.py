@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.analysis.results import CellResult, StudyResult
+from harness.analysis.results import CellResult, PairResult, StudyResult
 
 
 def origin_of(study: StudyResult) -> dict[str, Any]:
     """Return plain JSON values. Facts that differ between stages are listed once each."""
     records: dict[str, Mapping[str, Any]] = {}
-    for cell in study.cells:
+    for cell in study.planned:
         records |= {stage.key: stage.record for stage in cell.stages if stage.complete}
     return {
         "study": study.name,
@@ -20,11 +20,11 @@ def origin_of(study: StudyResult) -> dict[str, Any]:
         "commits": _distinct(map(_commit, records.values())),
         "versions": _distinct(map(_versions, records.values())),
         "hardware": _distinct(str(record.get("hardware", "unknown")) for record in records.values()),
-        "cells": [_cell(cell) for cell in study.cells],
+        "cells": [_cell(cell) for cell in study.planned],
     }
 
 
-def _cell(cell: CellResult) -> dict[str, Any]:
+def _cell(cell: CellResult | PairResult) -> dict[str, Any]:
     return {
         "arm": cell.arm,
         "seed": cell.seed,

@@ -27,11 +27,13 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
+from harness.report.preference_examples import vote_examples
+from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
 from harness.report.published_tables import paper_order
 from harness.report.table import Table, markdown
 
 _TABLES_BELOW_CLAIMS = (
-    "agreement_by_category",
+    "agreement_by_category", "votes", "judges", "judge_agreement", "strengths", "vote_cost",
     "claim_parts",
     "scores", "differences_to_baseline", "differences_to_full", "published", "rank_correlation",
     "split_unseen", "split_phrasing", "training", "counts", "cells", "cost",
@@ -91,7 +93,9 @@ def _values(contents: Contents) -> dict[str, Any]:
         "answer": answer(analysis),
         "experts": rewarding_experts(analysis),
         "paper_order": paper_order(analysis),
-        "unmeasured": [cell for cell in study.cells if not cell.measured],
+        "unmeasured": [cell for cell in study.planned if not cell.measured],
+        "votes": preference_sentences(analysis.preference),
+        "vote_examples": vote_examples(study, analysis.preference),
         "main": _main_table(contents),
         "columns": described_columns(analysis),
         "claims": [_claim(analysis, verdict) for verdict in analysis.verdicts],
@@ -140,11 +144,14 @@ def method(analysis: Analysis) -> list[str]:
     contrasts = set()
     for verdict in analysis.verdicts:
         contrasts |= {result.contrast for result in verdict.results if result.comparison}
-    paragraphs = [
+    values = [
         "The value of a prompt is its mean over images. Unscored samples are excluded, pair by pair, and"
         " counted; they are never 0.",
         f"Intervals of scores: percentile bootstrap over prompts within categories, {RESAMPLES:,} resamples,"
         " 95%.",
+    ]
+    paragraphs = [
+        *(PREFERENCE_METHOD if analysis.preference else values),
         "A contrast is the difference of two arms: the mean over the categories of the mean over prompts."
         f" The {len(contrasts)} distinct measured contrasts of all claims are one family (Holm). The tests of"
         " equality are not corrected. A significant difference counts as one, also below the margin.",

@@ -42,7 +42,7 @@ _OUTCOME_COLORS = {HOLDS: GOOD, REVERSED: BAD, EQUAL: ACCENT, UNDECIDED: QUIET}
 
 def scores(analysis: Analysis) -> Figure | None:
     """Score per category with intervals, one panel per category."""
-    if not analysis.categories or analysis.agreements:
+    if not analysis.categories or analysis.agreements or analysis.preference:
         return None
     figure, axes = panels(len(analysis.categories), 3, 3.5, 0.6 + 0.24 * len(analysis.arms), sharey=True)
     for axis, category in zip(axes, analysis.categories, strict=True):
@@ -80,7 +80,8 @@ def published(analysis: Analysis) -> Figure | None:
     categories = [category for category in analysis.categories if category in paper]
     if not arms or not categories or baseline is None or baseline not in analysis.arms:
         return None
-    figure, axes = panels(len(categories), 3, 3.5, 0.7 + 0.26 * len(arms), sharey=True)
+    height = max(1.6, 0.7 + 0.26 * len(arms))  # room for the legend above few arms
+    figure, axes = panels(len(categories), 3, 3.5, height, sharey=True)
     for axis, category in zip(axes, categories, strict=True):
         axis.axvline(0, color=INK, linewidth=0.8)
         for row, arm in enumerate(arms):
@@ -139,7 +140,9 @@ def _rows_of(verdicts: Sequence[Verdict]) -> int:
 
 def _forest_mark(axis: Axes, result: ContrastResult, row: int) -> None:
     margin = result.margin.value
-    axis.barh(row, 2 * margin, left=-margin, height=1.0, color=FAINT, linewidth=0, zorder=0)
+    axis.barh(
+        row, 2 * margin, left=result.contrast.above - margin, height=1.0, color=FAINT, linewidth=0, zorder=0
+    )
     if result.published_difference is not None:
         paper_mark(axis, result.published_difference, row, 4.2, zorder=4)
     if result.comparison is None:

@@ -19,6 +19,7 @@ from harness.report.claim_tables import claims_table
 from harness.report.contrast_tables import contrasts_table, parts_table
 from harness.report.factor_tables import factor_tables
 from harness.report.legend import legend, metrics_table
+from harness.report.preference_tables import preference_tables
 from harness.report.published_tables import published_tables
 from harness.report.table import Shown, Table
 
@@ -35,6 +36,8 @@ def score_tables(analysis: Analysis) -> list[Table]:
     """Return every table of scores, differences and claims; of a study of judges those of agreement."""
     if analysis.agreements:  # the scores are those of unequal judges: no table compares them
         return agreement_tables(analysis)
+    if analysis.preference:  # there are votes and no scores
+        return preference_tables(analysis, analysis.preference)
     tables: list[Table | None] = [main_table(analysis), *factor_tables(analysis), scores_table(analysis)]
     for role, arm in (("baseline", analysis.baseline), ("full", analysis.full)):
         if arm in analysis.arms:

@@ -13,15 +13,15 @@ from harness.types import Cell
 def labels(cells: Sequence[Cell]) -> list[str]:
     """The labels of the experts that the reward components of any training stage ask, each once.
 
-    The label of an expert is its property `label`, else its setting `model`. One with neither is left out.
+    An expert without a label is left out.
     """
     settings_by_text: dict[str, Mapping[str, Any]] = {}
     for rewards in _rewards(cells):
         for component in rewards["components"].values():
             for expert in _experts(component):
                 settings_by_text[json.dumps(expert, sort_keys=True)] = expert
-    found = dict.fromkeys(map(_label, settings_by_text.values()))
-    return [label for label in found if label is not None]
+    found = dict.fromkeys(map(label, settings_by_text.values()))
+    return [one for one in found if one is not None]
 
 
 def _rewards(cells: Sequence[Cell]) -> Iterator[Mapping[str, Any]]:
@@ -43,6 +43,7 @@ def _experts(node: Any) -> Iterator[Mapping[str, Any]]:
         yield from _experts(part)
 
 
-def _label(settings: Mapping[str, Any]) -> str | None:
-    label = getattr(make(settings), "label", settings.get("model"))
-    return label if isinstance(label, str) else None
+def label(settings: Mapping[str, Any]) -> str | None:
+    """The property `label` of an expert, else its setting `model`, None with neither."""
+    found = getattr(make(settings), "label", settings.get("model"))
+    return found if isinstance(found, str) else None

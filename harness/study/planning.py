@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.analysis import claim_settings
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm, explain, readable
-from harness.composition.components import make, with_homes, without_experts
+from harness.composition.components import with_homes, without_experts
 from harness.files import write_text
 from harness.names import unknown
 from harness.paths import user_path
-from harness.prompts import CAPTIONS
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import StageStore
-from harness.study import experts, factors
+from harness.study import factors, pairs
 from harness.study.cell import plan_stages
+from harness.study.facts import study_facts
 from harness.types import Cell
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -161,10 +161,16 @@ def plan(
         UsageError: a cell cannot be composed or a component refuses its settings; names the arm.
     """
     name = _name(config)
-    planned = tuple(_plan_cell(cell, settings_of(config, loader, cell)) for cell in cells)
+    preference = pairs.read(_resolved(config.study, ["preference"])["preference"], list(arms_of(config)))
+    arms = [_plan_cell(cell, settings_of(config, loader, cell)) for cell in cells]
+    compared = pairs.plan_pairs(preference, arms, cells, partial(loader.load_sweep_config, config))
+    planned = (*arms, *compared)
     outputs = Path(folder_setting(config, "outputs_dir"))
     processes = config.resources.processes
-    facts = _facts(config, planned)
+    given = {**_resolved(config, ["study"])["study"], "factors": factors.facts(_factors(config))}
+    if preference is not None:
+        given["preference"] = {**preference, "judges": pairs.judge_labels(compared)}
+    facts = study_facts(given, arms_of(config), arms)
     try:
         ranks.check(processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
@@ -224,43 +230,6 @@ def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
         config=settings,
         stages=stages,
     )
-
-
-def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What the report needs of the study: its ablation's entries without the overrides of arms, the
-    categories of all benchmarks and the experts of the rewards.
-
-    Raises:
-        UsageError: it names an arm or category that does not exist.
-    """
-    arms = arms_of(config)
-    facts = _resolved(config, ["study"])["study"]
-    for name in ("arms", "arm"):
-        facts.pop(name, None)
-    facts["factors"] = factors.facts(_factors(config))
-    for role in ("baseline", "full"):
-        if facts.get(role) is not None and facts[role] not in arms:
-            raise UsageError(unknown(f"arm as study.{role}", str(facts[role]), arms))
-    categories: dict[str, None] = {}
-    for cell in cells:
-        categories |= dict.fromkeys(_categories(cell.config))
-    facts["categories"] = list(categories)
-    facts["experts"] = experts.labels(cells)
-    try:
-        claim_settings.check({**facts, "arms": arms})
-    except ValueError as error:
-        raise UsageError(f"in study {config.study.name}: {error}") from error
-    return facts
-
-
-def _categories(settings: Mapping[str, Any]) -> list[str]:
-    """The categories that a cell draws, in the benchmark's order."""
-    evaluation = settings["evaluation"]
-    known = [*make(settings["benchmarks"]).categories]
-    if evaluation["captions"] is not None:
-        known.append(CAPTIONS)
-    chosen = evaluation["categories"]
-    return known if chosen is None else [name for name in known if name in chosen]
 
 
 def folder_setting(config: DictConfig, name: str) -> str:

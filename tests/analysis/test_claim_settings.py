@@ -87,7 +87,7 @@ def test_a_claim_with_its_own_margin_needs_none_of_the_study():
         (with_margin({"value": 0.02}), ["study.margin has value", "{value: NUMBER, reason: TEXT}"]),
         (
             changed(margin={"value": -1, "reason": "noisy"}),
-            ["study.claims.best.margin.value=-1", "a number above 0"],
+            ["study.claims.best.margin.value=-1", "a number from 0"],
         ),
         (with_margin({"value": 0.02, "reason": " "}), ["study.margin.reason=' '", "say in a sentence"]),
     ],
@@ -99,10 +99,18 @@ def test_errors_name_what_is_wrong_and_what_is_allowed(study, words):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("value", [0, -0.02, "0.02", True, None, math.nan, math.inf])
-def test_a_margin_is_a_positive_number(value):
-    with pytest.raises(ValueError, match=r"study\.margin\.value=.*give a number above 0"):
+@pytest.mark.parametrize("value", [-0.02, "0.02", True, None, math.nan, math.inf])
+def test_a_margin_is_a_number_from_0(value):
+    check(with_margin({"value": 0, "reason": "votes cannot show that arms are equal"}))
+    with pytest.raises(ValueError, match=r"study\.margin\.value=.*give a number from 0"):
         check(with_margin({"value": value, "reason": "why"}))
+
+
+@pytest.mark.parametrize("above", [-0.1, "much", True, math.nan])
+def test_a_claimed_difference_is_a_number_from_0(above):
+    check(changed(above=0.333))
+    with pytest.raises(ValueError, match=r"study\.claims\.best\.above=.*give a number from 0"):
+        check(changed(above=above))
 
 
 def test_the_papers_studies_are_there():
@@ -133,7 +141,8 @@ def test_an_ablation_is_consistent_and_its_claims_hold_in_the_published_table(na
     assert bool(contrasts) == bool(study.get("claims"))
     for contrast in contrasts:
         better, than = rows[contrast.better], rows[contrast.than]
-        assert sum(better[category] - than[category] for category in contrast.categories) > 0, contrast
+        differences = [better[category] - than[category] for category in contrast.categories]
+        assert sum(differences) / len(differences) > contrast.above, contrast
 
 
 @pytest.mark.parametrize("name", paper_studies())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.analysis import claims
@@ -42,6 +44,34 @@ def decide(*outcomes: Comparison | str, seeds: int = 3) -> Verdict:
     measured = dict(zip(contrasts, outcomes, strict=True))
     claim = Claim(id="c", text="c", contrasts=contrasts, margin=MARGIN)
     return claims.decide([claim], measured.__getitem__, published={}, seeds=seeds)[0]
+
+
+def far_above(above: float, comparison: Comparison, margin: float = 0.02) -> str:
+    """The outcome of a contrast that claims a difference above a number."""
+    return claims.outcome(replace(comparison, above=above), comparison.p, margin)
+
+
+def test_a_claim_of_more_than_a_difference_is_decided_from_that_number():
+    assert far_above(0.1, SURE_GAIN) == "holds"
+    assert far_above(0.4, SURE_GAIN) == "reversed", "significantly less than claimed"
+    assert far_above(0.0, SAME) == "equal" and far_above(0.2, SAME) == "undecided"
+    assert far_above(0.2, comparison(0.205, 0.4, reach=0.01)) == "equal"
+
+
+def test_with_a_margin_of_0_nothing_is_equal():
+    nothing = comparison(0.0, 1.0, reach=0.0)
+    assert far_above(0.0, nothing) == "equal" and far_above(0.0, nothing, margin=0.0) == "undecided"
+
+
+def test_the_claimed_difference_is_read_with_the_claim_and_named_with_its_contrast():
+    entry = {"text": "t", "better": "full", "than": "baseline", "categories": ["color"], "above": 0.333}
+    study = {"claims": {"twice": entry}, "margin": {"value": 0, "reason": "r"}}
+    (claim,) = claims.read(study, COLOR)
+    assert claim.contrasts == (Contrast("full", "baseline", COLOR, 0.333),)
+    assert claim.contrasts[0].label() == "full > baseline + 0.333 (color)"
+    assert claim.contrasts[0].parts() == [claim.contrasts[0]]
+    (verdict,) = claims.decide([claim], lambda _: replace(SURE_GAIN, above=0.333), published={}, seeds=1)
+    assert verdict.verdict == "contradicted"
 
 
 def test_all_contrasts_significant_is_reproduced():

@@ -57,6 +57,19 @@ def test_seeds_weigh_the_same_although_they_scored_different_prompts():
     assert (found.prompts, found.excluded) == (3, 3)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_test_of_more_than_a_difference_moves_p_alone(seeds):
+    values = {"color": noise(seeds, 80), "shape": noise(seeds, 50, number=1)}
+    plain, moved = compare(values), compare(values, above=0.3)
+    shifted = compare({name: one - 0.3 for name, one in values.items()})
+    assert moved.p == pytest.approx(shifted.p) and moved.p != plain.p
+    assert (moved.effect, moved.interval, moved.equivalence) == (
+        plain.effect,
+        plain.interval,
+        plain.equivalence,
+    )
+
+
 def test_one_seed_and_one_category_is_the_bootstrap_and_the_sign_flip_of_the_prompts():
     values = noise(1, 60)
     found = measured({"color": values.tolist()})

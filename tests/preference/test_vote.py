@@ -6,9 +6,9 @@ from harness.chain import parse
 from harness.files import read_rows, write_rows
 from harness.preference.pairs import ChainPair
 from harness.preference.question import PreferenceQuestion
-from harness.preference.vote import ballots, unreadable, vote
+from harness.preference.vote import ballots, vote
 from harness.types import Answer, Prompt, Question
-from harness.votes import VoteRow
+from harness.votes import VoteRow, unreadable
 
 
 class Judge:
