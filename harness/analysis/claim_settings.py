@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.analysis.claims import listed
 from harness.names import nearest
-from harness.settings import number
+from harness.settings import flag, number
 
-_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin", "above")
+_REQUIRED, _OPTIONAL = ("text", "better", "than", "categories"), ("over", "margin", "above", "equal")
 _OVER = ("mean", "each")
 _MARGIN_FORM = "margin: {value: NUMBER, reason: TEXT}"
 
@@ -23,7 +23,7 @@ def check(study: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: a claim has an unknown key, arm, category or `over`, or an arm on both sides; a margin is
-            missing or negative; or a row of the published table has a wrong length.
+            missing or no positive number; or a row of the published table has a wrong length.
     """
     published = study.get("published") or {}
     arms = list(dict.fromkeys([*(study.get("arms") or {}), *(published.get("rows") or {})]))
@@ -35,12 +35,12 @@ def check(study: Mapping[str, Any]) -> None:
                 f"study.published.rows.{row} has {len(values)} values, but there are {len(columns)} columns:"
                 f" {', '.join(columns)}. Give one value per column (null where the paper has none)"
             )
-    margin = study.get("margin")
+    margin, votes = study.get("margin"), study.get("preference") is not None
     if margin is not None:
-        _check_margin("study.margin", margin)
+        _check_margin("study.margin", margin, votes=votes)
     for name, claim in (study.get("claims") or {}).items():
         where = f"study.claims.{name}"
-        _check_claim(where, claim, arms, categories)
+        _check_claim(where, claim, arms, categories, votes=votes)
         if margin is None and claim.get("margin") is None:
             raise ValueError(
                 f"{where} has no margin, and study.margin is missing too. Write study.{_MARGIN_FORM}: the"
@@ -49,7 +49,9 @@ def check(study: Mapping[str, Any]) -> None:
             )
 
 
-def _check_claim(where: str, claim: Any, arms: Sequence[str], categories: Sequence[str]) -> None:
+def _check_claim(
+    where: str, claim: Any, arms: Sequence[str], categories: Sequence[str], *, votes: bool
+) -> None:
     known = {*_REQUIRED, *_OPTIONAL}
     if not isinstance(claim, Mapping) or not set(_REQUIRED) <= set(claim) <= known:
         given = ", ".join(map(str, claim)) if isinstance(claim, Mapping) else repr(claim)
@@ -69,22 +71,25 @@ def _check_claim(where: str, claim: Any, arms: Sequence[str], categories: Sequen
             f"{where}.over={claim['over']!r}: write mean (one contrast, the mean over the categories) or each"
             " (a contrast of every category)"
         )
+    if claim.get("equal") is not None:
+        flag(f"{where}.equal", claim["equal"])
     if claim.get("above") is not None:
         number(f"{where}.above", claim["above"], least=0)
     if claim.get("margin") is not None:
-        _check_margin(f"{where}.margin", claim["margin"])
+        _check_margin(f"{where}.margin", claim["margin"], votes=votes)
 
 
-def _check_margin(where: str, margin: Any) -> None:
+def _check_margin(where: str, margin: Any, *, votes: bool) -> None:
+    """Refuse a margin that is malformed or not positive; votes may have 0, since they cannot show equality."""
     if not isinstance(margin, Mapping) or set(margin) != {"value", "reason"}:
         given = ", ".join(map(str, margin)) if isinstance(margin, Mapping) else repr(margin)
         raise ValueError(f"{where} has {given}: write {_MARGIN_FORM}")
     value, reason = margin["value"], margin["reason"]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
+    if not is_number or not math.isfinite(value) or value < 0 or (value == 0 and not votes):
         raise ValueError(
-            f"{where}.value={value!r}: give a number from 0, the largest difference that counts as equal, in"
-            " units of the score; with 0, none does"
+            f"{where}.value={value!r}: give a number above 0, the largest difference that counts as equal,"
+            " in units of the score"
         )
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError(f"{where}.reason={reason!r}: say in a sentence why smaller differences do not count")

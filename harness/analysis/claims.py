@@ -4,7 +4,7 @@ A claim in an ablation file is `{text, better, than, categories}`: every arm of 
 arm of `than` on average over `categories` (an arm or a list; `all` or a list). Each pair of arms is a
 contrast. With `over: each`, each category is a contrast of its own. With `above: NUMBER`, the difference
 must be more than that number, not only more than 0. `margin` is the largest difference that counts as
-equal: of the study, or of the claim.
+equal: of the study, or of the claim. With `equal: true` the claim is that every contrast is equal.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ UNDECIDED, NOT_MEASURED = "undecided", "not measured"
 VERDICTS = (REPRODUCED, CONTRADICTED, NOT_SUPPORTED, UNDECIDED, NOT_MEASURED)
 HOLDS, REVERSED, EQUAL = "holds", "reversed", "equal"
 OUTCOMES = (HOLDS, REVERSED, EQUAL, UNDECIDED, NOT_MEASURED)
+# the outcomes in the order in which they decide a verdict, by whether equality is claimed
+_DECIDING = {False: (REVERSED, UNDECIDED, EQUAL, HOLDS), True: (REVERSED, HOLDS, UNDECIDED, EQUAL)}
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,18 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A finding to test. It holds if every contrast holds."""
+    """A finding to test. It holds if every contrast holds, or is equal where that is claimed."""
 
     id: str
     text: str
     contrasts: tuple[Contrast, ...]
     margin: Margin
+    equal: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The outcome that every contrast of the claim must have."""
+        return EQUAL if self.equal else HOLDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,7 @@ class Verdict:
     @property
     def decisive(self) -> ContrastResult:
         """The result of least effect among those that decide the verdict."""
-        for outcome in (REVERSED, UNDECIDED, EQUAL, HOLDS):
+        for outcome in _DECIDING[self.claim.equal]:
             results = [result for result in self.results if result.outcome == outcome]
             if results:
                 return min(results, key=lambda result: result.comparison.effect if result.comparison else 0.0)
@@ -127,8 +135,15 @@ def read(study: Mapping[str, Any], categories: Sequence[str]) -> tuple[Claim, ..
                 f"the plan of this study has no margin for the claim {name!r}, because an earlier version"
                 " wrote it: run the sweep's command again, which rewrites the plan; no result is lost"
             )
-        margin = Margin(float(margin["value"]), str(margin["reason"]))
-        claims.append(Claim(id=name, text=str(entry["text"]), contrasts=tuple(contrasts), margin=margin))
+        claims.append(
+            Claim(
+                id=name,
+                text=str(entry["text"]),
+                contrasts=tuple(contrasts),
+                margin=Margin(float(margin["value"]), str(margin["reason"])),
+                equal=bool(entry.get("equal")),
+            )
+        )
     return tuple(claims)
 
 
@@ -225,11 +240,11 @@ def _differences(published: Mapping[str, Mapping[str, float]], contrast: Contras
 def _verdict(claim: Claim, results: tuple[ContrastResult, ...], seeds: int) -> Verdict:
     outcomes = [result.outcome for result in results]
     missing = outcomes.count(NOT_MEASURED)
-    if REVERSED in outcomes:
-        verdict = CONTRADICTED
-    elif missing == len(outcomes):
+    if missing == len(outcomes):
         return Verdict(claim=claim, verdict=NOT_MEASURED, note="", results=results)
-    elif set(outcomes) == {HOLDS}:
+    if REVERSED in outcomes or (claim.equal and HOLDS in outcomes):
+        verdict = CONTRADICTED
+    elif set(outcomes) == {claim.expected}:
         verdict = REPRODUCED
     elif set(outcomes) <= {HOLDS, EQUAL}:
         verdict = NOT_SUPPORTED

@@ -83,6 +83,12 @@ def verdict_rules(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
                 "these claims are about a difference above this number: it takes the place of 0 in the rules."
             )
             rules.append((f"above {above:g} ({', '.join(claims)})", rule))
+    equal = [verdict.claim.id for verdict in verdicts if verdict.claim.equal]
+    if equal:
+        rule = (
+            "these claims are reproduced if every contrast is equal, and contradicted if one is significant."
+        )
+        rules.append((f"equal ({', '.join(equal)})", rule))
     return rules
 
 

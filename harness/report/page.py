@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.claims import HOLDS, Verdict, decision_level
+from harness.analysis.claims import Verdict, decision_level
 from harness.analysis.statistics import FLIPS, RESAMPLES
 from harness.analysis.study import Analysis
 from harness.report.agreement_tables import AGREEMENT_METHOD
@@ -130,7 +130,7 @@ def _claim(analysis: Analysis, verdict: Verdict) -> dict[str, Any]:
         "text": verdict.claim.text,
         "verdict": verdict.verdict,
         "note": verdict.note,
-        "holds": verdict.count(HOLDS),
+        "holds": verdict.count(verdict.claim.expected),
         "total": len(verdict.results),
         "decisive": decisive_text(verdict.decisive),
         "contrasts": [contrast_cells(analysis, result) for result in verdict.results],

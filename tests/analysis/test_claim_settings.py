@@ -87,7 +87,7 @@ def test_a_claim_with_its_own_margin_needs_none_of_the_study():
         (with_margin({"value": 0.02}), ["study.margin has value", "{value: NUMBER, reason: TEXT}"]),
         (
             changed(margin={"value": -1, "reason": "noisy"}),
-            ["study.claims.best.margin.value=-1", "a number from 0"],
+            ["study.claims.best.margin.value=-1", "a number above 0"],
         ),
         (with_margin({"value": 0.02, "reason": " "}), ["study.margin.reason=' '", "say in a sentence"]),
     ],
@@ -99,11 +99,14 @@ def test_errors_name_what_is_wrong_and_what_is_allowed(study, words):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("value", [-0.02, "0.02", True, None, math.nan, math.inf])
-def test_a_margin_is_a_number_from_0(value):
-    check(with_margin({"value": 0, "reason": "votes cannot show that arms are equal"}))
-    with pytest.raises(ValueError, match=r"study\.margin\.value=.*give a number from 0"):
+@pytest.mark.parametrize("value", [0, -0.02, "0.02", True, None, math.nan, math.inf])
+def test_a_margin_is_a_number_above_0(value):
+    with pytest.raises(ValueError, match=r"study\.margin\.value=.*give a number above 0"):
         check(with_margin({"value": value, "reason": "why"}))
+
+
+def test_votes_may_have_a_margin_of_0():
+    check({**with_margin({"value": 0, "reason": "votes cannot show equality"}), "preference": {"pairs": []}})
 
 
 @pytest.mark.parametrize("above", [-0.1, "much", True, math.nan])
@@ -137,12 +140,15 @@ def test_an_ablation_is_consistent_and_its_claims_hold_in_the_published_table(na
     assert [arm for arm in study["arms"] if arm in published] == list(published)
     columns = study["published"]["columns"]
     rows = {arm: dict(zip(columns, values, strict=True)) for arm, values in published.items()}
-    contrasts = [contrast for claim in claims.read(study, columns) for contrast in claim.contrasts]
+    contrasts = [(claim, contrast) for claim in claims.read(study, columns) for contrast in claim.contrasts]
     assert bool(contrasts) == bool(study.get("claims"))
-    for contrast in contrasts:
+    for claim, contrast in contrasts:
+        if name == "plan_interventions" and not {contrast.better, contrast.than} <= set(rows):
+            continue  # a question of ours about other checkpoints or distances
         better, than = rows[contrast.better], rows[contrast.than]
         differences = [better[category] - than[category] for category in contrast.categories]
-        assert sum(differences) / len(differences) > contrast.above, contrast
+        mean = sum(differences) / len(differences)
+        assert abs(mean) < claim.margin.value if claim.equal else mean > contrast.above, contrast
 
 
 @pytest.mark.parametrize("name", paper_studies())

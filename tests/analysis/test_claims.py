@@ -58,14 +58,9 @@ def test_a_claim_of_more_than_a_difference_is_decided_from_that_number():
     assert far_above(0.2, comparison(0.205, 0.4, reach=0.01)) == "equal"
 
 
-def test_with_a_margin_of_0_nothing_is_equal():
-    nothing = comparison(0.0, 1.0, reach=0.0)
-    assert far_above(0.0, nothing) == "equal" and far_above(0.0, nothing, margin=0.0) == "undecided"
-
-
 def test_the_claimed_difference_is_read_with_the_claim_and_named_with_its_contrast():
     entry = {"text": "t", "better": "full", "than": "baseline", "categories": ["color"], "above": 0.333}
-    study = {"claims": {"twice": entry}, "margin": {"value": 0, "reason": "r"}}
+    study = {"claims": {"twice": entry}, "margin": {"value": 0.02, "reason": "r"}}
     (claim,) = claims.read(study, COLOR)
     assert claim.contrasts == (Contrast("full", "baseline", COLOR, 0.333),)
     assert claim.contrasts[0].label() == "full > baseline + 0.333 (color)"
@@ -89,6 +84,27 @@ def test_a_contrast_within_the_margin_is_not_supported():
     assert verdict.verdict == "not supported"
     assert verdict.note == "no difference above 0.02 in 1 of 2 contrasts, over 3 training runs"
     assert verdict.decisive.comparison == SAME
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        ([SAME, SAME], "reproduced"),
+        ([SAME, SURE_GAIN], "contradicted"),
+        ([SAME, SURE_LOSS], "contradicted"),
+        ([SAME, UNSURE], "undecided"),
+    ],
+)
+def test_a_claim_of_equality_needs_every_contrast_within_the_margin(measured, verdict):
+    entry = {"text": "t", "better": ["a", "b"], "than": "c", "categories": ["color"], "equal": True}
+    study = {"claims": {"same": entry}, "margin": {"value": 0.02, "reason": "r"}}
+    found = dict(zip(("a", "b"), measured, strict=True))
+    decided = claims.decide(
+        claims.read(study, COLOR), lambda contrast: found[contrast.better], published={}, seeds=1
+    )
+    assert decided[0].verdict == verdict
+    decides = {"reproduced": "equal", "undecided": "undecided"}.get(verdict)
+    assert decides is None or decided[0].decisive.outcome == decides
 
 
 def test_an_undecided_contrast_says_what_would_decide_it():
