@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
+from harness.analysis.measures import measure_rows
 from harness.files import read_rows
 from harness.plan_rows import PlanRow
 from harness.samples import SampleFolder, SampleRow, ScoreRow
@@ -54,7 +55,7 @@ class CellResult:
     """One arm x seed. `samples`, `scores` and `plans` are None unless their stages are complete.
 
     The `image` of a sample is its full path. `metrics` holds the categories and measures that metric.json
-    describes.
+    describes. `measures` are the measures of `plans`, each the category of its rows.
     """
 
     id: str
@@ -68,10 +69,16 @@ class CellResult:
     scores: tuple[ScoreRow, ...] | None
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     plans: tuple[PlanRow, ...] | None = None
+    measures: tuple[ScoreRow, ...] | None = None
 
     @property
     def measured(self) -> bool:
         return self.stages[-1].complete
+
+    @property
+    def rows(self) -> tuple[ScoreRow, ...]:
+        """The scores and the measures."""
+        return (*(self.scores or ()), *(self.measures or ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +102,10 @@ class PairResult:
 class StudyResult:
     """A study as planned, with the results of its cells.
 
-    `categories` are the columns of its tables, in the order of the study, else of the scores. `split` holds
-    the categories that became several columns, category -> columns. Samples, scores and metrics of the
-    cells name the column; plan and published table name the category.
+    `categories` are the columns of its tables, in the order of the study, else of the scores; `measures` are
+    those of its plans. `split` holds the categories and measures that became several columns, category ->
+    columns. Samples, scores, measures and metrics of the cells name the column; plan and published table name
+    the category.
     """
 
     name: str
@@ -108,6 +116,7 @@ class StudyResult:
     categories: tuple[str, ...]
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[PairResult, ...] = ()
+    measures: tuple[str, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -157,7 +166,8 @@ def read_study(study_folder: Path) -> StudyResult:
         else:
             cells.append(_read_cell(planned, folder, outputs))
     categories = plan["study"].get("categories") or _scored_categories(cells)
-    columns = {category: _columns(category, cells) for category in categories}
+    measures = plan["study"].get("measures") or ()
+    columns = {category: _columns(category, cells) for category in (*categories, *measures)}
     split = {}
     for category, column_by_cell in columns.items():
         distinct = tuple(dict.fromkeys(column_by_cell.values()))
@@ -167,19 +177,25 @@ def read_study(study_folder: Path) -> StudyResult:
     for cell in cells:
         names = {category: columns[category].get(cell.id, category) for category in split}
         renamed.append(_with_columns(cell, names))
-    split_categories: list[str] = []
-    for category in categories:
-        split_categories += split.get(category, (category,))
     return StudyResult(
         name=str(plan["study"]["name"]),
         study=plan["study"],
         command=str(plan["command"]),
         created=str(plan["created"]),
         cells=tuple(renamed),
-        categories=tuple(split_categories),
+        categories=_split(categories, split),
         split=split,
         pairs=tuple(pairs),
+        measures=_split(measures, split),
     )
+
+
+def _split(categories: Iterable[str], split: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the columns of the categories."""
+    columns: list[str] = []
+    for category in categories:
+        columns += split.get(category, (category,))
+    return tuple(columns)
 
 
 def _no_study(study_folder: Path) -> str:
@@ -203,7 +219,7 @@ def _columns(category: str, cells: Iterable[CellResult]) -> dict[str, str]:
     """Return cell id -> the column of its scores of a category, for the cells that have such scores."""
     ids, metrics = [], []
     for cell in cells:
-        if any(row.category == category for row in cell.scores or ()):
+        if any(row.category == category for row in cell.rows):
             ids.append(cell.id)
             facts = cell.metrics.get(category)
             metrics.append(facts.metric if facts else Metric(name=""))
@@ -222,6 +238,7 @@ def _with_columns(cell: CellResult, columns: Mapping[str, str]) -> CellResult:
         cell,
         samples=cell.samples and tuple(map(renamed, cell.samples)),
         scores=cell.scores and tuple(map(renamed, cell.scores)),
+        measures=cell.measures and tuple(map(renamed, cell.measures)),
         metrics={columns.get(category, category): facts for category, facts in cell.metrics.items()},
     )
 
@@ -250,6 +267,7 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
     stages = tuple(_read_stage(stage, outputs) for stage in planned["stages"])
     folders = _complete_folders(planned, stages, outputs)
     samples, scores, plans = (folders.get(name) for name in ("samples", "scores", "plans"))
+    plan_rows = tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None
     return CellResult(
         id=planned["id"],
         arm=planned["arm"],
@@ -264,7 +282,8 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
             **(_read_metrics(scores) if scores else {}),
             **(_read_metrics(plans) if plans else {}),
         },
-        plans=tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None,
+        plans=plan_rows,
+        measures=None if plan_rows is None else measure_rows(plan_rows),
     )
 
 

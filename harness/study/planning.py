@@ -30,7 +30,7 @@ from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import StageStore
-from harness.study import experts, factors
+from harness.study import experts, factors, interventions
 from harness.study.cell import plan_stages
 from harness.types import Cell
 
@@ -227,7 +227,8 @@ def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
 
 def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
     """What the report needs of the study: its ablation's entries without the overrides of arms, the
-    categories of all benchmarks and the experts of the rewards.
+    categories of all benchmarks, the measures of plans, the baselines of interventions and the experts of the
+    rewards.
 
     Raises:
         UsageError: it names an arm or category that does not exist.
@@ -244,6 +245,7 @@ def _facts(config: DictConfig, cells: Sequence[Cell]) -> dict[str, Any]:
     for cell in cells:
         categories |= dict.fromkeys(make(cell.config["benchmarks"]).categories)
     facts["categories"] = list(categories)
+    facts["measures"], facts["baselines"] = interventions.measures(cells), interventions.baselines(cells)
     facts["experts"] = experts.labels(cells)
     try:
         claim_settings.check({**facts, "arms": arms})
