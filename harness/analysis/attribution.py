@@ -73,9 +73,9 @@ def quantities(shares: np.ndarray) -> np.ndarray:
 def parts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the plan part and the drawing part (..., 2) of the change between shares (..., 4).
 
-    The plan part is (p2 - p1) (a' - b'), the drawing part p' (a2 - a1) + (1 - p') (b2 - b1); a prime marks the
-    mean of both checkpoints. They add up to R2 - R1. Where a (or b) is undefined at one checkpoint it is taken
-    from the other: a drawing that nobody saw did not change.
+    The plan part is (p2 - p1) (a' - b'), the drawing part p' (a2 - a1) + (1 - p') (b2 - b1); a prime marks
+    the mean of both checkpoints. They add up to R2 - R1. Where a (or b) is undefined at one checkpoint, it is
+    taken from the other: no change of the drawing was seen.
     """
     p1, a1, b1, _ = np.moveaxis(quantities(first), -1, 0)
     p2, a2, b2, _ = np.moveaxis(quantities(second), -1, 0)
