@@ -69,7 +69,8 @@ class Counts:
     """What an arm drew. `reasons` says why it was not applied.
 
     `round_trip` is the share of own chains whose ids come back from their text, for the arm that encodes it
-    again. `unscored` counts the images whose relation was not measured, `no_relation` those whose prompt says none.
+    again. `unscored` counts the images whose relation was not measured, `no_relation` those whose prompt
+    says none.
     """
 
     arm: str
