@@ -15,7 +15,7 @@ from matplotlib import pyplot
 
 from harness.analysis.factors import factors_of
 from harness.analysis.study import Analysis
-from harness.report import agreement_figures, factor_figures, score_figures, training_figures
+from harness.report import agreement_figures, factor_figures, plan_figures, score_figures, training_figures
 from harness.report.factor_tables import PREFIX
 from harness.report.figure_style import set_style
 
@@ -77,7 +77,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
     set_style()
     captions: dict[str, str] = {}
     with matplotlib.rc_context({"svg.hashsalt": "harness", "svg.fonttype": "path"}):
-        for name, draw, caption in [*_factors(analysis), *FIGURES]:
+        for name, draw, caption in [*_factors(analysis), *plan_figures.FIGURES, *FIGURES]:
             figure = draw(analysis)
             if figure is None:
                 continue
