@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from harness.analysis.results import CellResult
 from harness.analysis.study import Analysis
 from harness.chain import draw_overlay, parse
+from harness.plan_rows import PlanRow
+from harness.report.plan_gallery import draw_found, hover_text
 from harness.samples import SampleRow, ScoreRow
 
 PER_CATEGORY = 2
@@ -21,7 +24,10 @@ _GAP = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One arm's sample of a prompt. `image` shows its boxes; it is None where `score` gives the reason."""
+    """One arm's sample of a prompt. `image` shows its boxes; it is None where `score` gives the reason.
+
+    `hover` is the chain, with its difference to the own chain where an intervention changed it.
+    """
 
     arm: str
     image: Image.Image | None
@@ -29,6 +35,7 @@ class Tile:
     tone: str
     chain: str
     faults: tuple[str, ...]
+    hover: str = ""
 
     @property
     def source(self) -> str:
@@ -103,12 +110,18 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
     category = analysis.study.category_of(score.category)
     return Tile(
         arm=arm,
-        image=_overlay(sample),
+        image=_overlay(sample, _plan(cells[0], sample)),
         score=text + score.category.removeprefix(category),  # with the metric where the category was split
         tone=tone,
         chain=sample.chain,
         faults=sample.faults,
+        hover=hover_text(sample),
     )
+
+
+def _plan(cell: CellResult, sample: SampleRow) -> PlanRow | None:
+    """Return the row on the plan of a sample, None where plans were not measured."""
+    return next((plan for plan in cell.plans or () if plan.index == sample.index), None)
 
 
 def _score(score: ScoreRow) -> tuple[str, str]:
@@ -119,11 +132,16 @@ def _score(score: ScoreRow) -> tuple[str, str]:
     return f"{score.value:.2f}", "bad" if score.value < 0.25 else "quiet"
 
 
-def _overlay(sample: SampleRow) -> Image.Image | None:
-    """Return the image with its boxes, no larger than two tiles; None where the file cannot be read."""
+def _overlay(sample: SampleRow, plan: PlanRow | None) -> Image.Image | None:
+    """Return the image with the boxes of its chain and, dashed, those that were found in it.
+
+    No larger than two tiles; None where the file cannot be read.
+    """
     try:
         with Image.open(sample.image) as image:
             drawn = draw_overlay(image, parse(sample.chain), size=TILE)
+            if plan is not None:
+                draw_found(drawn, plan)
     except OSError:
         return None
     if drawn.width > TILE * 3 // 2:

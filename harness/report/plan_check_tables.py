@@ -130,9 +130,8 @@ def _blindness(plans: PlanAnalysis) -> Table | None:
         note=(
             "The mean score on prompts with left, right, top or bottom, before and after the boxes of"
             " subject and object are exchanged. A score falls where the 95% interval of the drop lies above"
-            " 0, else it"
-            f" is blind to the exchange. Where {RELATION} does not fall either, the images do not follow the"
-            " plan, and no score can show whether it is blind."
+            f" 0, else it is blind to the exchange. Where {RELATION} does not fall either, images do not"
+            " follow plans, or as many plans were wrong before: then no score can show whether it is blind."
         ),
         header=("arm", "score", "before", "after", "drop", "verdict", "prompts"),
         rows=tuple(map(_blind_row, found)),

@@ -171,10 +171,10 @@ def _effects(plans: PlanAnalysis) -> Table:
             " chain as text), that of arms that draw from sampled chains is own (the own chain as sampled)."
             " Where an intervention cannot be applied, its arm draws what the baseline draws; the column"
             ' "where applied" leaves such images out. Holm p: two-sided, corrected over the arms of the'
-            " study. −log p is the mean per id of the chain, in"
-            f" nats: how improbable the model finds it. {NOT_IN_TRAINING}: more than {UNSEEN_NATS:g} nat above"
-            " the baseline, so the model never saw such chains, and a low score says nothing about whether it"
-            f" uses them.{unchanged(plans)}"
+            " study. −log p is the mean per id of the chain, in nats: how improbable the model finds it."
+            f" {NOT_IN_TRAINING}: more than {UNSEEN_NATS:g} nat above the baseline, so the model never saw"
+            " such chains, and a low score says nothing about whether it uses them."
+            f"{unchanged(plans)}"
         ),
         header=(
             *("arm", "baseline", RELATION, "effect", "Holm p", "effect where applied", "applied"),
