@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHARE_COLORS = (GOOD, ACCENT, PAPER, BAD)  # in the order of SHARES
+_LABELS = 20  # lines of labels over the height of a figure
 _RULE_COLORS = {"own": ACCENT, "centers": PAPER}
 
 
@@ -133,6 +134,7 @@ def _dose_panel(axis: Axes, moved: Sequence[Dose]) -> None:
         _points(axis, before, color, marker="o", markerfacecolor="white", label="")
     for found in moved:
         axis.annotate(found.arm, (found.margin, 0.02), ha="center", fontsize=7.5, color=QUIET)
+    axis.margins(x=0.12)
     axis.set_title("Dose: boxes further apart")
     axis.set_xlabel("mean distance of the centers, share of the canvas")
     axis.set_ylabel("share of right images")
@@ -184,11 +186,13 @@ def improbability(analysis: Analysis) -> Figure | None:
     if not points:
         return None
     figure, axis = pyplot.subplots(figsize=(6.4, 3.8))
+    places: dict[tuple[float, float], list[str]] = {}
     for effect, nll, mean in points:
         axis.plot(nll, mean, "o", color=BAD if effect.unseen else PLAIN, markersize=5)
-        axis.annotate(
-            effect.arm.name, (nll, mean), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=QUIET
-        )
+        places.setdefault((round(nll, 1), round(mean * _LABELS) / _LABELS), []).append(effect.arm.name)
+    for place, names in places.items():
+        text, (x, y) = f"  {', '.join(names)}", place
+        axis.text(x, y, text, va="center", fontsize=7.5, color=QUIET)
     baselines = {effect.baseline.nll for effect in plans.effects if effect.baseline is not None}
     for nll in baselines - {None}:
         assert nll is not None

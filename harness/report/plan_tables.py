@@ -25,6 +25,12 @@ from harness.report.table import Shown, Table, Value
 
 NONE = Shown("–")
 NOT_IN_TRAINING = "not in training"
+_QUANTITIES = (
+    "p: plan right",
+    "a: image right if plan right",
+    "b: image right if plan wrong",
+    "R: image right",
+)
 SHARES = ("both right", "plan right, image wrong", "plan wrong, image right", "both wrong")
 
 
@@ -77,7 +83,7 @@ def _attribution(plans: PlanAnalysis) -> Table | None:
             " images: R = p a + (1 − p) b. Then the shares of the four cases. In brackets: 95% bootstrap"
             " interval over prompts."
         ),
-        header=("checkpoint", "rule", "p", "a", "b", "R", *SHARES, "prompts"),
+        header=("checkpoint", "rule", *_QUANTITIES, *SHARES, "prompts"),
         rows=tuple(rows),
         fields=(
             "arm",
@@ -260,7 +266,7 @@ def _subsets(plans: PlanAnalysis) -> Table | None:
             found.append((effect.arm.name, name, comparison))
     if not found:
         return None
-    names = list(dict.fromkeys(name for _, name, _ in found))
+    names = sorted(dict.fromkeys(name for _, name, _ in found), key=_subset_order)
     by_place = {(arm, name): comparison for arm, name, comparison in found}
     rows = []
     for arm in dict.fromkeys(arm for arm, _, _ in found):
@@ -273,7 +279,8 @@ def _subsets(plans: PlanAnalysis) -> Table | None:
             "The effect on the relation in the image, over the prompts of a kind: those with left, right,"
             " top or bottom (directional); those whose word has no side (symmetric); those of each word;"
             " those that name the objects in either order (phrasing); and those whose plan was right or"
-            " wrong before the intervention. In brackets: 95% interval, number of prompts. Not corrected."
+            " wrong before the intervention. In brackets: number of prompts. Colored: p below 0.05, not"
+            " corrected. The CSV has the intervals."
         ),
         header=("arm", *names),
         rows=tuple(rows),
@@ -284,12 +291,17 @@ def _subsets(plans: PlanAnalysis) -> Table | None:
 
 
 def _subset_cell(comparison: Comparison | str | None) -> Shown:
-    return NONE if comparison is None or isinstance(comparison, str) else _plain_difference(comparison)
-
-
-def _plain_difference(comparison: Comparison) -> Shown:
-    text = f"{signed(comparison.effect)} ({span(comparison.interval, sign=True)}, {comparison.prompts})"
+    if comparison is None or isinstance(comparison, str):
+        return NONE
+    text = f"{signed(comparison.effect)} ({comparison.prompts})"
     return Shown(text, tone=difference_cell(comparison).tone)
+
+
+def _subset_order(name: str) -> tuple[int, str]:
+    """Return the place of a subset: directions, then words, phrasings and plans."""
+    if name in ("directional", "symmetric"):
+        return 0, name
+    return next(place for place, kind in enumerate(("word", "phrasing", "plan"), 1) if kind in name), name
 
 
 def _counted_difference(comparison: Comparison | str) -> Shown:
