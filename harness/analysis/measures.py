@@ -24,6 +24,11 @@ _NEEDS_BOXES = (FOLLOWED, PLAN_IOU)
 NO_BOXES = "a box of subject or object is missing in chain or image"
 
 
+def described_as(measure: str) -> str:
+    """Return the measure whose entry in metric.json describes a measure: both rules have one entry."""
+    return measure.removesuffix(CENTERS)
+
+
 def measure_rows(plans: Iterable[PlanRow]) -> tuple[ScoreRow, ...]:
     """Return a row per sample and measure, with the measure as category: 0 or 1, or the IoU.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
-from harness.analysis.measures import measure_rows
+from harness.analysis.measures import described_as, measure_rows
 from harness.files import read_rows
 from harness.plan_rows import PlanRow
 from harness.samples import SampleFolder, SampleRow, ScoreRow
@@ -221,7 +221,7 @@ def _columns(category: str, cells: Iterable[CellResult]) -> dict[str, str]:
     for cell in cells:
         if any(row.category == category for row in cell.rows):
             ids.append(cell.id)
-            facts = cell.metrics.get(category)
+            facts = cell.metrics.get(described_as(category))
             metrics.append(facts.metric if facts else Metric(name=""))
     return dict(zip(ids, column_names(category, metrics), strict=True))
 

@@ -191,8 +191,15 @@ def improbability(analysis: Analysis) -> Figure | None:
         axis.plot(nll, mean, "o", color=BAD if effect.unseen else PLAIN, markersize=5)
         places.setdefault((round(nll, 1), round(mean * _LABELS) / _LABELS), []).append(effect.arm.name)
     for place, names in places.items():
-        text, (x, y) = f"  {', '.join(names)}", place
-        axis.text(x, y, text, va="center", fontsize=7.5, color=QUIET)
+        axis.annotate(
+            ", ".join(names),
+            place,
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=QUIET,
+        )
     baselines = {effect.baseline.nll for effect in plans.effects if effect.baseline is not None}
     for nll in baselines - {None}:
         assert nll is not None

@@ -40,6 +40,7 @@ def test_measures_are_columns_beside_the_categories_and_in_no_mean_over_them(pla
 def test_measures_by_unequal_rules_share_no_column_and_are_not_compared(tmp_path):
     found = analyzed(tmp_path, labels={"swap": ["roles=order"]})
     assert "relation [roles=order]" in found.analysis.measures and "relation" not in found.analysis.measures
+    assert "relation (centers) [roles=order]" in found.analysis.measures
     assert effect_of(found, "swap").whole == "relation was scored by unequal metrics"
     assert effect_of(found, "swap").applied == effect_of(found, "swap").whole
     assert list(found.subset_effects(effect_of(found, "swap"))) == []

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from harness.analysis.measures import MEASURES
+from harness.analysis.measures import MEASURES, described_as
 from harness.plan_rows import PlanRow
 from harness.samples import DrawnFrom, SampleRow, ScoreRow
 
@@ -120,7 +120,7 @@ class PlanStudy:
         _write_rows(stages / f"scores-{name}" / "scores.jsonl", scores)
         _write_rows(stages / f"plans-{name}" / "plans.jsonl", plans)
         entry = {"name": "detector", "labels": self.labels.get(name, ["roles=name"]), "notes": []}
-        metric = {measure: {**entry, "mirror": None} for measure in MEASURES}
+        metric = {measure: {**entry, "mirror": None} for measure in map(described_as, MEASURES)}
         _write(stages / f"plans-{name}" / "metric.json", metric)
 
     def _row(self, arm: Arm, index: int) -> tuple[SampleRow, PlanRow]:
