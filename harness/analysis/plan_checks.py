@@ -172,7 +172,7 @@ def best_of(plans: PlanAnalysis) -> list[BestOf]:
                 BestOf(
                     checkpoint=own.name,
                     k=k,
-                    plan_right=_right_within(arms[most], k),
+                    plan_right=right_within(arms[most], k),
                     independent=1 - (1 - p) ** k,
                     relation=_share(arms[k], RELATION, lambda image: True) if k in arms else None,
                 )
@@ -180,7 +180,7 @@ def best_of(plans: PlanAnalysis) -> list[BestOf]:
     return found
 
 
-def _right_within(arm: PlanArm, k: int) -> Estimate:
+def right_within(arm: PlanArm, k: int) -> Estimate:
     """Return the share of images whose right chain is among the first k."""
     rows = []
     for image, plan in arm.plans.items():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mini_plans import ARMS, Arm, PlanStudy
 
 from harness.analysis.contrasts import Comparison
 from harness.analysis.measures import MEASURES
-from harness.analysis.plan_checks import best_of, blindness, counts, doses
+from harness.analysis.plan_checks import best_of, blindness, counts, doses, right_within
 from harness.analysis.plans import NO_BASELINE, PlanAnalysis
 from harness.analysis.results import read_study
 from harness.analysis.study import Analysis
@@ -148,6 +152,32 @@ def test_counts_of_what_was_applied(plans):
     assert (found["minimal"].applied, found["minimal"].reasons) == (24, {"the chain is right": 56})
     assert found["reencoded"].round_trip == pytest.approx(0.75) and found["minimal"].round_trip is None
     assert (found["own"].unscored, found["own"].no_relation) == (0, 0)
+
+
+def test_several_seeds_are_runs_of_the_same_prompts(tmp_path):
+    found = analyzed(tmp_path, seeds=(0, 1), arms={name: ARMS[name] for name in ("own", "reencoded", "swap")})
+    own = found.attributions["own", "own"]
+    assert (own.images, own.prompts, own.values["right"]) == (160, 80, pytest.approx(0.6))
+    swap = effect_of(found, "swap")
+    assert swap.baseline.name == "reencoded" and swap.whole.by_seed == pytest.approx((-0.25, -0.25))
+    assert swap.applied.effect == pytest.approx(swap.whole.effect)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=20))
+def test_more_candidates_never_lower_the_share_of_right_plans(plans, verified):
+    """Whatever was chosen: prompts with a right chain among the first k have one among the first k + 1."""
+    (image, plan), *_ = plans.arms["verify_3"].plans.items()
+    origin = plans.arms["verify_3"].drawn_from[image]
+    rows, origins = {}, {}
+    for number, (right, candidate) in enumerate(verified):
+        key = (0, f"p{number:02d}", 0)
+        rows[key] = replace(plan, prompt_id=key[1], plan_right=right)
+        origins[key] = replace(origin, details={"candidate": candidate if right else 0})
+    arm = replace(plans.arms["verify_3"], plans=rows, drawn_from=origins)
+    shares = [right_within(arm, k).mean for k in range(1, 6)]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(sum(right for right, _ in verified) / len(verified))
 
 
 def test_arms_without_an_own_checkpoint_have_effects_and_no_attribution(tmp_path):

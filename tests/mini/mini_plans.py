@@ -7,7 +7,7 @@ n % 10 == 0; a wrong plan is drawn wrong. The scores of 2D-spatial see the relat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class PlanStudy:
     arms: Mapping[str, Arm] = field(default_factory=lambda: ARMS)
     right: Mapping[str, int] = field(default_factory=lambda: {"full": 7, "sft": 4})  # of 10 plans
     prompts: int = 40  # per category
+    seeds: Sequence[int] = (0,)
     states: Mapping[str, str] = field(default_factory=dict)  # arm -> state, if not done
     facts: Mapping[str, Any] = field(default_factory=dict)  # further entries of the plan's study
     labels: Mapping[str, list[str]] = field(default_factory=dict)  # arm -> labels of its relation
@@ -77,51 +78,47 @@ class PlanStudy:
             "baselines": BASELINES,
             **self.facts,
         }
-        cells = [self._cell(name, arm) for name, arm in self.arms.items()]
+        cells = []
+        for name in self.arms:
+            cells += [self._cell(name, seed) for seed in self.seeds]
         plan = {"study": study, "command": "sweep", "created": "2026-01-01", "cells": cells}
         _write(self.folder / "plan.json", plan)
         return self.folder
 
-    def _cell(self, name: str, arm: Arm) -> dict[str, Any]:
-        state = self.states.get(name, "done")
-        _write(self.folder / "cells" / name / "status.json", {"state": state, "error": None})
+    def _cell(self, name: str, seed: int) -> dict[str, Any]:
+        arm, state, cell = self.arms[name], self.states.get(name, "done"), f"{name}-s{seed}"
+        _write(self.folder / "cells" / cell / "status.json", {"state": state, "error": None})
         trained = ["sft", "grpo"] if arm.checkpoint == "full" else ["sft"]
         shared = [*trained, "chains", *[f"chains-{k}" for k in range(1, arm.candidates)]]
         stages = []
         for stage in (*shared, "samples", "scores", "plans"):
-            key = f"{stage}-{arm.checkpoint if stage in shared else name}"
+            key = f"{stage}-{f'{arm.checkpoint}-s{seed}' if stage in shared else cell}"
             stages.append({"name": stage, "key": key, "folder": f"stages/{key}"})
             if state == "done" or stage in shared:
                 _write(self.root / "outputs" / "stages" / key / "stage.json", {"seconds": 1.0})
         if state == "done":
-            self._results(name, arm)
-        return {
-            "id": name,
-            "arm": name,
-            "seed": 0,
-            "overrides": [],
-            "folder": f"cells/{name}",
-            "stages": stages,
-        }
+            self._results(name, cell)
+        folder = f"cells/{cell}"
+        return {"id": cell, "arm": name, "seed": seed, "overrides": [], "folder": folder, "stages": stages}
 
-    def _results(self, name: str, arm: Arm) -> None:
+    def _results(self, name: str, cell: str) -> None:
         samples, scores, plans = [], [], []
         for index in range(2 * self.prompts):
-            sample, plan = self._row(arm, index)
+            sample, plan = self._row(self.arms[name], index)
             samples.append(sample.to_json())
             plans.append(plan.to_json())
             fields = {key: samples[-1][key] for key in ("index", "prompt_id", "category", "number", "seed")}
             scores.append(ScoreRow(**fields, value=plan.score, unscored=None).to_json())
         stages = self.root / "outputs" / "stages"
-        images = stages / f"samples-{name}" / "images"
+        images = stages / f"samples-{cell}" / "images"
         images.mkdir(parents=True)
         Image.new("RGB", (24, 24), (200, 90, 120)).save(images / "00000.png")
-        _write_rows(stages / f"samples-{name}" / "samples.jsonl", samples)
-        _write_rows(stages / f"scores-{name}" / "scores.jsonl", scores)
-        _write_rows(stages / f"plans-{name}" / "plans.jsonl", plans)
+        _write_rows(stages / f"samples-{cell}" / "samples.jsonl", samples)
+        _write_rows(stages / f"scores-{cell}" / "scores.jsonl", scores)
+        _write_rows(stages / f"plans-{cell}" / "plans.jsonl", plans)
         entry = {"name": "detector", "labels": self.labels.get(name, ["roles=name"]), "notes": []}
         metric = {measure: {**entry, "mirror": None} for measure in map(described_as, MEASURES)}
-        _write(stages / f"plans-{name}" / "metric.json", metric)
+        _write(stages / f"plans-{cell}" / "metric.json", metric)
 
     def _row(self, arm: Arm, index: int) -> tuple[SampleRow, PlanRow]:
         number, spatial = index % self.prompts, index < self.prompts
