@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from harness.analysis.results import CellResult
 from harness.analysis.study import Analysis
 from harness.chain import draw_overlay, parse
-from harness.plan_rows import PlanRow
 from harness.report.plan_gallery import draw_found, hover_text
 from harness.samples import SampleRow, ScoreRow
 
@@ -108,20 +106,19 @@ def _tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] | Non
     if tone != "missing" and any(score.category in cell.metrics for cell in cells):
         tone = "quiet"  # a metric with a scale of its own has no good and bad
     category = analysis.study.category_of(score.category)
-    return Tile(
+    tile = Tile(
         arm=arm,
-        image=_overlay(sample, _plan(cells[0], sample)),
+        image=_overlay(sample),
         score=text + score.category.removeprefix(category),  # with the metric where the category was split
         tone=tone,
         chain=sample.chain,
         faults=sample.faults,
         hover=hover_text(sample),
     )
-
-
-def _plan(cell: CellResult, sample: SampleRow) -> PlanRow | None:
-    """Return the row on the plan of a sample, None where plans were not measured."""
-    return next((plan for plan in cell.plans or () if plan.index == sample.index), None)
+    for plan in cells[0].plans or ():
+        if plan.index == sample.index and tile.image is not None:
+            draw_found(tile.image, plan)
+    return tile
 
 
 def _score(score: ScoreRow) -> tuple[str, str]:
@@ -132,16 +129,11 @@ def _score(score: ScoreRow) -> tuple[str, str]:
     return f"{score.value:.2f}", "bad" if score.value < 0.25 else "quiet"
 
 
-def _overlay(sample: SampleRow, plan: PlanRow | None) -> Image.Image | None:
-    """Return the image with the boxes of its chain and, dashed, those that were found in it.
-
-    No larger than two tiles; None where the file cannot be read.
-    """
+def _overlay(sample: SampleRow) -> Image.Image | None:
+    """Return the image with its boxes, no larger than two tiles; None where the file cannot be read."""
     try:
         with Image.open(sample.image) as image:
             drawn = draw_overlay(image, parse(sample.chain), size=TILE)
-            if plan is not None:
-                draw_found(drawn, plan)
     except OSError:
         return None
     if drawn.width > TILE * 3 // 2:
