@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from harness.analysis import mirror
 from harness.analysis.measures import MEASURES, PLAN_RIGHT, RELATION
 from harness.analysis.plans import REENCODED, RULES, SWAP, VERIFY, Image, PlanAnalysis, PlanArm
 from harness.analysis.statistics import Estimate, estimate, prompt_means
+
+_PARTICULAR = re.compile(r"""'[^']*'|"[^"]*"|\d+(?= ids)""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class BestOf:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What an arm drew. `reasons` says why it was not applied.
+    """What an arm drew. `reasons` counts why it was not applied, the most frequent first.
 
     `round_trip` is the share of own chains whose ids come back from their text, for the arm that encodes it
     again. `unscored` counts the images whose relation was not measured, `no_relation` those whose prompt
@@ -190,11 +193,16 @@ def right_within(arm: PlanArm, k: int) -> Estimate:
     return estimate(prompt_means(rows))
 
 
+def _kind(reason: str) -> str:
+    """Return a reason without the names and lengths of its chain, which differ for every prompt."""
+    return _PARTICULAR.sub("…", reason)
+
+
 def counts(plans: PlanAnalysis) -> Iterator[Counts]:
     """Yield what every arm drew."""
     for arm in plans.arms.values():
         baseline, origins = plans.baseline(arm), list(arm.drawn_from.values())
-        reasons = Counter(str(origin.reason) for origin in origins if not origin.applied)
+        reasons = Counter(_kind(str(origin.reason)) for origin in origins if not origin.applied)
         returned = fmean(origin.own_ids for origin in origins)
         yield Counts(
             arm=arm.name,

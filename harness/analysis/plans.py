@@ -283,6 +283,8 @@ def _drawing_of_right_plans(first: PlanArm, second: PlanArm, end: str) -> Compar
         plans = [arm.plans.get(image) for arm in (first, second)]
         return all(plan is not None and getattr(plan, field) for plan in plans)
 
+    if not any(map(both, second.plans)):
+        return "no plan is right with both"
     return compare_images(second, first, both, RELATION + end)
 
 

@@ -8,6 +8,7 @@ from harness.analysis.plans import RULES, PlanAnalysis
 from harness.analysis.statistics import Estimate
 from harness.report.cells import estimate_text
 from harness.report.legend import legend
+from harness.report.summary import REASONS_SHOWN
 from harness.report.table import Shown, Table, Value
 
 NONE = Shown("–")
@@ -25,10 +26,9 @@ def unchanged(plans: PlanAnalysis) -> str:
     text = ""
     for count in counts(plans):
         if count.applied == 0:
-            reasons = ", ".join(f"{number}: {reason}" for reason, number in count.reasons.items())
             text += (
-                f" Intervention {count.intervention} changed none of {count.images} chains ({reasons}): the"
-                f" arm {count.arm} equals {count.baseline or 'its baseline'}."
+                f" Intervention {count.intervention} changed none of {count.images} chains"
+                f" ({_reasons(count)}): the arm {count.arm} equals {count.baseline or 'its baseline'}."
             )
     return text
 
@@ -201,7 +201,10 @@ def _count_record(count: Counts) -> tuple[Value, ...]:
 
 
 def _reasons(count: Counts) -> str:
-    return "; ".join(f"{reason} ({number})" for reason, number in count.reasons.items())
+    """Return the most frequent reasons with their numbers, and the number of the others."""
+    texts = [f"{number}: {reason}" for reason, number in count.reasons.items()]
+    shown, others = texts[:REASONS_SHOWN], sum(list(count.reasons.values())[REASONS_SHOWN:])
+    return "; ".join([*shown, *([f"{others}: other reasons"] if others else [])])
 
 
 def _mean(estimate: Estimate) -> str:

@@ -206,7 +206,7 @@ def improbability(analysis: Analysis) -> Figure | None:
         axis.axvline(nll + UNSEEN_NATS, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
     axis.set_xlabel("−log p per id of the chain, nats")
     axis.set_ylabel("share of right images")
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(-0.04, 1.04)
     axis.grid(color=FAINT)
     return figure
 

@@ -203,13 +203,14 @@ def _effect_row(plans: PlanAnalysis, effect: Effect) -> tuple[Shown, ...]:
     published = published_effect(plans, effect)
     applied, images = _applied(effect)
     without = effect.whole == NO_BASELINE
+    where_applied = _counted_difference(effect.applied) if applied else Shown("not applied", tone="quiet")
     return (
         Shown(effect.arm.name, tone="name"),
         Shown(effect.baseline.name) if effect.baseline else NONE,
         Shown(estimate_text(score)),
         NONE if without else _effect_cell(effect.whole, effect.p_holm),
         NONE if effect.p_holm is None else Shown(p_text(effect.p_holm)),
-        NONE if without else _counted_difference(effect.applied),
+        NONE if without else where_applied,
         Shown(f"{applied} of {images}"),
         NONE if published is None else Shown(signed(published)),
         _nll_cell(effect),

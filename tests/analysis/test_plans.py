@@ -154,6 +154,29 @@ def test_counts_of_what_was_applied(plans):
     assert (found["own"].unscored, found["own"].no_relation) == (0, 0)
 
 
+def test_reasons_that_differ_in_names_and_lengths_alone_are_counted_together(plans):
+    minimal = plans.arms["minimal"]
+    reasons = ["the chain has no box for 'a cup' or 'a dog'", "the chain has no box for \"a's\" or 'b'"]
+    reasons += ["the chain has 69 ids, max_chain_tokens=64", "the chain has 72 ids, max_chain_tokens=64"]
+    origins = {}
+    for (image, origin), reason in zip(minimal.drawn_from.items(), reasons, strict=False):
+        origins[image] = replace(origin, applied=False, reason=reason)
+    other = PlanAnalysis(plans.analysis)
+    other.arms = {"minimal": replace(minimal, drawn_from=origins)}
+    (count,) = counts(other)
+    assert count.reasons == {
+        "the chain has no box for … or …": 2,
+        "the chain has … ids, max_chain_tokens=64": 2,
+    }
+
+
+def test_checkpoints_without_a_right_plan_in_common_have_no_change_of_a(tmp_path):
+    found = analyzed(
+        tmp_path, right={"full": 7, "sft": 0}, arms={name: ARMS[name] for name in ("own", "sft_own")}
+    )
+    assert {change.a for change in found.changes} == {"no plan is right with both"}
+
+
 def test_several_seeds_are_runs_of_the_same_prompts(tmp_path):
     found = analyzed(tmp_path, seeds=(0, 1), arms={name: ARMS[name] for name in ("own", "reencoded", "swap")})
     own = found.attributions["own", "own"]

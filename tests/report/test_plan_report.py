@@ -114,7 +114,7 @@ def test_every_number_of_the_other_tables_is_there(report):
     assert {row["verdict"] for row in table(report, "plan_blind") if row["column"] == "complex"} == {"blind"}
     counts = {row["arm"]: row for row in table(report, "plan_counts")}
     assert counts["reencoded"]["round_trip"] == "0.75"
-    assert counts["minimal"]["reasons"] == "the chain is right (56)"
+    assert counts["minimal"]["reasons"] == "56: the chain is right"
     assert {row["subset"] for row in table(report, "plan_subsets")} >= {"directional", "plan wrong before"}
     assert table(report, "plan_dose")[0]["distance"] == "0.5"
 
