@@ -45,7 +45,7 @@ def attribution(analysis: Analysis) -> Figure | None:
     if not plans.attributions:
         return None
     arms = [arm.name for arm in plans.checkpoints]
-    figure, axes = panels(len(RULES), 2, 4.4, 1.1 + 0.4 * len(arms), sharey=True)
+    figure, axes = panels(len(RULES), 2, 4.4, 1.3 + 0.4 * len(arms), sharey=True)
     for axis, rule in zip(axes, RULES, strict=True):
         for row, arm in enumerate(arms):
             if found := plans.attributions.get((arm, rule)):
@@ -77,7 +77,7 @@ def effects(analysis: Analysis) -> Figure | None:
     compared = [effect for effect in plans.effects if effect.baseline is not None]
     if not compared:
         return None
-    figure, axis = pyplot.subplots(figsize=(7.4, 1.1 + 0.27 * len(compared)))
+    figure, axis = pyplot.subplots(figsize=(7.4, 1.3 + 0.27 * len(compared)))
     axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
     for row, effect in enumerate(compared):
         published = published_effect(plans, effect)

@@ -119,6 +119,15 @@ def test_every_number_of_the_other_tables_is_there(report):
     assert table(report, "plan_dose")[0]["distance"] == "0.5"
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_figures_of_few_arms_have_room(tmp_path):
+    arms = {name: ARMS[name] for name in ("own", "reencoded", "minimal")}
+    report = write_report(PlanStudy(tmp_path, arms=arms, facts=FACTS).write(), tmp_path / "reports")
+    assert {"plan_attribution.svg", "plan_effects.svg", "published.svg"} <= {
+        file.name for file in (report / "figures").iterdir()
+    }
+
+
 def test_an_intervention_that_changed_nothing_has_its_sentence(tmp_path):
     study = PlanStudy(tmp_path, right={"full": 10, "sft": 4})
     text = (write_report(study.write(), tmp_path / "reports") / "report.md").read_text(encoding="utf-8")
