@@ -80,7 +80,8 @@ def published(analysis: Analysis) -> Figure | None:
     categories = [category for category in analysis.columns if category in paper]
     if not arms or not categories or baseline is None or baseline not in analysis.arms:
         return None
-    figure, axes = panels(len(categories), 3, 3.5, max(1.6, 0.7 + 0.26 * len(arms)), sharey=True)
+    height = max(1.6, 0.7 + 0.26 * len(arms))  # room for the legend above few arms
+    figure, axes = panels(len(categories), 3, 3.5, height, sharey=True)
     for axis, category in zip(axes, categories, strict=True):
         axis.axvline(0, color=INK, linewidth=0.8)
         for row, arm in enumerate(arms):
