@@ -18,7 +18,8 @@ _MARGIN_FORM = "margin: {value: NUMBER, reason: TEXT}"
 def check(study: Mapping[str, Any]) -> None:
     """Check the claims, the margins and the published table of a study.
 
-    `study` is the `study` of the configuration with the `categories` of its benchmark. A claim may name
+    `study` is the `study` of the configuration with the `categories` of its benchmark and the `measures` of
+    its plans. A claim may name
     arms and categories of the published table that are not in this run: its contrasts are then not measured.
 
     Raises:
@@ -27,7 +28,8 @@ def check(study: Mapping[str, Any]) -> None:
     """
     published = study.get("published") or {}
     arms = list(dict.fromkeys([*(study.get("arms") or {}), *(published.get("rows") or {})]))
-    categories = list(dict.fromkeys([*(study.get("categories") or ()), *(published.get("columns") or ())]))
+    columns = (*(study.get("categories") or ()), *(study.get("measures") or ()))
+    categories = list(dict.fromkeys([*columns, *(published.get("columns") or ())]))
     for row, values in (published.get("rows") or {}).items():
         columns = published["columns"]
         if len(values) != len(columns):
@@ -80,7 +82,7 @@ def _check_claim(
 
 
 def _check_margin(where: str, margin: Any, *, votes: bool) -> None:
-    """Refuse a margin that is malformed or not positive; votes may have 0, since they cannot show equality."""
+    """Refuse a margin that is malformed or not positive. Votes cannot show equality: they may have 0."""
     if not isinstance(margin, Mapping) or set(margin) != {"value", "reason"}:
         given = ", ".join(map(str, margin)) if isinstance(margin, Mapping) else repr(margin)
         raise ValueError(f"{where} has {given}: write {_MARGIN_FORM}")

@@ -35,7 +35,7 @@ class Agreement:
 def agreement(analysis: Analysis) -> Agreement | None:
     """Return the agreement over the arms with all numbers; None with fewer than three, or all equal."""
     published = analysis.published
-    columns = [name for name in analysis.categories if any(name in row for row in published.values())]
+    columns = [name for name in analysis.columns if any(name in row for row in published.values())]
     arms = []
     for arm in analysis.arms:
         measured = all(analysis.estimate(arm, column).mean is not None for column in columns)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.analysis.columns import column_names
+from harness.analysis.measures import described_as, measure_rows
 from harness.analysis.stage_results import StageResult, complete_folders, read_stage, state_of
 from harness.chain_rows import ChainRow, read_chains
 from harness.files import read_rows
@@ -44,7 +45,7 @@ class CellResult:
     """One arm x seed. `chains`, `samples`, `scores` and `plans` are None unless their stages are complete.
 
     The `image` of a sample is its full path. `metrics` holds the categories and measures that metric.json
-    describes.
+    describes. `measures` are the measures of `plans`, each the category of its rows.
     """
 
     id: str
@@ -59,10 +60,16 @@ class CellResult:
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     plans: tuple[PlanRow, ...] | None = None
     chains: tuple[ChainRow, ...] | None = None
+    measures: tuple[ScoreRow, ...] | None = None
 
     @property
     def measured(self) -> bool:
         return self.stages[-1].complete
+
+    @property
+    def rows(self) -> tuple[ScoreRow, ...]:
+        """The scores and the measures."""
+        return (*(self.scores or ()), *(self.measures or ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +100,10 @@ class PairResult:
 class StudyResult:
     """A study as planned, with the results of its cells.
 
-    `categories` are the columns of its tables, in the order of the study, else of the scores. `split` holds
-    the categories that became several columns, category -> columns. Samples, scores and metrics of the
-    cells name the column; plan and published table name the category.
+    `categories` are the columns of its tables, in the order of the study, else of the scores; `measures` are
+    those of its plans. `split` holds the categories and measures that became several columns, category ->
+    columns. Samples, scores, measures and metrics of the cells name the column; plan and published table name
+    the category.
     """
 
     name: str
@@ -106,6 +114,7 @@ class StudyResult:
     categories: tuple[str, ...]
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[PairResult, ...] = ()
+    measures: tuple[str, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -160,7 +169,8 @@ def read_study(study_folder: Path) -> StudyResult:
         else:
             cells.append(_read_cell(planned, folder, outputs))
     categories = plan["study"].get("categories") or _scored_categories(cells)
-    columns = {category: _columns(category, cells) for category in categories}
+    measures = plan["study"].get("measures") or ()
+    columns = {category: _columns(category, cells) for category in (*categories, *measures)}
     split = {}
     for category, column_by_cell in columns.items():
         distinct = tuple(dict.fromkeys(column_by_cell.values()))
@@ -170,19 +180,25 @@ def read_study(study_folder: Path) -> StudyResult:
     for cell in cells:
         names = {category: columns[category].get(cell.id, category) for category in split}
         renamed.append(_with_columns(cell, names))
-    split_categories: list[str] = []
-    for category in categories:
-        split_categories += split.get(category, (category,))
     return StudyResult(
         name=str(plan["study"]["name"]),
         study=plan["study"],
         command=str(plan["command"]),
         created=str(plan["created"]),
         cells=tuple(renamed),
-        categories=tuple(split_categories),
+        categories=_split(categories, split),
         split=split,
         pairs=tuple(pairs),
+        measures=_split(measures, split),
     )
+
+
+def _split(categories: Iterable[str], split: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the columns of the categories."""
+    columns: list[str] = []
+    for category in categories:
+        columns += split.get(category, (category,))
+    return tuple(columns)
 
 
 def _no_study(study_folder: Path) -> str:
@@ -206,9 +222,9 @@ def _columns(category: str, cells: Iterable[CellResult]) -> dict[str, str]:
     """Return cell id -> the column of its scores of a category, for the cells that have such scores."""
     ids, metrics = [], []
     for cell in cells:
-        if any(row.category == category for row in cell.scores or ()):
+        if any(row.category == category for row in cell.rows):
             ids.append(cell.id)
-            facts = cell.metrics.get(category)
+            facts = cell.metrics.get(described_as(category))
             metrics.append(facts.metric if facts else Metric(name=""))
     return dict(zip(ids, column_names(category, metrics), strict=True))
 
@@ -225,6 +241,7 @@ def _with_columns(cell: CellResult, columns: Mapping[str, str]) -> CellResult:
         cell,
         samples=cell.samples and tuple(map(renamed, cell.samples)),
         scores=cell.scores and tuple(map(renamed, cell.scores)),
+        measures=cell.measures and tuple(map(renamed, cell.measures)),
         metrics={columns.get(category, category): facts for category, facts in cell.metrics.items()},
     )
 
@@ -253,6 +270,7 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
     stages = tuple(read_stage(stage, outputs) for stage in planned["stages"])
     folders = complete_folders(planned, stages, outputs)
     chains, samples, scores, plans = map(folders.get, ("chains", "samples", "scores", "plans"))
+    plan_rows = tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None
     return CellResult(
         id=planned["id"],
         arm=planned["arm"],
@@ -267,8 +285,9 @@ def _read_cell(planned: Mapping[str, Any], folder: Path, outputs: Path) -> CellR
             **(_read_metrics(scores) if scores else {}),
             **(_read_metrics(plans) if plans else {}),
         },
-        plans=tuple(map(PlanRow.from_json, read_rows(plans / "plans.jsonl"))) if plans else None,
+        plans=plan_rows,
         chains=tuple(read_chains(chains)) if chains else None,
+        measures=None if plan_rows is None else measure_rows(plan_rows),
     )
 
 

@@ -26,21 +26,24 @@ class Analysis:
 
     An arm is compared only when all its planned seeds are measured: arms with unequal seeds have no
     difference. `categories` are columns. A category that was split by its metrics appears as its columns,
-    and claims about the category itself are not measured. In a preference study (`preference` is not None)
-    the scores are shares of votes.
+    and claims about the category itself are not measured. `columns` are the categories and the measures of
+    plans, which no mean over the categories contains. In a preference study (`preference` is not None) the
+    scores are shares of votes.
     """
 
     def __init__(self, study: StudyResult) -> None:
         self.study = study
         self.arms = study.arms
         self.categories = study.categories
+        self.measures = study.measures
+        self.columns = (*self.categories, *self.measures)
         self.baseline: str | None = study.study.get("baseline")
         self.full: str | None = study.study.get("full")
         self.published = study.published
         self.preference = Preference(study) if study.study.get("preference") else None
         self._scored: dict[str, list[CellResult]] = {}
         for cell in study.cells:
-            for category in dict.fromkeys(row.category for row in cell.scores or ()):
+            for category in dict.fromkeys(row.category for row in cell.rows):
                 self._scored.setdefault(category, []).append(cell)
         self._means: dict[tuple[str, str], dict[str, float | None]] = {}
         self._estimates: dict[tuple[str, str], Estimate] = {}
@@ -122,7 +125,7 @@ class Analysis:
         return self._estimates[key]
 
     def macro(self, arm: str) -> Estimate:
-        """Return the arm's mean over all columns, which weigh the same; None where one has no number."""
+        """Return the arm's mean over the categories, which weigh the same; None where one has no number."""
         if arm not in self._macros:
             self._macros[arm] = macro_estimate([self.means(arm, category) for category in self.categories])
         return self._macros[arm]
@@ -151,7 +154,7 @@ class Analysis:
         for category in contrast.categories:
             if category in self.study.split:
                 return f"{category} was scored by unequal metrics"
-            if category not in self.categories:
+            if category not in self.columns:
                 return f"{category} was not measured"
             for arm in (contrast.better, contrast.than):
                 if self._in_other_column(arm, category):
@@ -243,7 +246,7 @@ def _means(
     """Return the prompt means of cells in a column, over the prompts of the samples to keep."""
     rows: list[ScoreRow] = []
     for cell in cells:
-        scores = [row for row in cell.scores or () if row.category == category]
+        scores = [row for row in cell.rows if row.category == category]
         if keep is not None:
             prompt_ids = {sample.prompt_id for sample in cell.samples or () if keep(sample)}
             scores = [row for row in scores if row.prompt_id in prompt_ids]

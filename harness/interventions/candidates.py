@@ -10,6 +10,7 @@ class Fresh(Intervention):
     """Takes another chain of the prompt: the difference that another chain alone makes."""
 
     name = "fresh"
+    baseline = "own"
     candidates = 2
 
     def __call__(self, case: Case) -> Change:
@@ -30,6 +31,7 @@ class Verify(Intervention):
     """
 
     name = "verify"
+    baseline = "own"
     reads = ("relation", "colors")
 
     def __init__(self, *, candidates: int) -> None:

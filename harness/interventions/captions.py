@@ -10,6 +10,7 @@ class Uncaptioned(Intervention):
     """Draws from the own ids alone: the caption is empty."""
 
     name = "uncaptioned"
+    baseline = "own"
 
     def __call__(self, case: Case) -> Change:
         return Change(chain=case.own, caption="")

@@ -102,6 +102,10 @@ class Intervention(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     """What it reads of a prompt: `relation`, `colors`. A benchmark must offer one of them."""
 
+    baseline: ClassVar[str] = "reencoded"
+    """The name of the intervention that its arm is compared with, on the same checkpoint: what it draws where
+    it cannot be applied."""
+
     @abstractmethod
     def __call__(self, case: Case) -> Change:
         """Return what to draw the image from. Equal cases give equal changes."""

@@ -9,6 +9,7 @@ class Other(Intervention):
     """Takes the own ids of another prompt of the category, whose text differs."""
 
     name = "other"
+    baseline = "own"
 
     def __call__(self, case: Case) -> Change:
         for other in case.pool.others(case.prompt):

@@ -53,6 +53,11 @@ def difference_cell(comparison: Comparison | str) -> Shown:
     return Shown(f"{signed(comparison.effect)} ({interval}) p {p_text(comparison.p)}", tone=tone)
 
 
+def estimate_text(estimate: Estimate) -> str:
+    """Return a mean with its interval, or that there is none."""
+    return "unscored" if estimate.mean is None else f"{estimate.mean:.3f} ({span(estimate.interval)})"
+
+
 def estimate_record(estimate: Estimate) -> tuple[Value, ...]:
     """Return mean, low, high, prompts and unscored prompts."""
     return (

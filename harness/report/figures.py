@@ -18,6 +18,7 @@ from harness.analysis.study import Analysis
 from harness.report import (
     agreement_figures,
     factor_figures,
+    plan_figures,
     preference_figures,
     score_figures,
     training_figures,
@@ -89,7 +90,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> dict[str, str]:
     set_style()
     captions: dict[str, str] = {}
     with matplotlib.rc_context({"svg.hashsalt": "harness", "svg.fonttype": "path"}):
-        for name, draw, caption in [*_factors(analysis), *FIGURES]:
+        for name, draw, caption in [*_factors(analysis), *plan_figures.FIGURES, *FIGURES]:
             figure = draw(analysis)
             if figure is None:
                 continue

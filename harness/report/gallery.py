@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from harness.analysis.study import Analysis
 from harness.chain import draw_overlay, parse
 from harness.report.images import TILE, data_uri
+from harness.report.plan_gallery import draw_found, hover_text
 from harness.samples import SampleRow, ScoreRow
 from harness.types import Chain
 
@@ -20,7 +21,10 @@ _GAP = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One arm's sample of a prompt. `image` shows its boxes; it is None where `score` gives the reason."""
+    """One arm's sample of a prompt. `image` shows its boxes; it is None where `score` gives the reason.
+
+    `hover` is the chain, with its difference to the own chain where an intervention changed it.
+    """
 
     arm: str
     image: Image.Image | None
@@ -28,6 +32,7 @@ class Tile:
     tone: str
     chain: str
     faults: tuple[str, ...]
+    hover: str = ""
 
     @property
     def source(self) -> str:
@@ -94,14 +99,19 @@ def make_tile(analysis: Analysis, arm: str, answer: tuple[SampleRow, ScoreRow] |
     if tone != "missing" and any(score.category in cell.metrics for cell in cells):
         tone = "quiet"  # a metric with a scale of its own has no good and bad
     category = analysis.study.category_of(score.category)
-    return Tile(
+    tile = Tile(
         arm=arm,
         image=overlay(sample.image, parse(sample.chain)),
         score=text + score.category.removeprefix(category),  # with the metric where the category was split
         tone=tone,
         chain=sample.chain,
         faults=sample.faults,
+        hover=hover_text(sample),
     )
+    for plan in cells[0].plans or ():
+        if plan.index == sample.index and tile.image is not None:
+            draw_found(tile.image, plan)
+    return tile
 
 
 def _score(score: ScoreRow) -> tuple[str, str]:

@@ -52,7 +52,7 @@ def described_columns(analysis: Analysis) -> list[Column]:
 def metrics_table(analysis: Analysis) -> Table | None:
     """Return the metric of every column in every cell; None where none is stated."""
     records = []
-    for column in analysis.categories:
+    for column in analysis.columns:
         category = analysis.study.category_of(column)
         for cell, facts in _facts(analysis, column):
             records.append((column, category, cell.arm, cell.seed, *_record(facts)))

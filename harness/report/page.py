@@ -27,6 +27,7 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
+from harness.report.plan_sections import Section, plan_findings, plan_sections
 from harness.report.preference_examples import vote_examples
 from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
 from harness.report.published_tables import paper_order
@@ -85,12 +86,15 @@ def fence(text: str) -> Markup:
 def _values(contents: Contents) -> dict[str, Any]:
     analysis = contents.analysis
     study = analysis.study
+    sections = plan_sections(contents.tables, contents.captions)
     return {
         "study": study,
         "question": study.study.get("question") or f"Study {study.name}",
         "source": study.study.get("source") or "",
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
+        "findings": plan_findings(analysis),
+        "sections": sections,
         "experts": rewarding_experts(analysis),
         "paper_order": paper_order(analysis),
         "unmeasured": [cell for cell in study.planned if not cell.measured],
@@ -103,7 +107,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         "rules": verdict_rules(analysis.verdicts),
         "contrasts": contents.tables.get("contrasts"),
         "details": _details(contents.tables),
-        "captions": contents.captions,
+        "captions": _plots(contents.captions, sections),
         "exhibits": contents.exhibits,
         "sheet_arms": SHEET_ARMS,
         "origin": contents.origin,
@@ -117,6 +121,14 @@ def _main_table(contents: Contents) -> Table:
     """Return the table at the head of the page, without its legend: the `columns` of the page say more."""
     name = "agreement" if contents.analysis.agreements else "table"
     return replace(contents.tables[name], legend="")
+
+
+def _plots(captions: Mapping[str, str], sections: Sequence[Section]) -> dict[str, str]:
+    """Return the captions of the figures that no section shows."""
+    shown: dict[str, str] = {}
+    for section in sections:
+        shown |= section.figures
+    return {name: caption for name, caption in captions.items() if name not in shown}
 
 
 def _details(tables: Mapping[str, Table]) -> list[Table]:

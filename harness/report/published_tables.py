@@ -13,7 +13,7 @@ from harness.report.table import Shown, Table, Value
 
 def published_tables(analysis: Analysis) -> list[Table]:
     """Return our scores beside the paper's, and their rank correlation. Empty without common arms."""
-    categories = [category for category in analysis.categories if _is_published(analysis, category)]
+    categories = [category for category in analysis.columns if _is_published(analysis, category)]
     arms = [arm for arm in analysis.arms if arm in analysis.published]
     if not categories or not arms:
         return []

@@ -77,7 +77,7 @@ def published(analysis: Analysis) -> Figure | None:
     baseline = analysis.baseline
     arms = [arm for arm in analysis.arms if arm in analysis.published and arm != baseline]
     paper = analysis.published.get(baseline or "", {})
-    categories = [category for category in analysis.categories if category in paper]
+    categories = [category for category in analysis.columns if category in paper]
     if not arms or not categories or baseline is None or baseline not in analysis.arms:
         return None
     height = max(1.6, 0.7 + 0.26 * len(arms))  # room for the legend above few arms

@@ -19,6 +19,7 @@ from harness.report.claim_tables import claims_table
 from harness.report.contrast_tables import contrasts_table, parts_table
 from harness.report.factor_tables import factor_tables
 from harness.report.legend import legend, metrics_table
+from harness.report.plan_tables import plan_tables
 from harness.report.preference_tables import preference_tables
 from harness.report.published_tables import published_tables
 from harness.report.table import Shown, Table
@@ -46,6 +47,7 @@ def score_tables(analysis: Analysis) -> list[Table]:
         tables += [claims_table(analysis.verdicts), contrasts_table(analysis), parts_table(analysis)]
     tables += [split_table(analysis, fact) for fact in SPLITS]
     tables += published_tables(analysis)
+    tables += plan_tables(analysis)
     tables.append(metrics_table(analysis))
     return [table for table in tables if table is not None]
 

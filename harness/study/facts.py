@@ -10,13 +10,13 @@ from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.names import unknown
 from harness.prompts import CAPTIONS
-from harness.study import experts
+from harness.study import experts, interventions
 from harness.types import Cell
 
 
 def study_facts(study: Mapping[str, Any], arms: Mapping[str, Any], cells: Sequence[Cell]) -> dict[str, Any]:
-    """The entries of an ablation without the overrides of arms, the categories of all prompts and the
-    experts of the rewards.
+    """The entries of an ablation without the overrides of arms, the categories of all prompts, the measures
+    of plans, the baselines of interventions, and the experts of the rewards.
 
     Args:
         study: its resolved settings.
@@ -34,6 +34,7 @@ def study_facts(study: Mapping[str, Any], arms: Mapping[str, Any], cells: Sequen
     for cell in cells:
         categories |= dict.fromkeys(_categories(cell))
     facts["categories"] = list(categories)
+    facts["measures"], facts["baselines"] = interventions.measures(cells), interventions.baselines(cells)
     facts["experts"] = experts.labels(cells)
     try:
         claim_settings.check({**facts, "arms": arms})

@@ -37,6 +37,13 @@ def test_arms_that_only_the_published_table_has_are_accepted():
     check(changed(than="w_sem"))
 
 
+def test_a_claim_may_name_a_measure_of_plans_where_the_study_has_them():
+    claim = changed(categories=["relation"])
+    check({**claim, "measures": ["relation", "plan right"]})
+    with pytest.raises(ValueError, match="category 'relation'"):
+        check(claim)
+
+
 @pytest.mark.parametrize("over", ["mean", "each"])
 def test_both_ways_to_read_the_categories_are_accepted(over):
     check(changed(over=over))

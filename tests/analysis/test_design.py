@@ -7,12 +7,14 @@ import pytest
 
 from harness.analysis.contrasts import Comparison, Contrast
 from harness.analysis.design import PRIOR_RUN_SD, Deviations, expected_spread, measured_deviations
-from harness.analysis.results import CellResult, StudyResult
+from harness.analysis.results import CellResult, StageResult, StudyResult
 from harness.analysis.study import Analysis
 from harness.samples import ScoreRow
 
 CATEGORIES = ("color", "shape")
 PROMPT_SD, IMAGE_SD, RUN_SD = 0.3, 0.2, 0.05
+
+SCORED = StageResult(name="scores", key="", complete=True)
 
 
 def study(
@@ -46,7 +48,7 @@ def cell(arm: str, seed: int, values: np.ndarray) -> CellResult:
         row |= {"seed": seed, "value": float(value), "unscored": None, "evidence": {}}
         rows.append(ScoreRow.from_json(row))
     return CellResult(
-        id=f"{arm}{seed}", arm=arm, seed=seed, overrides=(), state="done", error=None, stages=(),
+        id=f"{arm}{seed}", arm=arm, seed=seed, overrides=(), state="done", error=None, stages=(SCORED,),
         samples=None, scores=tuple(rows),
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ def study(
 
     return Stub(
         arms=tuple(scores),
-        categories=columns,
+        columns=columns,
         published={arm: dict.fromkeys(columns, value) for arm, value in paper.items()},
         estimate=estimate,
         means=lambda arm, column: means[arm, column],

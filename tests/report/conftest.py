@@ -82,7 +82,7 @@ class FakeStudy:
         cell = f"cell{number}"
         _write(self.folder / "cells" / cell / "status.json", {"state": state, "error": error})
         stages = [
-            {"name": name, "key": f"{number}ab", "folder": f"stages/{name}-{number}ab"}
+            {"name": name, "key": f"{name}{number}", "folder": f"stages/{name}-{number}ab"}
             for name in ("sft", "grpo", "samples", "scores")
         ]
         for stage in stages:
