@@ -120,7 +120,7 @@ def test_every_configuration_file_composes_into_a_cell(composed, group, option, 
     config = composed(*arguments)
     (line,) = planning.expand(config, arguments)
     planned = planning.plan(config, GlobalHydra.instance().config_loader(), [line])
-    assert planned.cells[0].stages[-1].name == "scores"
+    assert "scores" in [stage.name for stage in planned.cells[0].stages]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,8 @@ def test_every_arm_of_every_ablation_composes_into_a_cell(composed, ablation, pr
     config = composed(*arguments)
     lines = planning.expand(config, arguments)
     planned = planning.plan(config, GlobalHydra.instance().config_loader(), lines)
-    assert len(planned.cells) == len(planning.arms_of(config)) * len(config.study.seeds or [0])
+    cells = [cell for cell in planned.cells if cell.pair is None]
+    assert len(cells) == len(planning.arms_of(config)) * len(config.study.seeds or [0])
     assert len({cell.id for cell in planned.cells}) == len(planned.cells)
 
 
