@@ -14,6 +14,7 @@ from harness.analysis.claims import (
     VERDICTS,
     Verdict,
 )
+from harness.analysis.contrasts import Contrast
 from harness.analysis.study import Analysis
 from harness.report.agreement_tables import agreement_answer
 from harness.report.cells import signed, span
@@ -24,7 +25,9 @@ _DECIDING = {REPRODUCED: HOLDS, CONTRADICTED: REVERSED, NOT_SUPPORTED: EQUAL}  #
 
 
 def answer(analysis: Analysis) -> str:
-    """Return the outcome of the study in a sentence, and in another how many cells are missing."""
+    """Return the outcome of the study in a sentence, and in others what the numbers say where no claim is
+    decided, and how many cells are missing.
+    """
     runs = len(analysis.study.seeds)
     scope = "In this run" if runs == 1 else f"Over {runs} training runs"
     if analysis.verdicts:
@@ -33,7 +36,12 @@ def answer(analysis: Analysis) -> str:
         found = agreement_answer(analysis) or _best_arm(analysis)
     cells = analysis.study.planned
     missing = sum(not cell.measured for cell in cells)
-    return f"{scope}: {found}." + (f" {missing} of {len(cells)} cells missing." if missing else "")
+    sentences = [f"{scope}: {found}"]
+    if analysis.verdicts and not any(verdict.verdict in _DECIDING for verdict in analysis.verdicts):
+        sentences.append(_undecided(analysis))
+    if missing:
+        sentences.append(f"{missing} of {len(cells)} cells missing")
+    return ". ".join(filter(None, sentences)) + "."
 
 
 def rewarding_experts(analysis: Analysis) -> str:
@@ -81,6 +89,18 @@ def _claim(verdict: Verdict) -> str:
         return text
     shown = dict.fromkeys([signed(min(effects)), signed(max(effects))])
     return f"{text} ({' to '.join(shown)})"
+
+
+def _undecided(analysis: Analysis) -> str:
+    """Return the best arm, and the gain of full over the baseline where the study names and measured both."""
+    best = _best_arm(analysis)
+    parts = [best[0].upper() + best[1:]]
+    if analysis.full and analysis.baseline:
+        found = analysis.contrast(Contrast(analysis.full, analysis.baseline, tuple(analysis.categories)))
+        if not isinstance(found, str):
+            interval = span(found.interval, sign=True)
+            parts.append(f"{analysis.full} minus {analysis.baseline} is {signed(found.effect)} ({interval})")
+    return "; ".join(parts)
 
 
 def _best_arm(analysis: Analysis) -> str:
