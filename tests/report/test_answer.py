@@ -36,7 +36,7 @@ def verdict(name: str, text: str, *results: tuple[str, float | None], margin: fl
 def analysis(verdicts: Sequence[Any], *, seeds: int = 1, missing: int = 0) -> Any:
     cells = [SimpleNamespace(measured=number >= missing) for number in range(4)]
     return SimpleNamespace(
-        study=SimpleNamespace(seeds=tuple(range(seeds)), cells=cells),
+        study=SimpleNamespace(seeds=tuple(range(seeds)), planned=cells),
         verdicts=list(verdicts),
         arms=(),
         full=None,
