@@ -32,29 +32,28 @@ def measure(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) 
     """Compare plan, image and prompt of all samples.
 
     Writes `plans.jsonl` and `metric.json`. Several processes share the samples. Samples that an interrupted
-    attempt has measured are not measured again. `settings["reading"]` holds `roles` and `rule`: every row
-    has the measures of both rules, and the rule decides labels alone.
+    attempt has measured are not measured again. `settings["roles"]` is that of `evaluation.reading`; every
+    row has the measures of both of its rules.
     """
     benchmark: Benchmark = make(settings["benchmark"])
-    reading = settings["reading"]
     scores = {row["index"]: row["value"] for row in read_rows(inputs["scores"] / "scores.jsonl")}
 
     def rows_of(batch: Batch) -> list[dict[str, Any]]:
-        rows = _measure_batch(benchmark, batch, roles=reading["roles"], scores=scores)
+        rows = _measure_batch(benchmark, batch, roles=settings["roles"], scores=scores)
         return [row.to_json() for row in rows]
 
     write_sample_rows(work, "plans.jsonl", SampleFolder(inputs["samples"]), rows_of)
     if rank_and_size()[0] == 0:
-        described = describe(benchmark, roles=reading["roles"], rule=reading["rule"])
+        described = describe(benchmark, roles=settings["roles"])
         write_text(work.folder / "metric.json", json.dumps(described, indent=1, ensure_ascii=False))
 
 
-def describe(benchmark: Benchmark, *, roles: str, rule: str) -> dict[str, dict[str, Any]]:
+def describe(benchmark: Benchmark, *, roles: str) -> dict[str, dict[str, Any]]:
     """Return measure -> its name, labels, notes and mirror check, as `metric.json` of scores has them."""
     locator = benchmark.locator or Metric(name="")
     by = f" ({locator.name})" if locator.name else ""
     read = (f"roles={roles}",)
-    judged = (f"rule={rule if benchmark.relation_holds else 'center'}", *read)
+    judged = (f"rule={'own' if benchmark.relation_holds else 'center'}", *read)
     metrics = {
         "relation": Metric(name=f"relation{by}", labels=(*judged, *locator.labels)),
         "plan right": Metric(name="plan right", labels=judged),

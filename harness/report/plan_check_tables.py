@@ -51,7 +51,7 @@ def _doses(plans: PlanAnalysis) -> Table | None:
         rows=tuple(map(_dose_row, found)),
         fields=("arm", "distance_before", "distance", *fields, "images"),
         records=tuple(map(_dose_record, found)),
-        legend=legend(plans.analysis, plans.analysis.measures),
+        legend=legend(plans.analysis, [RELATION]),
     )
 
 
@@ -97,7 +97,7 @@ def _best_of(plans: PlanAnalysis) -> Table | None:
             *("image_right", "image_right_low", "image_right_high"),
         ),
         records=tuple(map(_best_record, points)),
-        legend=legend(plans.analysis, plans.analysis.measures),
+        legend=legend(plans.analysis, [RELATION]),
     )
 
 

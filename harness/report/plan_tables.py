@@ -45,7 +45,7 @@ def plan_tables(analysis: Analysis) -> list[Table]:
 
 def measure_legend(plans: PlanAnalysis) -> str:
     """Return how the measures were taken: by which detector, roles and rule."""
-    return legend(plans.analysis, plans.analysis.measures)
+    return legend(plans.analysis, [RELATION])
 
 
 def published_effect(plans: PlanAnalysis, effect: Effect) -> float | None:

@@ -34,12 +34,7 @@ if TYPE_CHECKING:
     from harness.protocols import Benchmark, PolicyRecipe, Scorer, Trainer
 
 TRACEBACK_LINES = 15
-NOT_DRAWING = (
-    "check",
-    "agreement",
-    "draw",
-    "reading",
-)  # settings under `evaluation` that no plain sample needs
+NOT_DRAWING = ("check", "agreement", "draw", "reading")  # of `evaluation`; no plain sample needs them
 
 
 def plan_stages(config: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -134,7 +129,7 @@ def _scores(
     return Stage(
         name="plans",
         program="harness.evaluation.plans.measure",
-        settings={"benchmark": config["benchmarks"], "reading": config["evaluation"]["reading"]},
+        settings={"benchmark": config["benchmarks"], "roles": config["evaluation"]["reading"]["roles"]},
         inputs={"samples": samples, "scores": scores},
         parallel=0,
     )

@@ -34,7 +34,6 @@ SETTINGS = {
     "unfaithful_share": 0.0,
     "n_prompts": None,
 }
-READING = {"roles": "name", "rule": "own"}
 SHAPES = {"_target_": "benchmarks.shapes.benchmark.Shapes", **SETTINGS}
 
 
@@ -112,7 +111,7 @@ def measured(
     folder: Path, inputs: dict[str, Path], *, stop_at: int | None = None, **changes: Any
 ) -> list[PlanRow]:
     benchmark = {**SHAPES, "_target_": changes.pop("target", SHAPES["_target_"])}
-    settings = {"benchmark": benchmark, "reading": {**READING, **changes}}
+    settings = {"benchmark": benchmark, "roles": "name", **changes}
     plans.measure(FakeWorkspace(folder, stop_at), settings, inputs)
     return [PlanRow.from_json(row) for row in read_rows(folder / "plans.jsonl")]
 
@@ -134,21 +133,21 @@ def test_every_sample_has_a_row_with_what_its_prompt_lets_be_measured(
 
 
 def test_metrics_say_by_which_rule_roles_and_detector(inputs: dict[str, Path], tmp_path: Path) -> None:
-    measured(tmp_path / "plans", inputs, rule="center", roles="order")
+    measured(tmp_path / "plans", inputs, roles="order")
     found = json.loads((tmp_path / "plans" / "metric.json").read_text(encoding="utf-8"))
     assert found["relation"] == {
         "name": "relation (exact detector)",
-        "labels": ["rule=center", "roles=order"],
+        "labels": ["rule=own", "roles=order"],
         "notes": [],
         "mirror": None,
     }
     assert {name: one["labels"] for name, one in found.items()} == {
-        "relation": ["rule=center", "roles=order"],
-        "plan right": ["rule=center", "roles=order"],
+        "relation": ["rule=own", "roles=order"],
+        "plan right": ["rule=own", "roles=order"],
         "followed": ["roles=order"],
         "plan IoU": ["roles=order"],
     }
-    blind = plans.describe(Blind(**SETTINGS), roles="name", rule="own")
+    blind = plans.describe(Blind(**SETTINGS), roles="name")
     assert blind["relation"]["labels"] == ["rule=center", "roles=name", "threshold=0.1"], "it has no own rule"
     assert blind["followed"]["name"] == "followed (half blind)"
 
