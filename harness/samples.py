@@ -37,7 +37,8 @@ class DrawnFrom:
         sampled_ids: whether the ids were sampled, not encoded from text.
         own_ids: whether the ids are those that the policy wrote for the image.
         nll: the sum of -log p of the chain's ids, in nats, under the sampling temperature; None where the
-            caption was replaced or the temperature is 0. `nll_ids` is their number.
+            caption was replaced, the chain is begin-of-image alone, or the temperature is 0. `nll_ids` is
+            their number.
         details: what changed, such as `boxes_before` and `boxes_after`.
     """
 

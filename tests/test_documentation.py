@@ -24,11 +24,13 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from harness import bench, command, doctor, fetch, generate, score
+from harness.chain import format_chain
 from harness.composition import groups
 from harness.composition.arguments import prepare
 from harness.report import __main__ as report
 from harness.status import main as status
 from harness.study import planning
+from harness.types import Box, PlannedObject
 
 ROOT = Path(__file__).resolve().parents[1]
 MANUALS = sorted((ROOT / "docs").rglob("*.md"))
@@ -138,7 +140,10 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
     elif module == "harness.sweep":
         assert composed(rest).study.name if ABSENT.search(words) else plan(rest).cells
     elif module == "harness.generate":
-        taken, others = command.take(rest, ("prompt", "n", "out"))
+        taken, others = command.take(rest, ("prompt", "plan", "n", "out"))
+        if taken.get("plan", "").endswith(".txt"):
+            chain = format_chain(PlannedObject(name="yellow diamond", box=Box(0, 0, 500, 500)))
+            Path(taken["plan"]).write_text(chain, encoding="utf-8")
         assert generate.read_request(taken).prompt.text
         assert command.settings(others)["policies"]
         assert ABSENT.search(words) or command.choose(others).trained

@@ -141,7 +141,8 @@ def _origin(name: str, one: _Planned, drawn: Sample, temperature: float) -> Draw
     """What the row says of a drawn image."""
     change, counted = one.change, len(drawn.tokens.chain) - drawn.tokens.forced_end
     nll = -sum(drawn.logprobs[:counted])
-    comparable = change.caption is None and temperature > 0 and math.isfinite(nll)
+    written = len(drawn.tokens.chain) > 1  # SFT teaches images without a chain, and not that there is none
+    comparable = written and change.caption is None and temperature > 0 and math.isfinite(nll)
     return DrawnFrom(
         intervention=name,
         applied=change.applied,

@@ -43,7 +43,8 @@ _SECTIONS = (
     (
         "Improbable chains",
         "A model may fail on a chain because it never saw one like it in training. −log p measures that: the"
-        " mean over the ids of the chain, in nats.",
+        " mean over the ids of the chain, in nats. It is not known where the caption was replaced, and it says"
+        " nothing of begin-of-image alone: whether the model has seen that, sft.chain_dropout decides.",
         (),
         ("nll",),
     ),
