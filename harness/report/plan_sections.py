@@ -43,8 +43,8 @@ _SECTIONS = (
     (
         "Improbable chains",
         "A model may fail on a chain because it never saw one like it in training. −log p measures that: the"
-        " mean over the ids of the chain, in nats. It is not known where the caption was replaced, and it says"
-        " nothing of begin-of-image alone: whether the model has seen that, sft.chain_dropout decides.",
+        " mean over the ids of the chain, in nats. It is not known where the caption was replaced. It says"
+        " nothing of begin-of-image alone: sft.chain_dropout decides whether the model has seen that.",
         (),
         ("nll",),
     ),
