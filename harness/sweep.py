@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from harness import command
 from harness.composition.arguments import asks_hydra, prepare
 from harness.launch.run import run
+from harness.study.pairs import check_run
 from harness.study.planning import expand, plan
 
 
@@ -42,6 +43,7 @@ def sweep(words: list[str]) -> int:
     with command.composed(words) as root:
         cells = expand(root.config, root.overrides)
         study = plan(root.config, root.loader, cells, words)
+    check_run(study.facts, study.cells)
     return run(study, root.config)
 
 

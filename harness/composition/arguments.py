@@ -206,6 +206,12 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     within = full.rpartition(".")[0]
     node = error.parent_node
     keys = {str(key) for key in node if key != "hydra"} if isinstance(node, DictConfig) else set()
+    options = groups.options().get(full)
+    if options and full not in keys:
+        known = ", ".join(sorted(options))
+        return (
+            f"{full} is null here, so it has no settings: choose an option first, {full}=NAME. Known: {known}"
+        )
     names = {f"{within}.{key}" for key in keys} if within else keys | set(groups.options())
     return unknown("setting", full, names, f" To add a setting, write +{full}=VALUE")
 

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from harness.protocols import Benchmark
 
 
+_OFFERS = {
+    "relation": "benchmarks=shapes, benchmarks=t2i_compbench with 2D-spatial",
+    "colors": "benchmarks=t2i_compbench with color",
+}
+
+
 def check_benchmark(intervention: Intervention, benchmark: Benchmark, option: str) -> None:
     """Check that a benchmark offers what an intervention reads of prompts.
 
@@ -24,9 +30,10 @@ def check_benchmark(intervention: Intervention, benchmark: Benchmark, option: st
     reads = intervention.reads
     if reads and not any(getattr(benchmark, name) for name in reads):
         wanted = " and no ".join(name.removesuffix("s") for name in reads)
+        offers = ", ".join(_OFFERS[name] for name in reads)
         raise ValueError(
-            f"benchmark {option} names no {wanted}: {intervention.name} would change nothing. Take"
-            " benchmarks=shapes, or benchmarks=t2i_compbench with 2D-spatial, or intervention=null"
+            f"benchmark {option} names no {wanted}: {intervention.name} would change nothing. Take {offers}, or"
+            " intervention=null"
         )
 
 

@@ -100,6 +100,26 @@ def plan_pairs(
     return found
 
 
+def check_run(facts: Mapping[str, Any], cells: Sequence[Cell]) -> None:
+    """Check that a run of a study of votes compares something.
+
+    Args:
+        facts: what the plan says of the study.
+        cells: all cells of the run.
+
+    Raises:
+        UsageError: no pair has both arms in this run.
+    """
+    preference = facts.get("preference")
+    if preference and all(cell.pair is None for cell in cells):
+        pairs = ", ".join(f"{x} and {y}" for x, y in preference["pairs"])
+        arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
+        raise UsageError(
+            f"{WHERE}.pairs compares {pairs}, and this run has {arms} alone: leave out arms=, or name both"
+            " arms of a pair"
+        )
+
+
 def judge_labels(pairs: Sequence[Cell]) -> dict[str, str]:
     """Judge -> what a report calls it besides its option; the first one decides the claims."""
     labels: dict[str, str] = {}

@@ -15,6 +15,7 @@ from harness.composition.arguments import UsageError
 from harness.stages.keys import key
 from harness.study import planning
 from harness.study.memory import estimate
+from harness.study.pairs import check_run
 from harness.study.tasks import tasks_of
 from harness.types import Stage
 
@@ -104,7 +105,14 @@ def test_no_memory_of_votes_is_estimated(planned):
 
 
 def test_a_pair_with_an_arm_that_was_left_out_is_not_planned(planned):
-    assert [cell.arm for cell in planned("arms=full").cells] == ["full"]
+    study = planned("arms=full")
+    assert [cell.arm for cell in study.cells] == ["full"]
+    with pytest.raises(
+        UsageError, match="compares full and baseline, and this run has full alone: leave out"
+    ):
+        check_run(study.facts, study.cells)
+    both = planned()
+    check_run(both.facts, both.cells)
 
 
 def test_other_studies_have_no_pairs(planned):
