@@ -32,8 +32,8 @@ def check_benchmark(intervention: Intervention, benchmark: Benchmark, option: st
         wanted = " and no ".join(name.removesuffix("s") for name in reads)
         offers = ", ".join(_OFFERS[name] for name in reads)
         raise ValueError(
-            f"benchmark {option} names no {wanted}: {intervention.name} would change nothing. Take {offers}, or"
-            " intervention=null"
+            f"benchmark {option} names no {wanted}: {intervention.name} would change nothing. Take {offers},"
+            " or intervention=null"
         )
 
 

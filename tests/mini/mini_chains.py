@@ -1,46 +1,65 @@
-"""Chains of the shapes world for two arms, written by a stage program: no model, no training."""
+"""Cases of interventions on chains that no policy wrote."""
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from random import Random
 
-import yaml
+from mini_prompts import Given
 
-from benchmarks.shapes.benchmark import Shapes
+from benchmarks.t2i_compbench.colors import colors_of
 from harness.chain import parse
-from harness.chain_rows import INDEX, ChainRow
-from harness.files import write_rows
-from harness.types import Prompt, SampledChain, Stage
-
-ROOT = Path(__file__).resolve().parents[2]
-SETS = ("color", "2D-spatial", "complex")
-
-
-@cache
-def records(count: int) -> list[tuple[Prompt, str]]:
-    """Prompts of the three sets, each with a chain that shows it."""
-    config = yaml.safe_load((ROOT / "benchmarks" / "shapes.yaml").read_text())
-    settings = {name: value for name, value in config.items() if name not in ("_target_", "unfaithful_share")}
-    found = []
-    for record in Shapes(**settings, unfaithful_share=0.0).records(seed=5, count=12 * count):
-        if record.prompt.category in SETS:
-            found.append((record.prompt, record.chain))
-    return found[:count]
+from harness.interventions.case import Case
+from harness.interventions.pool import OwnChain, Pool
+from harness.interventions.reading import Reading
+from harness.protocols import Benchmark
+from harness.relations import Relation, relation_of
+from harness.types import Prompt, SampledChain
 
 
-def chains(*, prompts: int, wrong: int) -> Stage:
-    """A stage of chains of which `wrong` in 10 are those of other prompts."""
-    settings = {"prompts": prompts, "wrong": wrong}
-    return Stage(name="chains", program="mini_chains.write", settings=settings)
+class Worded(Given):
+    """Reads relations and colors from the words of its prompts, as T2I-CompBench does."""
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        super().__init__(given={"2D-spatial": texts})
+
+    def relation(self, prompt: Prompt) -> Relation | None:
+        return relation_of(prompt.text)
+
+    def colors(self, prompt: Prompt) -> tuple[tuple[str, str], ...]:
+        return colors_of(prompt.text)
 
 
-def write(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    known, rows = records(settings["prompts"]), []
-    for index, (prompt, chain) in enumerate(known):
-        if index % 10 < settings["wrong"]:
-            chain = known[(index + 1) % len(known)][1]
-        written = SampledChain(chain=parse(chain), ids=(1,), logprobs=(0.0,))
-        rows.append(ChainRow.of(index, prompt, 7, written).to_json())
-    write_rows(work.folder / INDEX, rows)
+def prompt_of(text: str, name: str = "own", category: str = "2D-spatial") -> Prompt:
+    return Prompt(id=name, text=text, category=category)
+
+
+def sampled(text: str) -> SampledChain:
+    """The chain as if its characters were the ids."""
+    ids = tuple(map(ord, text))
+    return SampledChain(chain=parse(text), ids=ids, logprobs=(0.0,) * len(ids))
+
+
+def case_of(
+    prompt: Prompt | str,
+    *chains: str,
+    benchmark: Benchmark | None = None,
+    roles: str = "name",
+    rule: str = "own",
+    pool: Sequence[OwnChain] = (),
+    seed: int = 0,
+) -> Case:
+    """The case of a prompt with these chains, its own one first."""
+    asked = prompt if isinstance(prompt, Prompt) else prompt_of(prompt)
+    reading = Reading(benchmark or Worded(), asked, roles=roles, rule=rule)
+    return Case(
+        reading=reading, chains=list(map(sampled, chains)), pool=Pool(pool, seed=seed), rng=Random(seed)
+    )
+
+
+def pool_of(texts: Sequence[str], category: str = "2D-spatial") -> list[OwnChain]:
+    """Own chains of other prompts."""
+    return [
+        OwnChain(prompt=prompt_of(f"prompt {place}", f"{place:04d}", category), chain=sampled(text))
+        for place, text in enumerate(texts)
+    ]

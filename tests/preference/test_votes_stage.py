@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mini_chains
+import mini_written
 import pytest
 
 from harness.chain_rows import INDEX
@@ -59,7 +59,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, inputs = tmp_path_factory.mktemp("chains"), {}
     for name, wrong in (("x", 1), ("y", 5)):
         (folder / name).mkdir()
-        mini_chains.write(Work(folder / name), {"prompts": PROMPTS, "wrong": wrong}, {})
+        mini_written.write(Work(folder / name), {"prompts": PROMPTS, "wrong": wrong}, {})
         inputs[name] = folder / name
     return inputs
 
@@ -136,8 +136,8 @@ def test_a_resumed_stage_asks_only_what_is_missing_and_writes_the_same(tmp_path,
 
 def test_a_killed_stage_ends_with_the_same_bytes(tmp_path):
     def stage(**judge: Any) -> Stage:
-        inputs = {"x": mini_chains.chains(prompts=PROMPTS, wrong=1)}
-        inputs["y"] = mini_chains.chains(prompts=PROMPTS, wrong=5)
+        inputs = {"x": mini_written.chains(prompts=PROMPTS, wrong=1)}
+        inputs["y"] = mini_written.chains(prompts=PROMPTS, wrong=5)
         given = settings(counted={**COUNTED, **judge})
         return Stage(name="votes", program="harness.preference.votes.ask", settings=given, inputs=inputs)
 

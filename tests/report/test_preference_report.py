@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import mini_chains
+import mini_written
 import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
@@ -44,7 +44,7 @@ def plan(outputs: Path, *words: str) -> planning.Study:
     def stages(config):
         trains = "SftGrpo" in config["trainers"]["_target_"]
         wrong = WRONG["grpo" if trains else "sft"] if config["seed"] < 10 else WRONG["none"]
-        return (mini_chains.chains(prompts=PROMPTS, wrong=wrong),)
+        return (mini_written.chains(prompts=PROMPTS, wrong=wrong),)
 
     with pytest.MonkeyPatch.context() as patch, initialize(version_base="1.3", config_path=None):
         patch.setattr(planning, "plan_stages", stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mini_chains
+import mini_written
 import pytest
 from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
@@ -28,7 +28,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Plans the study of votes, whose arms write chains of a program of the tests."""
 
     def stages(config: dict[str, Any]) -> tuple[Stage, ...]:
-        chains = mini_chains.chains(prompts=9, wrong=1 if "SftGrpo" in config["trainers"]["_target_"] else 5)
+        chains = mini_written.chains(prompts=9, wrong=1 if "SftGrpo" in config["trainers"]["_target_"] else 5)
         if config["evaluation"]["draw"]:
             return (chains, Stage(name="scores", program="json.dumps", settings={}, inputs={"x": chains}))
         return (chains,)
