@@ -10,7 +10,7 @@ from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
 from harness.composition.arguments import UsageError
-from harness.stages.keys import key
+from harness.stages.keys import facts, key
 from harness.study import planning
 from harness.types import Cell, Stage
 
@@ -63,6 +63,19 @@ def test_an_intervention_leaves_training_and_plain_samples_as_they_are(planned: 
     some = planned("ablations=reward_components", "arms=full", "evaluation.categories=[color]")["full"]
     assert keys(plain, "sft", "grpo") == keys(some, "sft", "grpo")
     assert keys(plain, "samples") != keys(some, "samples")
+
+
+def test_the_code_of_an_intervention_counts_in_the_samples_of_its_arms_alone(planned: Plan) -> None:
+    cells = planned("ablations=plan_interventions", "arms=[swap,margin_50]")
+
+    def interventions(arm: str, stage: str) -> set[str]:
+        files = facts(stages(cells[arm])[stage])["sources"]
+        return {Path(file).stem for file in files if file.startswith("harness/interventions/")}
+
+    assert "swap" in interventions("swap", "samples") and "margin" in interventions("margin_50", "samples")
+    assert "margin" not in interventions("swap", "samples")
+    for stage in ("grpo", "chains", "scores"):
+        assert {"swap", "margin"}.isdisjoint(interventions("swap", stage)), stage
 
 
 def test_a_cell_that_draws_nothing_ends_at_its_chains(planned: Plan) -> None:
