@@ -195,7 +195,8 @@ def _judges(plan: CellPlan, more: Sequence[str], compose: Compose) -> dict[str, 
         if one in judges:
             raise UsageError(f"{where}: this judge votes already; name each once, without that of judge=")
         words = [*_not_of_judge(plan.common), *own, f"judge={one}"]
-        judges[one] = _judge(words, compose, where)[1]
+        remedy = f". {WHERE}.more_judges=[] asks the judge of judge= alone"
+        judges[one] = _judge(words, compose, where, remedy)[1]
     return judges
 
 
@@ -203,7 +204,7 @@ def _not_of_judge(words: Any) -> list[str]:
     return [word for word in words if not word.lstrip("+~").startswith(("judge=", "judge."))]
 
 
-def _judge(words: list[str], compose: Compose, where: str) -> tuple[str, dict[str, Any]]:
+def _judge(words: list[str], compose: Compose, where: str, remedy: str = "") -> tuple[str, dict[str, Any]]:
     """The option of judge= and its resolved settings, with which it can be made."""
     try:
         composed = compose(words)
@@ -211,5 +212,5 @@ def _judge(words: list[str], compose: Compose, where: str) -> tuple[str, dict[st
         settings = with_homes(node)
         make(settings)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UsageError(f"{where}: {explain(error)}") from error
+        raise UsageError(f"{where}: {explain(error)}{remedy}") from error
     return str(composed.hydra.runtime.choices.judge), settings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mini_world import FakeWorkspace
+from mini_world import CHOSEN, READ, FakeWorkspace
 
 from harness.composition.components import make
 from harness.samples import SampleFolder
@@ -38,7 +38,7 @@ def config(
             **policy,
         },
         "benchmarks": {"_target_": "mini_prompts.Known", "given": dict(given), "n_prompts": n_prompts},
-        "evaluation": {"split": "val", "images_per_prompt": images},
+        "evaluation": {**CHOSEN, **READ, "images_per_prompt": images},
     }
 
 

@@ -98,9 +98,12 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     line = [sys.executable, str(ROOT / "tests" / "mini" / "memory_probe.py")]
-    measured = json.loads(
-        subprocess.run(line, env=environment, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    )
+    runs = []
+    for _ in range(2):
+        run = subprocess.run(line, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
+        runs.append(json.loads(run.stdout))
+    # The allocator only adds to a peak, up to a tenth from run to run.
+    measured = {name: min(run[name] for run in runs) for name in runs[0]}
     training = memory.Training(
         rows=probe.ROWS,
         tokens=probe.PROMPT + probe.CHAIN + probe.SIDE**2,
