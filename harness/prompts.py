@@ -26,7 +26,8 @@ def chosen_prompts(benchmark: Benchmark, evaluation: Mapping[str, Any]) -> list[
         evaluation: the settings `split`, `categories`, `prompts_per_category` and `captions`.
 
     Raises:
-        ValueError: there are none, a category is unknown, or the file of captions cannot be read.
+        ValueError: there are none, no category or an unknown one is named, or the file of captions cannot be
+            read.
     """
     split, categories = evaluation["split"], evaluation["categories"]
     prompts = benchmark.prompts(split)
@@ -38,6 +39,10 @@ def chosen_prompts(benchmark: Benchmark, evaluation: Mapping[str, Any]) -> list[
             " its settings"
         )
     known = list(dict.fromkeys(prompt.category for prompt in prompts))
+    if categories is not None and not categories:
+        raise ValueError(
+            f"evaluation.categories is empty: name some of {', '.join(known)}, or write null for all"
+        )
     for name in categories or ():
         if name not in known:
             raise ValueError(unknown("category in evaluation.categories", str(name), known))

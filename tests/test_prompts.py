@@ -28,6 +28,8 @@ def test_all_prompts_some_categories_or_the_first_of_each_are_chosen() -> None:
 def test_an_unknown_category_is_refused() -> None:
     with pytest.raises(ValueError, match=r"evaluation\.categories.*colour.*color"):
         texts(categories=["colour"])
+    with pytest.raises(ValueError, match=r"evaluation\.categories is empty: name some of color, shape"):
+        texts(categories=[])
 
 
 def test_lines_of_a_file_are_the_prompts_of_captions(tmp_path: Path) -> None:

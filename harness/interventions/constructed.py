@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from harness.chain import format_chain
-from harness.interventions.case import Case, Change
+from harness.interventions.case import Case, Change, Intervention
 from harness.interventions.edits import numbers
 from harness.interventions.reading import TAGS, Reading
 from harness.relations import BOTTOM, LEFT, RIGHT, TOP, Relation
@@ -34,7 +35,29 @@ MORE = (
 _SLOT = re.compile(r"\{(subject|object|relation)\}")
 
 
-def check_style(style: str, text: str | None) -> None:
+class Constructed(Intervention):
+    """The base class of interventions that write a chain from the prompt.
+
+    Args:
+        style: terse, or verbose with further sentences.
+        text: an own template with {subject}, {object} and {relation}; None for that of the style.
+
+    Raises:
+        ValueError: a setting is none of those allowed.
+    """
+
+    kind: ClassVar[str]
+    """Names it, with its style."""
+
+    reads = ("relation", "colors")
+
+    def __init__(self, *, style: str, text: str | None) -> None:
+        _check_style(style, text)
+        self.name = f"{self.kind}_{style}"
+        self._style, self._text = style, text
+
+
+def _check_style(style: str, text: str | None) -> None:
     """Check the settings of a constructed chain.
 
     Raises:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.interventions.case import Case, Change, Intervention
-from harness.interventions.constructed import NOTHING_SAID, TOGETHER, check_style, construct, said
+from harness.interventions.case import Case, Change
+from harness.interventions.constructed import NOTHING_SAID, TOGETHER, Constructed, construct, said
 from harness.interventions.edits import LIMIT, centered
 from harness.relations import AXES, LEFT, centers_agree
 from harness.types import Box
@@ -12,25 +12,13 @@ TRIES = 200
 NEAR, FAR = 300, 700  # centers along the axis where no pair of the pool fits
 
 
-class Statistics(Intervention):
+class Statistics(Constructed):
     """Draws two boxes of the pool until they satisfy the relation, and writes a chain with them.
 
     If none of 200 pairs does, the last one keeps its sizes and moves apart along the relation's axis.
-
-    Args:
-        style: terse, or verbose with further sentences.
-        text: an own template with {subject}, {object} and {relation}; None for that of the style.
-
-    Raises:
-        ValueError: a setting is none of those allowed.
     """
 
-    reads = ("relation", "colors")
-
-    def __init__(self, *, style: str, text: str | None) -> None:
-        check_style(style, text)
-        self.name = f"stats_{style}"
-        self._style, self._text = style, text
+    kind = "stats"
 
     def __call__(self, case: Case) -> Change:
         if said(case.reading) is None:

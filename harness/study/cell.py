@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from harness.protocols import Benchmark, PolicyRecipe, Scorer, Trainer
 
 TRACEBACK_LINES = 15
+KEY_DIGITS = 8  # of a key in the id of a cell
 NOT_DRAWING = ("check", "agreement", "draw", "reading")  # of `evaluation`; no plain sample needs them
 
 
@@ -179,6 +180,11 @@ def _check(check: Any, scorer: Scorer) -> str | None:
 def _chosen_prompts(benchmark: str, evaluation: str) -> list[Prompt]:
     """The prompts to evaluate on; benchmark and evaluation are their settings as JSON."""
     return chosen_prompts(make(json.loads(benchmark)), json.loads(evaluation))
+
+
+def cell_id(arm: str, seed: int, last: str) -> str:
+    """The id of a cell: its arm, its seed, and the first digits of the key of its last stage."""
+    return f"{arm}-s{seed}-{last[:KEY_DIGITS]}"
 
 
 def with_inputs(stages: Iterable[Stage]) -> dict[str, Stage]:

@@ -84,7 +84,7 @@ def check(
         config: the settings of the cell.
         policy: its component.
         benchmark: its component.
-        prompt: one of those that are drawn.
+        prompt: any prompt of the evaluation.
 
     Raises:
         ValueError: it cannot, or a setting is not allowed.

@@ -20,7 +20,7 @@ from harness.preference.pairs import check_pairs
 from harness.preference.question import PreferenceQuestion
 from harness.settings import share
 from harness.stages.keys import key
-from harness.study.cell import with_inputs
+from harness.study.cell import cell_id, with_inputs
 from harness.study.experts import label
 from harness.types import Cell, Stage
 
@@ -39,7 +39,6 @@ DEFAULTS: dict[str, Any] = {
 }
 # settings under `evaluation` that decide which prompts a policy writes for
 PROMPTS = ("split", "categories", "prompts_per_category", "captions", "images_per_prompt")
-CELL_KEY_DIGITS = 8
 
 Compose = Callable[[list[str]], DictConfig]  # overrides -> the configuration of a cell
 
@@ -144,7 +143,7 @@ def _pair_cell(x: Cell, y: Cell, judges: Mapping[str, Any], preference: Mapping[
     )
     arm = f"{x.arm}~{y.arm}"
     return Cell(
-        id=f"{arm}-s{x.seed}-{key(votes)[:CELL_KEY_DIGITS]}",
+        id=cell_id(arm, x.seed, key(votes)),
         arm=arm,
         seed=x.seed,
         overrides=(),
@@ -158,7 +157,7 @@ def _chains(cell: Cell) -> Stage:
     """The stage of a cell's own chains, its last one.
 
     Raises:
-        UsageError: the cell goes on to draw images.
+        UsageError: the cell draws images.
     """
     last = cell.stages[-1]
     if last.name != "chains":

@@ -31,12 +31,11 @@ from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
 from harness.stages.store import StageStore
 from harness.study import factors, pairs
-from harness.study.cell import plan_stages
+from harness.study.cell import cell_id, plan_stages
 from harness.study.facts import study_facts
 from harness.types import Cell
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-CELL_KEY_DIGITS = 8
 # settings that cannot change the numbers of a cell
 MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir"}
 # groups that can; the other groups count where one of these refers to them
@@ -223,7 +222,7 @@ def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
     except (HydraException, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
         raise UsageError(f"in {cell}: {explain(error)}") from error
     return Cell(
-        id=f"{cell.arm}-s{cell.seed}-{last[:CELL_KEY_DIGITS]}",
+        id=cell_id(cell.arm, cell.seed, last),
         arm=cell.arm,
         seed=cell.seed,
         overrides=cell.overrides,
