@@ -70,6 +70,24 @@ class RowShards:
             rows += read_rows(file)
         return rows
 
+    def merged(self, count: int, items: str) -> list[dict[str, Any]]:
+        """Return the rows of all items by index.
+
+        Args:
+            count: the number of items.
+            items: what they are, for the message.
+
+        Raises:
+            ValueError: the files do not hold exactly these items.
+        """
+        by_index = {row["index"]: row for row in self.rows()}
+        if sorted(by_index) != list(range(count)):
+            raise ValueError(
+                f"the rows in {self._folder} are not those of {count} {items}: delete it and run the same"
+                " command again"
+            )
+        return [by_index[index] for index in range(count)]
+
     def count(self) -> int:
         """Return the number of complete rows. What was counted before is not read again."""
         for file in self._files():

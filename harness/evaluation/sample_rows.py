@@ -54,7 +54,7 @@ def write_sample_rows(
             work.progress(shards.count(), len(samples))
         row_shards.barrier()
     if row_shards.rank_and_size()[0] == 0 and not file.is_file():
-        _merge(shards.rows(), len(samples), file)
+        write_rows(file, shards.merged(len(samples), "images"))
     return file
 
 
@@ -75,14 +75,3 @@ def _batches(folder: SampleFolder, rows: Sequence[SampleRow]) -> Iterator[Batch]
         batch.append((row, sample))
         pixels += size
     yield batch
-
-
-def _merge(rows: Sequence[Mapping[str, Any]], count: int, file: Path) -> None:
-    """Write the rows of all processes as one file, whole."""
-    merged = {row["index"]: row for row in rows}
-    if sorted(merged) != list(range(count)):
-        raise ValueError(
-            f"the rows in {file.parent / PARTS} are not those of {count} images: delete it and run"
-            " the same command again"
-        )
-    write_rows(file, (merged[index] for index in range(count)))

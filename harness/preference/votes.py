@@ -55,7 +55,7 @@ def ask(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> N
     shards = RowShards(work.folder / RESUME_FILES[0])
     shards.open()
     _ask(work, shards, asked, judges)
-    rows = _merged(shards.rows(), len(asked) * len(judges), work.folder / RESUME_FILES[0])
+    rows = shards.merged(len(asked) * len(judges), "questions")
     votes = [VoteRow.from_json(row) for row in rows]
     write_rows(work.folder / "votes.jsonl", [row.to_json() for row in votes])
     costs = {}
@@ -95,17 +95,6 @@ def _rows(chosen: Sequence[Ballot], judge: Judge, name: str, first: int) -> list
     if before is not None and after is not None:
         rows[0][USAGE] = asdict(after.since(before))
     return rows
-
-
-def _merged(rows: Sequence[dict[str, Any]], count: int, parts: Path) -> list[dict[str, Any]]:
-    """Return the rows by index."""
-    by_index = {row["index"]: row for row in rows}
-    if sorted(by_index) != list(range(count)):
-        raise ValueError(
-            f"the rows in {parts} are not those of {count} questions: delete it and run the same"
-            " command again"
-        )
-    return [by_index[index] for index in range(count)]
 
 
 def _usage(rows: Sequence[Mapping[str, Any]]) -> Usage | None:
