@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from harness.stages.ranks import import_path
 
@@ -24,7 +25,7 @@ SBATCH_VARIABLES = (
 
 
 @contextmanager
-def job_environment(threads: int) -> Iterator[None]:
+def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
     A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the

@@ -79,10 +79,11 @@ class Job(Checkpointable):
         processes: how many processes run a stage together.
     """
 
-    def __init__(self, *, sweep: int | None, processes: int = 1) -> None:
+    def __init__(self, *, sweep: int | None, processes: int = 1, requeues: int = 0) -> None:
         self.sweep, self.processes = sweep, processes
 
-    def __call__(self, folder: str) -> bool:
+    def __call__(self, folders: list[str]) -> bool:
+        folder = folders[int(os.environ.get("SLURM_ARRAY_TASK_ID", 0))]
         if self.sweep is not None:
             threading.Thread(target=_end_with, args=(self.sweep, os.getppid()), daemon=True).start()
         else:

@@ -19,7 +19,7 @@ from harness.files import write_text
 from harness.stages import locks
 from harness.types import Stage
 
-State = Literal["planned", "waiting", "running", "done", "failed", "lost", "stopped"]
+State = Literal["planned", "queued", "waiting", "running", "done", "failed", "lost", "stopped"]
 OVER: frozenset[State] = frozenset({"done", "failed", "lost", "stopped"})
 WRITE_EVERY_S = 1.0
 HEARTBEAT_S = 20.0

@@ -250,13 +250,16 @@ def folder_setting(config: DictConfig, name: str) -> str:
 
 
 def write_plan(study: Study) -> None:
-    """Writes `plan.json` and the configuration and status of every cell, before anything is launched."""
+    """Writes `plan.json` and the configuration of every cell, and the status of those that are complete."""
     planned = []
     for cell in study.cells:
         folder = study.folder_of(cell)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(dict(cell.config)), folder / "config.yaml")
-        write_status(folder, _first_status(study, cell))
+        if study.store.is_complete(cell.stages[-1]):  # whichever study made it
+            earlier = read_status(folder)
+            known = earlier if earlier.state in OVER else Status()
+            write_status(folder, replace(known, state="done", error=None))
         stages = [
             {"name": stage.name, "key": key(stage), "folder": f"stages/{study.store.folder(stage).name}"}
             for stage in cell.stages
@@ -273,14 +276,6 @@ def write_plan(study: Study) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"study": study.facts, "command": study.command, "created": created, "cells": planned}
     write_text(study.folder / "plan.json", json.dumps(facts, indent=1))
-
-
-def _first_status(study: Study, cell: Cell) -> Status:
-    """Done if the scores exist, whichever study made them; else planned, with the reward reached before."""
-    earlier = read_status(study.folder_of(cell))
-    if study.store.is_complete(cell.stages[-1]):
-        return replace(earlier, state="done", error=None) if earlier.state in OVER else Status(state="done")
-    return Status(state="planned", reward=earlier.reward)
 
 
 def _resolved(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from harness.launch import environment
+from harness.launch.cluster import Place
 from harness.launch.local import Local
 from harness.stages import nvidia, provenance
 from harness.study.tasks import Task
@@ -151,7 +152,7 @@ def test_jobs_get_the_gpus_by_the_names_of_the_users_variable(
     local = Local(threads=1, shared_threads=1, cores=2)
     task = dataclasses.replace(_task(), folder=tmp_path)
     while local.has_room(task) and len(seen) < 2:
-        local.submit(task)
+        local.submit([task], {}, Place(study=tmp_path, code=tmp_path))
     assert seen == expected
 
 
