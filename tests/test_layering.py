@@ -53,7 +53,7 @@ FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms 
     ("launch", "trainers"),
     ("command",),
     ("__main__", "bench", "doctor", "fetch", "generate", "status", "sweep"),
-    ("score",),
+    ("cancel", "score"),
 )
 LIGHT = [
     "harness.types",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LINES = 15
-LOST = "ended without reporting a result (killed, out of memory or disk)"
+LOST = "exited without reporting a result (killed, out of memory or disk)"
 NEVER_BEGAN = (
     "It ended before Python started the harness. The usual reasons: the node does not see the Python of this"
     f" virtual environment ({sys.executable}) or outputs_dir, because they do not lie on a shared disk; or it"

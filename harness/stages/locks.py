@@ -62,10 +62,15 @@ class NoLocksError(OSError):
     """The file system has no locks, and no safe way was found without. The message says what to do."""
 
 
+def job_id() -> str | None:
+    a, t = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{a}_{t}" if a else os.environ.get("SLURM_JOB_ID")
+
+
 def me() -> Owner:
     """This process as an owner."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Owner(host=socket.gethostname(), pid=os.getpid(), job=os.environ.get("SLURM_JOB_ID"), since=now)
+    return Owner(host=socket.gethostname(), pid=os.getpid(), job=job_id(), since=now)
 
 
 @contextmanager

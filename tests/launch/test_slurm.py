@@ -270,8 +270,8 @@ def test_a_held_job_is_shown_with_what_to_do(slurm, handle, tmp_path):
         ("JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=TIMEOUT RunTime=00:05:00", "time limit"),
         ("JobId=9 ArrayJobId=7 ArrayTaskId=0-3%2 JobState=CANCELLED RunTime=00:00:00", "before it started"),
         ("JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=FAILED ExitCode=127:0", "exit code 127"),
-        ("JobId=9 ArrayJobId=7 ArrayTaskId=2 JobState=TIMEOUT", "ended without reporting"),
-        ("", "ended without reporting"),
+        ("JobId=9 ArrayJobId=7 ArrayTaskId=2 JobState=TIMEOUT", "exited without reporting"),
+        ("", "exited without reporting"),
     ],
 )
 def test_a_lost_job_ends_with_what_slurm_knows(slurm, handle, tmp_path, said, expected):
