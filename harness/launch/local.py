@@ -66,7 +66,7 @@ class Local:
         # update_parameters takes indices only, and submitit sets CUDA_VISIBLE_DEVICES to the texts joined
         executor.parameters["visible_gpus"] = (visible,)
         with (
-            job_environment(self._need(task) // self._processes),
+            job_environment(self._need(task) // self._processes, task.code),
             _stderr_to(task.folder / "logs" / "controller.err"),
         ):
             job = executor.submit(

@@ -19,6 +19,7 @@ from harness.composition.components import make
 from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle, NotNow
 from harness.launch.job import write_spec
+from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
 from harness.stages import locks
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -121,7 +122,7 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
 
 def _launch(study: Study, cluster: Cluster) -> bool:
     """Runs the tasks of the study. Returns whether every cell is done in the end."""
-    tasks = tasks_of(study)
+    tasks = _frozen(study, tasks_of(study))
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
     for task in tasks:
@@ -145,7 +146,19 @@ def _launch(study: Study, cluster: Cluster) -> bool:
         else:
             _stop(running, folders)
         raise
-    return _summary(study)
+    complete = _summary(study)
+    if complete:
+        remove_old(study.folder)
+    return complete
+
+
+def _frozen(study: Study, tasks: list[Task]) -> list[Task]:
+    """The tasks with a snapshot of the code that they run."""
+    if not tasks:
+        return []
+    snapshot = freeze(study.folder, [task.stage for task in tasks])
+    print(f"code: {snapshot}", flush=True)
+    return [replace(task, code=snapshot.folder) for task in tasks]
 
 
 def _statuses(folders: Mapping[str, Path]) -> dict[str, Status]:

@@ -135,7 +135,7 @@ class Slurm:
         executor.update_parameters(
             name=task.name, cpus_per_task=threads * self._processes, **self._parameters
         )
-        with job_environment(threads):
+        with job_environment(threads, task.code):
             job = executor.submit(Job(sweep=None, processes=self._processes), str(task.folder.resolve()))
         return SlurmHandle(str(job.job_id), task.folder)
 

@@ -14,13 +14,17 @@ from harness.types import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: the stage it makes, the folder of its status and logs, the names of the tasks it waits for."""
+    """One job: the stage it makes, the folder of its status and logs, the names of the tasks it waits for.
+
+    `code` is the folder of the frozen code that it runs; None for the code of this process.
+    """
 
     name: str
     folder: Path
     stage: Stage
     needs: tuple[str, ...] = ()
     shared: bool = False
+    code: Path | None = None
 
 
 def tasks_of(study: Study) -> list[Task]:

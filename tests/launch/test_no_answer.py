@@ -106,6 +106,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         cluster = SimpleNamespace(poll_s=0, jobs_go_on=goes_on, has_room=lambda task: True, submit=submit)
         monkeypatch.setattr(run, "tasks_of", lambda study: [task])
+        monkeypatch.setattr(run, "_frozen", lambda study, tasks: tasks)
         monkeypatch.setattr(run, "write_spec", lambda *given: None)
 
         def show(*given: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -78,6 +80,10 @@ def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
     environment = dict(line.partition("=")[::2] for line in (slurm / "env-4244").read_text().splitlines())
     assert "SLURM_NTASKS" not in environment
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
+    code = sweeps.outputs / "studies" / "toy" / "code"
+    assert Path(environment["PYTHONPATH"].split(os.pathsep)[0]).parent == code and not code.exists()
+    record = json.loads((sweeps.stage("half", "scores") / "stage.json").read_text())
+    assert environment["PYTHONPATH"].startswith(f"{code}/{record['code']}{os.pathsep}")
 
 
 def test_options_are_refused_before_anything_is_submitted(slurm, sweeps):
@@ -190,7 +196,7 @@ def test_a_refusal_that_passes_is_tried_again_after_a_pause(slurm, tmp_path, mon
     monkeypatch.setattr("harness.launch.slurm.PAUSES_S", (0.2, 0.0))
     refuse(slurm, 2, says)
     cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
-    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=())
+    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=(), code=None)
     task.folder.mkdir()
     write_status(task.folder, Status())
     running = {}
@@ -208,7 +214,7 @@ def test_a_refusal_that_passes_is_final_after_the_last_pause(slurm, tmp_path, mo
     monkeypatch.setattr("harness.launch.slurm.PAUSES_S", (0.0, 0.0))
     refuse(slurm, 99, "Socket timed out on send/recv operation")
     cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
-    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=())
+    task = SimpleNamespace(name="full", folder=tmp_path / "cell", shared=False, needs=(), code=None)
     for _ in range(2):
         with pytest.raises(NotNow, match=r"Socket timed out.*tried again in 0 s"):
             cluster.submit(task)
@@ -228,7 +234,7 @@ def test_a_refusal_that_passes_is_final_after_the_last_pause(slurm, tmp_path, mo
 def test_a_refusal_that_lasts_is_final_at_once(slurm, tmp_path, says):
     refuse(slurm, 99, says)
     cluster = Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
-    task = SimpleNamespace(name="full", folder=tmp_path, shared=False, needs=())
+    task = SimpleNamespace(name="full", folder=tmp_path, shared=False, needs=(), code=None)
     assert run._start([task], {}, cluster, {}) == []
     assert read_status(tmp_path).state == "failed" and says in read_status(tmp_path).error
     assert len(list(slurm.glob("busy-*"))) == 1
