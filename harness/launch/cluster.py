@@ -35,10 +35,10 @@ class Handle(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a study lies: its folder, and the folder of the code that its jobs run."""
+    """Where a study lies: its folder, and the folder of the frozen code that its jobs run."""
 
     study: Path
-    code: Path
+    code: Path | None = None
 
 
 class Cluster(Protocol):

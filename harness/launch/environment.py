@@ -28,11 +28,13 @@ SBATCH_VARIABLES = (
 def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
-    A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
-    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job are
-    removed, and so are those by which `sbatch` would ignore the limits of the harness.
+    A job imports the frozen code in the folder `code`, and all else as this process does, from the same
+    folders first (a `benchmarks/` folder in the working directory hides nothing). Libraries use `threads`
+    threads. Variables of an enclosing Slurm job are removed, and so are those by which `sbatch` would ignore
+    the limits of the harness.
     """
     before = dict(os.environ)
+    folders = [str(code)] if code else []
     try:
         for name in before:
             of_a_job = name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"
@@ -40,7 +42,10 @@ def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(
-            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=import_path()
+            TOKENIZERS_PARALLELISM="false",
+            PYTHONHASHSEED="0",
+            PYTHONSAFEPATH="1",
+            PYTHONPATH=os.pathsep.join([*folders, import_path()]),
         )
         yield
     finally:

@@ -20,7 +20,7 @@ from harness.composition.components import make
 from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle, NotNow, Place
 from harness.launch.job import write_spec
-from harness.launch.snapshot import freeze
+from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
 from harness.stages import locks
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -138,7 +138,7 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
     task_by_name = {task.name: task for task in tasks}
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
-    place = Place(study=study.folder, code=freeze(study.folder, tasks))
+    place = Place(study=study.folder, code=_frozen(study, tasks))
     running = _adopted(tasks, cluster, place)
     tasks = [task for task in tasks if task.name not in running]
     for task in tasks:
@@ -161,11 +161,23 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
         else:
             _stop(running, cluster, folders, place)
         raise
-    if not running:
-        _adopted([], cluster, place)  # ends what a lost answer of the cluster may have left behind
-        return _summary(study)
-    print(_submitted(running, study))
-    return None
+    if running:
+        print(_submitted(running, study))
+        return None
+    _adopted([], cluster, place)  # ends what a lost answer of the cluster may have left behind
+    complete = _summary(study)
+    if complete:
+        remove_old(study.folder)
+    return complete
+
+
+def _frozen(study: Study, tasks: Sequence[Task]) -> Path | None:
+    """The folder of the code that the tasks run, copied now; None if there is nothing to run."""
+    if not tasks:
+        return None
+    snapshot = freeze(study.folder, [task.stage for task in tasks])
+    print(f"code: {snapshot}", flush=True)
+    return snapshot.folder
 
 
 def _statuses(folders: Mapping[str, Path], running: Mapping[str, Handle]) -> dict[str, Status]:

@@ -49,7 +49,9 @@ class Sbatch:
         code: the folder of the code that the jobs run.
     """
 
-    def __init__(self, folder: Path, parameters: Mapping[str, Any], *, threads: int, code: Path) -> None:
+    def __init__(
+        self, folder: Path, parameters: Mapping[str, Any], *, threads: int, code: Path | None
+    ) -> None:
         self._folder, self._threads, self._code = folder, threads, code
         self._executor = AutoExecutor(
             folder=folder, cluster="slurm", slurm_python=shlex.join(["sh", "-c", START, "sh", sys.executable])

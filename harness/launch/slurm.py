@@ -127,7 +127,7 @@ class Slurm:
             return
         for task in {task.shared: task for task in tasks}.values():
             with tempfile.TemporaryDirectory() as folder:
-                call = self._call([task], [], Path(folder), code=Path(folder))
+                call = self._call([task], [], Path(folder), code=None)
                 if refused := call.test(1):
                     refusals.setdefault(refused, "a shared stage" if task.shared else "a cell")
         if refusals:
@@ -143,7 +143,7 @@ class Slurm:
             needs = sorted({name for task in group for name in task.needs})
             with tempfile.TemporaryDirectory() as folder:
                 jobs = [f"JOB_OF_{name}" for name in needs]
-                call = self._call(group, jobs, Path(folder), code=Path(folder))
+                call = self._call(group, jobs, Path(folder), code=None)
                 text = call.script(len(group)).replace(folder, str(record.folder_of(study, "TOKEN")))
             names = "\n".join(f"#   {position}: {task.name}" for position, task in enumerate(group))
             shown.append(f"# sbatch, {len(group)} job(s):\n{names}\n{text}")
@@ -279,7 +279,7 @@ class Slurm:
         logs = record.folder_of(study, submission.token)
         return SlurmHandle(job, task.folder, self._queue, logs=logs)
 
-    def _call(self, tasks: Sequence[Task], needs: Sequence[str], folder: Path, code: Path) -> Sbatch:
+    def _call(self, tasks: Sequence[Task], needs: Sequence[str], folder: Path, code: Path | None) -> Sbatch:
         """The call of sbatch for these tasks, after the jobs named by `needs`."""
         threads = self._shared_threads if tasks[0].shared else self._threads
         options = {**self._options}

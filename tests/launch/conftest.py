@@ -24,9 +24,14 @@ PATIENCE_S = 180.0  # a test waits for states; this only ends one that will neve
 
 @dataclass
 class Sweeps:
-    """Sweeps that share one outputs folder; training waits after its step while the file `hold` exists."""
+    """Sweeps that share one outputs folder; training waits after its step while the file `hold` exists.
+
+    They run in the folder `checkout`, with the toy world in the folder `toy`.
+    """
 
     outputs: Path
+    checkout: Path = ROOT
+    toy: Path = TOY
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -35,11 +40,11 @@ class Sweeps:
 
     def start(self, *words: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
         """Starts a sweep that inherits `sigint`, as from a terminal (SIG_DFL) or a shell's `&` (SIG_IGN)."""
-        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
+        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(self.toy)]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**os.environ, "TOY_HOLD": str(self.hold)},
             text=True,
             stdout=subprocess.PIPE,

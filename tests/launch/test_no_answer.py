@@ -120,6 +120,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             cancel=cancel,
         )
         monkeypatch.setattr(run, "tasks_of", lambda study: [task])
+        monkeypatch.setattr(run, "_frozen", lambda study, tasks: tasks)
         monkeypatch.setattr(run, "write_spec", lambda *given: None)
 
         def show(*given: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -141,6 +142,10 @@ def test_a_study_runs_through_two_calls_of_sbatch(slurm, sweeps, monkeypatch):
     environment = dict(line.partition("=")[::2] for line in (slurm / "env-4243").read_text().splitlines())
     assert "SLURM_NTASKS" not in environment
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
+    code = sweeps.outputs / "studies" / "toy" / "code"
+    assert Path(environment["PYTHONPATH"].split(os.pathsep)[0]).parent == code and not code.exists()
+    record = json.loads((sweeps.stage("half", "scores") / "stage.json").read_text())
+    assert environment["PYTHONPATH"].startswith(f"{code}/{record['code']}{os.pathsep}")
 
 
 def test_a_dry_run_prints_the_scripts_and_writes_nothing(slurm, sweeps):
