@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.files import write_rows, write_text
 
 if TYPE_CHECKING:
+    from harness.stages.locks import Lock
     from harness.stages.store import Reporter
 
 ATTEMPT_SAVE_S = 2.0
@@ -51,15 +52,20 @@ def resume_files(path: str) -> tuple[str, ...]:
 
 
 class ReportingWorkspace:
-    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter."""
+    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter.
 
-    def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts) -> None:
+    Its `progress` raises `LostError` if the stage's lock is lost.
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts, lock: Lock) -> None:
         self.folder = folder
         self._reporter = reporter
+        self._lock = lock
         self._attempts = attempts
         self._last_step: int | None = None
 
     def progress(self, step: int, total: int, metrics: Metrics | None = None) -> None:
+        self._lock.check()
         if metrics is not None:
             self._write(step, metrics)
         self._attempts.save_sometimes()

@@ -74,6 +74,8 @@ class StatusWriter:
     """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs.
 
     The file decides no number. If it cannot be written, the job continues and the sweep shows older news.
+    Once another process has begun to write it (the same job, queued again while this process was taken for
+    dead), this one leaves it alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +96,8 @@ class StatusWriter:
         )
 
     def __enter__(self) -> StatusWriter:
-        self._set()
+        with suppress(OSError):
+            write_status(self._folder, self.status)
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
@@ -107,7 +110,8 @@ class StatusWriter:
 
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
         name = str(owner or "another process")
-        self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
+        if (self.status.state, self.status.stage, self.status.waits_for) != ("waiting", stage.name, name):
+            self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
         if self._first_step is None:  # this attempt resumed there; how long the step took is unknown
@@ -128,15 +132,21 @@ class StatusWriter:
             self.status = replace(self.status, **changes)  # type: ignore[arg-type]
             if not quietly or time.monotonic() - self._last_written > WRITE_EVERY_S:
                 with suppress(OSError):
-                    write_status(self._folder, self.status)
+                    if self._is_ours():
+                        write_status(self._folder, self.status)
                 self._last_written = time.monotonic()
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            try:
-                os.utime(self._folder / "status.json")
-            except OSError:
-                continue
+            with suppress(OSError):
+                if self._is_ours():
+                    os.utime(self._folder / "status.json")
+
+    def _is_ours(self) -> bool:
+        """Whether no other process has begun to write the file since."""
+        there = read_status(self._folder)
+        ours = self.status.host, self.status.pid, self.status.started
+        return there.pid is None or (there.host, there.pid, there.started) == ours
 
 
 def _now() -> str:

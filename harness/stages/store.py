@@ -1,8 +1,9 @@
 """The cache of stages: folders named by their key, complete or resumable, never half-written.
 
 `<root>/<name>-<key>/` is complete from the instant it exists, because it gets its name by a rename.
-`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill. `stage.json` is
-written when all else is on the disk, and what the program resumes from is removed after the rename.
+`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill. It becomes `.part2`,
+`.part3`, ... when another process takes over from one that may still run. `stage.json` is written when all
+else is on the disk, and what the program resumes from is removed after the rename.
 `<root>/<name>-<key>.lock` is held by the process that makes the stage.
 """
 
@@ -15,12 +16,14 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.files import flush, swap_folder, writing
 from harness.processes import threads
 from harness.stages import external, loaded, locks, provenance, ranks, sources
+from harness.stages.generations import fence, remove_unfinished, unfinished_folder
 from harness.stages.keys import key, roots
 from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
 from harness.types import Stage
@@ -83,6 +86,7 @@ class StageStore:
         Raises:
             DamagedStageError: the stage or one of its inputs is there, but damaged.
             ChangedExternalError: external files have changed meanwhile; the unfinished folder is removed.
+            LostError: another process makes the stage now, which took this one for dead.
             StorageError: the folder cannot be written; finished work is kept.
             Exception: the program raised it; its unfinished folder is kept for the next attempt.
         """
@@ -93,11 +97,13 @@ class StageStore:
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
         lock = folder.with_name(folder.name + ".lock")
         try:
-            with locks.wait_for(lock, lambda owner: reporter.wait(stage, owner)):
+            with locks.wait_for(
+                lock, lambda owner: reporter.wait(stage, owner), partial(fence, folder)
+            ) as ours:
                 if not (folder / "stage.json").is_file():
                     reporter.begin(stage)
-                    self._run(stage, folder, inputs, reporter)
-        except StorageError:
+                    self._run(stage, folder, inputs, reporter, ours)
+        except (StorageError, locks.LostError):
             raise
         except locks.NoLocksError as error:
             raise StorageError(str(error)) from error
@@ -107,9 +113,12 @@ class StageStore:
             raise
         return folder
 
-    def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
-        """Makes the stage in `<folder>.part`, and gives the folder its name."""
-        unfinished = folder.with_name(folder.name + ".part")
+    def _run(
+        self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter, lock: locks.Lock
+    ) -> None:
+        """Makes the stage in its unfinished folder, and gives the folder its name."""
+        unfinished = unfinished_folder(folder)
+        lock.confirm()  # so this name is older than any fence
         if self.folder(stage) != folder:  # while this waited for the lock, or made the inputs
             raise external.ChangedExternalError(
                 f"external files of the stage {stage.name} have changed since this job began"
@@ -118,21 +127,26 @@ class StageStore:
             )
         unfinished.mkdir(parents=True, exist_ok=True)
         if not _is_written(unfinished):
-            self._write(stage, unfinished, inputs, reporter)
+            self._write(stage, unfinished, inputs, reporter, lock)
+        lock.confirm()
         swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
         _drop_resume_files(folder)
         with suppress(OSError):  # the stage is complete
+            remove_unfinished(folder)
             flush(self.root)
 
-    def _write(self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
+    def _write(
+        self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter, lock: locks.Lock
+    ) -> None:
         """Runs the program and writes `stage.json`, after all other files are on the disk."""
         attempts = Attempts(unfinished / ATTEMPTS)
         settings = json.loads(json.dumps(stage.settings))
-        workspace = ReportingWorkspace(unfinished, reporter, attempts)
+        workspace = ReportingWorkspace(unfinished, reporter, attempts, lock)
         with external.guarded(stage.external, unfinished), loaded.guarded(roots(stage)):
             left = [ATTEMPTS, *resume_files(stage.program)]
             with self._other_ranks(stage, settings, inputs, unfinished):
                 load_program(stage.program)(workspace, settings, dict(inputs))
+        lock.confirm()
         attempts.save()
         record = {
             **describe(stage),

@@ -24,6 +24,7 @@ from harness.prompts import chosen_prompts
 from harness.protocols import ImageSource
 from harness.reward.function import used_components
 from harness.stages.keys import key
+from harness.stages.locks import LostError
 from harness.stages.status import StatusWriter
 from harness.stages.store import DamagedStageError, StageStore, StorageError
 from harness.study import drawing
@@ -221,7 +222,7 @@ def run(folder: Path, stage: Stage, store: StageStore) -> bool:
         except KeyboardInterrupt:
             status.end("stopped")
             raise
-        except (DamagedStageError, StorageError) as error:  # the message says all
+        except (DamagedStageError, LostError, StorageError) as error:  # the message says all
             print(f"error: {error}", file=sys.stderr)
             status.end("failed", error=str(error))
             return False

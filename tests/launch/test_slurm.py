@@ -143,6 +143,9 @@ def test_a_study_runs_through_two_calls_of_sbatch(slurm, sweeps, monkeypatch):
     assert "SLURM_NTASKS" not in environment
     assert environment["OMP_NUM_THREADS"] == "3" and environment["PYTHONSAFEPATH"] == "1"
     code = sweeps.outputs / "studies" / "toy" / "code"
+    made_with = json.loads((sweeps.stage("half", "scores") / "stage.json").read_text())["code"]
+    assert environment["PYTHONPATH"].startswith(f"{code}/{made_with}{os.pathsep}") and not code.exists()
+    code = sweeps.outputs / "studies" / "toy" / "code"
     assert Path(environment["PYTHONPATH"].split(os.pathsep)[0]).parent == code and not code.exists()
     record = json.loads((sweeps.stage("half", "scores") / "stage.json").read_text())
     assert environment["PYTHONPATH"].startswith(f"{code}/{record['code']}{os.pathsep}")
