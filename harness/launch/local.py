@@ -26,6 +26,7 @@ class Local:
     Args:
         threads: cores of each process of a cell's job; constant, so that no number depends on the load.
         shared_threads: the same for the job of a stage that several cells read.
+        nodes: 1, for this machine.
         processes: processes of a job that train together, each with its own threads and GPU.
         cores: cores to use at most; None for all that this process may use.
     """
@@ -34,8 +35,19 @@ class Local:
     jobs_go_on = False
 
     def __init__(
-        self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None
+        self,
+        *,
+        threads: int,
+        shared_threads: int,
+        nodes: int = 1,
+        processes: int = 1,
+        cores: int | None = None,
     ) -> None:
+        if nodes != 1:
+            raise ValueError(
+                f"resources.nodes={nodes}: cluster=local is this one machine. Give resources.nodes=1, or"
+                " cluster=slurm on a login node"
+            )
         for name, value in (
             ("processes", processes),
             ("threads", threads),
@@ -70,7 +82,7 @@ class Local:
             _stderr_to(task.folder / "logs" / "controller.err"),
         ):
             job = executor.submit(
-                Job(sweep=os.getpid(), processes=self._processes), str(task.folder.resolve())
+                Job(sweep=os.getpid(), processes=self._processes), [str(task.folder.resolve())]
             )
         self._running.append(LocalHandle(job, threads=self._need(task), gpus=gpus))
         return self._running[-1]

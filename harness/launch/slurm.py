@@ -129,14 +129,15 @@ class Slurm:
 
     def _submit(self, task: Task) -> SlurmHandle:
         threads = self._shared_threads if task.shared else self._threads
-        executor = AutoExecutor(
-            folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues
-        )
+        executor = AutoExecutor(folder=task.folder / "logs", cluster="slurm")
         executor.update_parameters(
             name=task.name, cpus_per_task=threads * self._processes, **self._parameters
         )
         with job_environment(threads):
-            job = executor.submit(Job(sweep=None, processes=self._processes), str(task.folder.resolve()))
+            job = executor.submit(
+                Job(sweep=None, processes=self._processes, requeues=self._requeues),
+                [str(task.folder.resolve())],
+            )
         return SlurmHandle(str(job.job_id), task.folder)
 
 

@@ -13,7 +13,6 @@ from submitit.core.utils import FailedJobError
 
 from harness.launch import run
 from harness.launch.cluster import NotNow
-from harness.launch.job import Job
 from harness.launch.slurm import Slurm, SlurmHandle
 from harness.stages.status import Status, read_status, write_status
 
@@ -155,13 +154,6 @@ def test_a_cluster_without_slurm_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="cluster=local"):
         Slurm(threads=1, shared_threads=1, memory_gb=1, timeout_min=1)
-
-
-def test_a_requeued_job_starts_with_the_same_arguments():
-    """Submitit asks the function what to queue again: itself, since all progress is on disk."""
-    job = Job(sweep=None)
-    again = job.checkpoint("folder")
-    assert again.function is job and again.args == ("folder",)
 
 
 BUSY = """if [ $(ls "$FAKE_SLURM"/busy-* 2>/dev/null | wc -l) -lt {times} ]; then
