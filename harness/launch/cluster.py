@@ -34,7 +34,7 @@ class Handle(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Home:
     """Where a study lies: its folder, and the folder of the frozen code that its jobs run."""
 
     study: Path
@@ -69,7 +69,7 @@ class Cluster(Protocol):
         """What would be submitted, as text."""
         ...
 
-    def adopt(self, tasks: Sequence[Task], place: Place) -> dict[str, Handle]:
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
         """Task -> job, for the jobs of earlier sweeps that still make one of these tasks. Ends their others.
 
         Raises:
@@ -81,7 +81,7 @@ class Cluster(Protocol):
         """Tasks that can be submitted together now; empty if there are none."""
         ...
 
-    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         """Submits the tasks; returns their jobs by name.
 
         Raises:
@@ -90,6 +90,6 @@ class Cluster(Protocol):
         """
         ...
 
-    def cancel(self, running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         """Ends jobs of the study. Returns those of which that is not known to have happened."""
         ...

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from submitit import LocalExecutor
 
-from harness.launch.cluster import Handle, Place
+from harness.launch.cluster import Handle, Home
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
 from harness.launch.logs import AGAIN, LOST, log_end
@@ -29,6 +29,7 @@ class Local:
     Args:
         threads: cores of each process of a cell's job; constant, so that no number depends on the load.
         shared_threads: the same for the job of a stage that several cells read.
+        nodes: 1, for this machine.
         processes: processes of a job that train together, each with its own threads and GPU.
         cores: cores to use at most; None for all that this process may use.
     """
@@ -38,8 +39,19 @@ class Local:
     wait, dry_run = True, False
 
     def __init__(
-        self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None
+        self,
+        *,
+        threads: int,
+        shared_threads: int,
+        nodes: int = 1,
+        processes: int = 1,
+        cores: int | None = None,
     ) -> None:
+        if nodes != 1:
+            raise ValueError(
+                f"resources.nodes={nodes}: cluster=local is this one machine. Give resources.nodes=1, or"
+                " cluster=slurm on a login node"
+            )
         for name, value in (
             ("processes", processes),
             ("threads", threads),
@@ -61,7 +73,7 @@ class Local:
     def show(self, tasks: Sequence[Task], study: Path) -> str:
         return "\n".join(f"{task.name}: {self._need(task)} cores" for task in tasks)
 
-    def adopt(self, tasks: Sequence[Task], place: Place) -> dict[str, Handle]:
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
         """None: the jobs of another sweep end with it."""
         return {}
 
@@ -80,7 +92,7 @@ class Local:
         fits = not self._running or used + self._need(task) <= self._cores
         return fits and (not self._gpus or len(self._free_gpus()) >= self._processes)
 
-    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         (task,) = tasks
         gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
@@ -89,7 +101,7 @@ class Local:
         # update_parameters takes indices only, and submitit sets CUDA_VISIBLE_DEVICES to the texts joined
         executor.parameters["visible_gpus"] = (visible,)
         with (
-            job_environment(self._need(task) // self._processes, place.code),
+            job_environment(self._need(task) // self._processes, home.code),
             _stderr_to(task.folder / "logs" / "controller.err"),
         ):
             job = executor.submit(
@@ -98,7 +110,7 @@ class Local:
         self._running.append(LocalHandle(job, task.folder / "logs", threads=self._need(task), gpus=gpus))
         return {task.name: self._running[-1]}
 
-    def cancel(self, running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         """Interrupts jobs and waits for their end; submitit kills one that has not ended a second later."""
         for handle in running.values():
             handle.cancel()  # type: ignore[attr-defined]

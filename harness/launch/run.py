@@ -18,7 +18,7 @@ from harness import processes
 from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
-from harness.launch.cluster import Cluster, Handle, NotNow, Place
+from harness.launch.cluster import Cluster, Handle, Home, NotNow
 from harness.launch.job import write_spec
 from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
@@ -138,8 +138,8 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
     task_by_name = {task.name: task for task in tasks}
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
-    place = Place(study=study.folder, code=_frozen(study, tasks))
-    running = _adopted(tasks, cluster, place)
+    home = Home(study=study.folder, code=_frozen(study, tasks))
+    running = _adopted(tasks, cluster, home)
     tasks = [task for task in tasks if task.name not in running]
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
@@ -148,23 +148,23 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
             while tasks or (running and cluster.wait):
                 _collect(running, folders, task_by_name)
-                tasks = _start(tasks, running, cluster, folders, place)
+                tasks = _start(tasks, running, cluster, folders, home)
                 board.show(_statuses(folders, running))
                 time.sleep(cluster.poll_s)
             board.show(_statuses(folders, running))
     except KeyboardInterrupt:
-        _stop(running, cluster, folders, place)
+        _stop(running, cluster, folders, home)
         raise
     except BaseException:
         if cluster.jobs_go_on:
             _leave(running, study)
         else:
-            _stop(running, cluster, folders, place)
+            _stop(running, cluster, folders, home)
         raise
     if running:
         print(_submitted(running, study))
         return None
-    _adopted([], cluster, place)  # ends what a lost answer of the cluster may have left behind
+    _adopted([], cluster, home)  # ends what a lost answer of the cluster may have left behind
     complete = _summary(study)
     if complete:
         remove_old(study.folder)
@@ -188,11 +188,11 @@ def _statuses(folders: Mapping[str, Path], running: Mapping[str, Handle]) -> dic
     return statuses
 
 
-def _adopted(tasks: Sequence[Task], cluster: Cluster, place: Place) -> dict[str, Handle]:
+def _adopted(tasks: Sequence[Task], cluster: Cluster, home: Home) -> dict[str, Handle]:
     """The jobs of earlier sweeps that make these tasks, as soon as the cluster knows."""
     while True:
         try:
-            adopted = cluster.adopt(tasks, place)
+            adopted = cluster.adopt(tasks, home)
         except NotNow as error:
             print(f"warning: {error}. It is asked again in {ADOPT_S:.0f} s", file=sys.stderr)
             time.sleep(ADOPT_S)
@@ -208,7 +208,7 @@ def _start(
     running: dict[str, Handle],
     cluster: Cluster,
     folders: Mapping[str, Path],
-    place: Place,
+    home: Home,
 ) -> list[Task]:
     """Submits the tasks that can start now. Returns those that cannot yet."""
     waiting = []
@@ -219,7 +219,7 @@ def _start(
             waiting.append(task)
     while group := cluster.startable(waiting, running):
         try:
-            started = cluster.submit(group, running, place)
+            started = cluster.submit(group, running, home)
         except NotNow as error:
             print(f"warning: {group[0].name}: {error}", file=sys.stderr)
             continue
@@ -261,10 +261,10 @@ def _collect(
             write_status(folder, replace(status, state="lost", eta_s=None, error=error))
 
 
-def _stop(running: Mapping[str, Handle], cluster: Cluster, folders: Mapping[str, Path], place: Place) -> None:
+def _stop(running: Mapping[str, Handle], cluster: Cluster, folders: Mapping[str, Path], home: Home) -> None:
     """Cancels the submitted jobs and marks them as stopped. What was never submitted stays planned."""
     with processes.undisturbed():
-        unknown = cluster.cancel(running, place)
+        unknown = cluster.cancel(running, home)
         if unknown:
             jobs = {name: handle.id for name, handle in unknown.items()}
             print(

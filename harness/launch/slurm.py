@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.launch import queue, record, sbatch, site
-from harness.launch.cluster import Handle, NotNow, Place
+from harness.launch.cluster import Handle, Home, NotNow
 from harness.launch.job import Job
 from harness.launch.logs import ending
 from harness.launch.options import minutes
@@ -150,21 +150,21 @@ class Slurm:
             left = [task for task in left if task not in group]
         return "\n".join(shown)
 
-    def adopt(self, tasks: Sequence[Task], place: Place) -> dict[str, Handle]:
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
         """Finds the live jobs of earlier sweeps; cancels those that make nothing of these tasks.
 
         Raises:
             NotNow: jobs were submitted before, and Slurm does not say which of them live.
         """
-        adopted, others = self._live(tasks, place)
+        adopted, others = self._live(tasks, home)
         if others:
             print(f"cancelled, as the study no longer needs them: {', '.join(others)}", file=sys.stderr)
             queue.cancel(others)
         return adopted
 
-    def _live(self, tasks: Sequence[Task], place: Place) -> tuple[dict[str, Handle], list[str]]:
+    def _live(self, tasks: Sequence[Task], home: Home) -> tuple[dict[str, Handle], list[str]]:
         """Task -> job, for live jobs that make these tasks; and the ids of the study's other live jobs."""
-        submissions = record.read(place.study)
+        submissions = record.read(home.study)
         entries = self._queue.ask() if submissions else {}
         if entries is None:
             raise NotNow("squeue gives no answer, so it is not known which jobs of this study still live")
@@ -172,7 +172,7 @@ class Slurm:
         adopted: dict[str, Handle] = {}
         others = []
         for submission in submissions:
-            known = self._confirmed(submission, entries, place.study)
+            known = self._confirmed(submission, entries, home.study)
             if known.job is None:
                 continue
             for position, (name, stage) in enumerate(zip(known.tasks, known.keys, strict=True)):
@@ -180,7 +180,7 @@ class Slurm:
                 if job not in entries:
                     continue
                 if task is not None and key(task.stage) == stage and name not in adopted:
-                    adopted[name] = self._handle(job, task, known, place.study)
+                    adopted[name] = self._handle(job, task, known, home.study)
                 else:
                     others.append(job)
         return adopted, others
@@ -211,7 +211,7 @@ class Slurm:
         equal = [task for task in waiting if (task.needs, task.shared) == (first.needs, first.shared)]
         return equal[: self._array]
 
-    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         """Submits the tasks as one array, after the jobs that they need.
 
         After a refusal it looks first whether the call was obeyed all the same.
@@ -221,7 +221,7 @@ class Slurm:
             FailedJobError: Slurm refuses them for good.
         """
         if self._refusals:
-            accepted, _ = self._live(tasks, place)
+            accepted, _ = self._live(tasks, home)
             if accepted:
                 self._refusals = 0
                 return accepted
@@ -231,9 +231,9 @@ class Slurm:
             keys=tuple(key(task.stage) for task in tasks),
         )
         needs = {running[name].id: None for task in tasks for name in task.needs if name in running}
-        folder = record.folder_of(place.study, submission.token)
-        call = self._call(tasks, list(needs), folder, place.code)
-        record.append(place.study, submission)
+        folder = record.folder_of(home.study, submission.token)
+        call = self._call(tasks, list(needs), folder, home.code)
+        record.append(home.study, submission)
         try:
             job = call.submit(self._job, [task.folder for task in tasks])
         except sbatch.REFUSALS as error:
@@ -241,10 +241,10 @@ class Slurm:
             raise
         self._refusals = 0
         submission = replace(submission, job=job)
-        record.append(place.study, submission)
+        record.append(home.study, submission)
         handles: dict[str, Handle] = {}
         for position, task in enumerate(tasks):
-            handles[task.name] = self._handle(submission.job_of(position), task, submission, place.study)
+            handles[task.name] = self._handle(submission.job_of(position), task, submission, home.study)
         return handles
 
     def _refused(self, error: Exception, count: int) -> None:
@@ -267,10 +267,10 @@ class Slurm:
         self._again = time.monotonic() + pause_s
         raise NotNow(f"{message}; sbatch is tried again in {pause_s:.0f} s") from error
 
-    def cancel(self, running: Mapping[str, Handle], place: Place) -> dict[str, Handle]:
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         """Ends jobs with one scancel, also those whose id got lost. Returns those that may still live."""
         remaining = queue.cancel([handle.id for handle in running.values()])
-        lost = {one.token for one in record.read(place.study) if one.job is None}
+        lost = {one.token for one in record.read(home.study) if one.job is None}
         if lost:
             queue.cancel([job for job, entry in (self._queue.ask() or {}).items() if entry.token in lost])
         return {name: handle for name, handle in running.items() if handle.id in remaining}

@@ -16,7 +16,7 @@ from typing import Literal
 
 from harness import processes
 from harness.files import write_text
-from harness.stages import locks
+from harness.stages import locks, stop
 from harness.types import Stage
 
 State = Literal["planned", "queued", "waiting", "running", "done", "failed", "lost", "stopped"]
@@ -73,6 +73,7 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
 class StatusWriter:
     """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs.
 
+    A request to stop ends the job between two stages, and while it waits for one that another process makes.
     The file decides no number. If it cannot be written, the job continues and the sweep shows older news.
     Once another process has begun to write it (the same job, queued again while this process was taken for
     dead), this one leaves it alone.
@@ -84,7 +85,8 @@ class StatusWriter:
         self._last_written = 0.0
         self._stage_began = time.monotonic()
         self._first_step: int | None = None
-        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self.stage: Stage | None = None
         owner = locks.me()
         self.status = Status(
             state="running",
@@ -102,13 +104,17 @@ class StatusWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._ended.set()
 
     def begin(self, stage: Stage) -> None:
+        stop.check()
+        self.stage = stage
         self._stage_began, self._first_step = time.monotonic(), None
         self._set(state="running", stage=stage.name, step=None, total=None, eta_s=None, waits_for=None)
 
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
+        stop.check()
+        self.stage = stage
         name = str(owner or "another process")
         if (self.status.state, self.status.stage, self.status.waits_for) != ("waiting", stage.name, name):
             self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
@@ -137,7 +143,7 @@ class StatusWriter:
                 self._last_written = time.monotonic()
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_S):
+        while not self._ended.wait(HEARTBEAT_S):
             with suppress(OSError):
                 if self._is_ours():
                     os.utime(self._folder / "status.json")

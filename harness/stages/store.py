@@ -22,10 +22,11 @@ from typing import Any, Protocol
 
 from harness.files import flush, swap_folder, writing
 from harness.processes import threads
-from harness.stages import external, loaded, locks, provenance, ranks, sources
+from harness.stages import external, loaded, locks, program, provenance, sources
 from harness.stages.generations import fence, remove_unfinished, unfinished_folder
 from harness.stages.keys import key, roots
-from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
+from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, resume_files
+from harness.stages.ranks import ProgramCall, Ranks
 from harness.types import Stage
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -54,13 +55,13 @@ class StageStore:
     """All stages under one root folder (`outputs/stages`).
 
     Args:
-        processes: how many processes make a stage together, where its program can run so. They change no key:
-            numbers are equal up to rounding.
+        ranks: those that make a stage together, where its program can run so. They change no key: numbers are
+            equal up to rounding.
     """
 
-    def __init__(self, root: Path, *, processes: int = 1) -> None:
+    def __init__(self, root: Path, *, ranks: Ranks | None = None) -> None:
         self.root = Path(root)
-        self._processes = processes
+        self._ranks = ranks or Ranks()
 
     def folder(self, stage: Stage) -> Path:
         """The folder that the stage has when it is complete."""
@@ -145,13 +146,13 @@ class StageStore:
         with external.guarded(stage.external, unfinished), loaded.guarded(roots(stage)):
             left = [ATTEMPTS, *resume_files(stage.program)]
             with self._other_ranks(stage, settings, inputs, unfinished):
-                load_program(stage.program)(workspace, settings, dict(inputs))
+                program.run(stage.program, workspace, settings, dict(inputs))
         lock.confirm()
         attempts.save()
         record = {
             **describe(stage),
             **attempts.summary(),
-            "processes": 1 if stage.parallel is None else self._processes,
+            "processes": 1 if stage.parallel is None else self._ranks.world,
             "threads": threads(),
             **_origin(),
             "resume_files": left,
@@ -165,17 +166,17 @@ class StageStore:
     def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
     ) -> AbstractContextManager[None]:
-        """Ranks 1 and up of a stage that several processes make, running while the block runs rank 0."""
-        if self._processes == 1 or stage.parallel is None:
+        """The other ranks of a stage that several processes make, running while the block runs rank 0."""
+        if self._ranks.world == 1 or stage.parallel is None:
             return nullcontext()
-        call = ranks.ProgramCall(
+        call = ProgramCall(
             program=stage.program,
             settings=settings,
             inputs={name: str(source) for name, source in inputs.items()},
             folder=str(folder),
             sources=sources.digests(roots(stage)),
         )
-        return ranks.other_ranks(call, self._processes)
+        return self._ranks.together(call)
 
 
 def describe(stage: Stage) -> dict[str, Any]:

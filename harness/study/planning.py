@@ -165,13 +165,13 @@ def plan(
     compared = pairs.plan_pairs(preference, arms, cells, partial(loader.load_sweep_config, config))
     planned = (*arms, *compared)
     outputs = Path(folder_setting(config, "outputs_dir"))
-    processes = config.resources.processes
+    nodes, processes = config.resources.nodes, config.resources.processes
     given = {**_resolved(config, ["study"])["study"], "factors": factors.facts(_factors(config))}
     if preference is not None:
         given["preference"] = {**preference, "judges": pairs.judge_labels(compared)}
     facts = study_facts(given, arms_of(config), arms)
     try:
-        ranks.check(processes, list(chain.from_iterable(cell.stages for cell in planned)))
+        ranks.check(nodes, processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Study(
@@ -179,7 +179,7 @@ def plan(
         facts=facts,
         command=shlex.join(["python", "-m", "harness.sweep", *words]),
         folder=outputs / "studies" / name,
-        store=StageStore(outputs / "stages", processes=processes),
+        store=StageStore(outputs / "stages", ranks=ranks.Ranks(processes)),
         cells=planned,
     )
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from harness.stages import stop
+
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
 PATIENCE_S = 180.0  # a test waits for states; this only ends one that will never come
@@ -88,6 +90,15 @@ class Sweeps:
                 pass
             time.sleep(0.05)
         raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A job in the tests' own process handles signals only within its test."""
+    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def test_the_job_fails_with_that_message(world):
     job = _plan(world)
     _edit(job, lora={"rank": 9})
     _forget()
-    assert Job(sweep=None)(str(job)) is False
+    with pytest.raises(SystemExit, match="1"):
+        Job(sweep=None)([str(job)])
     status = read_status(job)
     assert status.state == "failed" and "setting lora.rank differs" in (status.error or "")

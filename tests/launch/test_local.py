@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from harness.launch import environment
-from harness.launch.cluster import Place
+from harness.launch.cluster import Home
 from harness.launch.local import Local
 from harness.stages import nvidia, provenance
 from harness.study.tasks import Task
@@ -152,7 +152,7 @@ def test_jobs_get_the_gpus_by_the_names_of_the_users_variable(
     local = Local(threads=1, shared_threads=1, cores=2)
     task = dataclasses.replace(_task(), folder=tmp_path)
     while local.has_room(task) and len(seen) < 2:
-        local.submit([task], {}, Place(study=tmp_path, code=tmp_path))
+        local.submit([task], {}, Home(study=tmp_path, code=tmp_path))
     assert seen == expected
 
 
@@ -194,6 +194,6 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())
         assert not any(
-            place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places
+            home.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for home in places
         )
     assert dict(os.environ) == before

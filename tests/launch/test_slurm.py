@@ -13,7 +13,7 @@ from submitit.core.utils import FailedJobError
 
 from harness import cancel, status
 from harness.launch import record, run, site
-from harness.launch.cluster import NotNow, Place
+from harness.launch.cluster import Home, NotNow
 from harness.launch.queue import Queue
 from harness.launch.record import Submission
 from harness.launch.slurm import Slurm, SlurmHandle
@@ -80,13 +80,13 @@ def cluster(**settings):
 class Given:
     """Tasks of a study, and where it lies."""
 
-    place: Place
+    home: Home
     tasks: list[Task]
 
     def start(self, chosen: Slurm) -> tuple[list[Task], dict[str, SlurmHandle]]:
         running: dict[str, SlurmHandle] = {}
         folders = {task.name: task.folder for task in self.tasks}
-        return run._start(self.tasks, running, chosen, folders, self.place), running
+        return run._start(self.tasks, running, chosen, folders, self.home), running
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def planned(tmp_path):
             tasks.append(Task(name=f"cell{number}", folder=folder, stage=stage, needs=("warm",)))
         for task in tasks:
             task.folder.mkdir(parents=True)
-        return Given(place=Place(study=study, code=tmp_path), tasks=tasks)
+        return Given(home=Home(study=study, code=tmp_path), tasks=tasks)
 
     return make
 
@@ -338,9 +338,9 @@ def test_a_refusal_that_passes_is_final_after_the_last_pause(slurm, planned, mon
     study, chosen = planned(0), cluster()
     for _ in range(2):
         with pytest.raises(NotNow, match=r"Socket timed out.*tried again in 0 s"):
-            chosen.submit(study.tasks, {}, study.place)
+            chosen.submit(study.tasks, {}, study.home)
     with pytest.raises(FailedJobError, match="Socket timed out"):
-        chosen.submit(study.tasks, {}, study.place)
+        chosen.submit(study.tasks, {}, study.home)
 
 
 @pytest.mark.parametrize(
@@ -401,16 +401,16 @@ def test_an_sbatch_that_timed_out_but_was_obeyed_is_not_called_again(slurm, plan
     study = planned(0)
     waiting, running = study.start(cluster())
     assert not waiting and running["warm"].id == "77"
-    (folder,) = (study.place.study / "jobs").iterdir()
+    (folder,) = (study.home.study / "jobs").iterdir()
     assert (folder / "77_submitted.pkl").is_file()
-    (submission,) = record.read(study.place.study)
+    (submission,) = record.read(study.home.study)
     assert submission.job == "77"
 
 
 def recorded(study: Given, *submissions: Submission) -> None:
     for one in submissions:
-        record.folder_of(study.place.study, one.token).mkdir(parents=True)
-        record.append(study.place.study, one)
+        record.folder_of(study.home.study, one.token).mkdir(parents=True)
+        record.append(study.home.study, one)
 
 
 def test_live_jobs_of_an_earlier_sweep_are_adopted_and_those_of_an_earlier_plan_cancelled(slurm, planned):
@@ -422,7 +422,7 @@ def test_live_jobs_of_an_earlier_sweep_are_adopted_and_those_of_an_earlier_plan_
         Submission(token="b", tasks=("cell0", "cell1"), keys=("another key!", keys[2]), job="6"),
     )
     listed(slurm, "6_0", "6_1", "99")
-    adopted = cluster().adopt(study.tasks, study.place)
+    adopted = cluster().adopt(study.tasks, study.home)
     assert {name: handle.id for name, handle in adopted.items()} == {"cell1": "6_1"}
     assert (slurm / "cancelled").read_text() == "6_0\n"
 
@@ -430,11 +430,11 @@ def test_live_jobs_of_an_earlier_sweep_are_adopted_and_those_of_an_earlier_plan_
 def test_where_slurm_gives_no_answer_nothing_is_submitted_beside_jobs_that_may_live(slurm, planned):
     study = planned(1)
     chosen = cluster()
-    assert chosen.adopt(study.tasks, study.place) == {}
+    assert chosen.adopt(study.tasks, study.home) == {}
     recorded(study, Submission(token="a", tasks=("warm",), keys=("k",), job="5"))
     (slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(NotNow, match="squeue gives no answer"):
-        chosen.adopt(study.tasks, study.place)
+        chosen.adopt(study.tasks, study.home)
 
 
 def test_all_jobs_are_asked_for_with_one_squeue_twice_a_minute(slurm, planned):
@@ -452,7 +452,7 @@ def test_jobs_are_cancelled_with_one_scancel_also_one_whose_id_got_lost(slurm, p
     _, running = study.start(chosen)
     recorded(study, Submission(token="token", tasks=("cell9",), keys=("k",)))
     listed(slurm, "50")
-    assert chosen.cancel(running, study.place) == {}
+    assert chosen.cancel(running, study.home) == {}
     assert (slurm / "cancelled").read_text() == "4242 4243_0 4243_1 4243_2\n50\n"
 
 
@@ -477,11 +477,11 @@ def test_a_study_is_submitted_and_left_followed_and_cancelled(slurm, sweeps, cap
 
 def test_cancel_says_what_it_does_not_know(slurm, planned, capsys):
     study = planned(1)
-    (study.place.study / "plan.json").write_text("damaged")
+    (study.home.study / "plan.json").write_text("damaged")
     recorded(study, Submission(token="token", tasks=("warm",), keys=("k",), job="5"))
     listed(slurm, "5")
     (slurm / "scancel").write_text("#!/bin/sh\nexit 1\n")
-    arguments = ["toy", "--outputs", str(study.place.study.parents[1])]
+    arguments = ["toy", "--outputs", str(study.home.study.parents[1])]
     assert cancel.main(arguments) == 1
     assert "Try: scancel 5" in capsys.readouterr().err
     assert cancel.main(["other", *arguments[1:]]) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import rank_programs
-from mini_world import FakeWorkspace
+from mini_world import FakeWorkspace, with_ranks
 
 from harness import processes
 from harness.stages import ranks
@@ -20,19 +20,19 @@ PATIENCE_S = 180.0
 ALONE = """
 import sys; from pathlib import Path
 sys.path[:0] = [{root!r}, {mini!r}]
-import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace
+import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace, with_ranks
 ranks.GRACE_S = 0.5
 folder, settings = Path({folder!r}), {settings!r}
 call = ranks.ProgramCall(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder))
-with ranks.other_ranks(call, 2):
+with with_ranks(call, 2):
     rank_programs.act(FakeWorkspace(folder), settings, {{}})
 """
 
 
-def together(folder: Path, **settings: str) -> None:
+def act(folder: Path, **settings: str) -> None:
     numbered = {name.removeprefix("rank"): how for name, how in settings.items()}
     call = ranks.ProgramCall(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder))
-    with ranks.other_ranks(call, 2):
+    with with_ranks(call, 2):
         rank_programs.act(FakeWorkspace(folder), numbered, {})
 
 
@@ -61,12 +61,12 @@ def test_a_failing_child_fails_rank_0_with_its_last_lines(tmp_path: Path) -> Non
         ranks.RankError,
         match=r"(?s)^rank 1 failed\n.*LookupError: no such animal$",
     ):
-        together(tmp_path, rank0="wait", rank1="raise")
+        act(tmp_path, rank0="wait", rank1="raise")
 
 
 def test_a_failing_rank_0_fails_with_its_own_error_and_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="no such animal"):
-        together(tmp_path, rank0="raise", rank1="wait")
+        act(tmp_path, rank0="raise", rank1="wait")
     assert not processes.is_alive(child(tmp_path))
 
 
@@ -105,10 +105,10 @@ def test_processes_that_cannot_share_a_step_are_refused_at_planning(
         for name, parallel in (("samples", None), ("grpo", items))
     ]
     with pytest.raises(ValueError, match=message):
-        ranks.check(processes, stages)
-    ranks.check(4, stages)
+        ranks.check(1, processes, stages)
+    ranks.check(1, 4, stages)
 
 
 @pytest.mark.parametrize("processes", [1, 3, 7])
 def test_work_without_steps_is_shared_by_any_number(processes: int) -> None:
-    ranks.check(processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])
+    ranks.check(1, processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.stages import store
+from harness.stages.program import load_program
 from harness.stages.store import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
 
@@ -61,7 +61,7 @@ def program(tmp_path, monkeypatch):
         module = tmp_path / f"program_{next(NUMBERS)}.py"
         module.write_text("CALLS = []\ndef run(work, settings, inputs): CALLS[0](work, settings, inputs)\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        store.load_program(f"{module.stem}.run").__globals__["CALLS"].append(function)
+        load_program(f"{module.stem}.run").__globals__["CALLS"].append(function)
         return f"{module.stem}.run"
 
     return offer
@@ -212,7 +212,7 @@ def test_a_folder_whose_record_was_removed_is_made_again(tmp_path, program):
 
 def test_what_is_no_function_is_named():
     with pytest.raises(ValueError, match=r"'harness\.types\.CANVAS'.*must name a function"):
-        store.load_program("harness.types.CANVAS")
+        load_program("harness.types.CANVAS")
 
 
 def test_peak_memory_is_that_of_the_stage(tmp_path, program):
