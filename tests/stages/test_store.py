@@ -251,6 +251,22 @@ def test_the_folder_of_an_owner_elsewhere_gets_another_name_first(tmp_path, prog
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_an_owner_elsewhere_that_died_after_the_rename_leaves_a_complete_stage(
+    tmp_path, program, monkeypatch
+):
+    store = StageStore(tmp_path / "stages")
+    stage = Stage(name="x", program=program(_write_result), settings={})
+    folder = store.make(stage, Silent())
+    lock = folder.with_name(f"{folder.name}.lock")
+    lock.write_text(json.dumps(asdict(replace(locks.me(), host="far-away"))))
+    monkeypatch.setattr(locks, "DEAD_AFTER_S", 0.0)
+    monkeypatch.setattr(
+        store, "is_complete", lambda stage: False
+    )  # when this process looked before it waited
+    assert store.make(stage, Silent()) == folder
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_what_is_no_function_is_named():
     with pytest.raises(ValueError, match=r"'harness\.types\.CANVAS'.*must name a function"):
         store.load_program("harness.types.CANVAS")
