@@ -31,7 +31,7 @@ def fence(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that lost the lock have made under any name since. The stage is complete."""
+    """Removes what a fence, or a process that lost the lock, has made although the stage is complete."""
     for generation in _generations(folder):
         shutil.rmtree(_named(folder, generation), ignore_errors=True)
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from harness import processes
 
 ASK_EVERY_S = 30.0  # per owner: many jobs may wait for one, and each of them asks the one controller
-QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")  # no process of it runs
+QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
+OVER |= {"DEADLINE", "REVOKED", "LAUNCH_FAILED"}
 NO_ANSWER = ("*", "DOWN", "UNK", "NO_RESPOND", "NOT_RESPOND", "FUTURE")  # in the state of a node
 
 _known: dict[Owner, tuple[float, bool | None]] = {}
@@ -103,7 +105,7 @@ def _runs(owner: Owner, job: str) -> bool | None:
         state = _state(job)
         if state is None:
             return None
-        if state and state not in QUEUED:
+        if state and state not in QUEUED | OVER:
             return True
     return False if _answers(owner.node or owner.host.partition(".")[0]) else None
 

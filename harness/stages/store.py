@@ -101,7 +101,9 @@ class StageStore:
             with locks.wait_for(
                 lock, lambda owner: reporter.wait(stage, owner), partial(fence, folder)
             ) as ours:
-                if not (folder / "stage.json").is_file():
+                if (folder / "stage.json").is_file():
+                    remove_unfinished(folder)
+                else:
                     reporter.begin(stage)
                     self._run(stage, folder, inputs, reporter, ours)
         except (StorageError, locks.LostError):

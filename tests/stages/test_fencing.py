@@ -144,6 +144,10 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
             job.stderr.close()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 def trains(status: Status, step: int = 10) -> bool:
     return status.state == "running" and (status.step or 0) >= step
 
@@ -194,11 +198,16 @@ def test_a_process_that_was_taken_for_dead_stops_and_changes_nothing(
     status = cluster.wait(second, trains, task)
     (unfinished,) = cluster.stages.glob("climb-*.part*")
     assert unfinished.suffix == ".part2"
+    second.send_signal(signal.SIGSTOP)  # so that every change is one of the first process
+    before = contents(unfinished)
     first.send_signal(signal.SIGCONT)
     errors = first.communicate()[1]
-    assert second.poll() is None, "the second still trains"
     assert first.returncode == 1 and f"no longer belongs to this process (process {first.pid}" in errors
     assert f"but to process {second.pid}" in errors and "Traceback" not in errors
+    assert contents(unfinished) == before
+    own_steps = unfinished.with_suffix(".part") / "training.csv"
+    assert not own_steps.exists() or len(own_steps.read_text().splitlines()) < 10, "it stopped at once"
+    second.send_signal(signal.SIGCONT)
     assert second.wait() == 0
     assert cluster.result() == undisturbed
     assert cluster.wait(second, lambda status: status.state == "done", task).started == status.started
