@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = ROOT / "tests" / "toy"
 PATIENCE_S = 180.0  # a test waits for states; this only ends one that will never come
 
 
@@ -28,6 +27,7 @@ class Sweeps:
 
     outputs: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    checkout: Path = ROOT
 
     @property
     def hold(self) -> Path:
@@ -35,11 +35,12 @@ class Sweeps:
 
     def start(self, *words: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
         """Starts a sweep that inherits `sigint`, as from a terminal (SIG_DFL) or a shell's `&` (SIG_IGN)."""
-        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(TOY)]
+        command = [sys.executable, "-m", "harness.sweep", "ablations=toy"]
+        command += ["--config-dir", str(self.checkout / "tests" / "toy")]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**os.environ, "TOY_HOLD": str(self.hold)},
             text=True,
             stdout=subprocess.PIPE,

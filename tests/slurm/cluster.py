@@ -290,9 +290,10 @@ class SlurmCluster:
             self.start_controller()
         for node in self.nodes:
             self.start_node(node)
-        if jobs := self.jobs():
-            self.ask("scancel", "--signal=KILL", "--full", *[job.id for job in jobs])
-            self.ask("scancel", *[job.id for job in jobs])
+        jobs = [job.id for job in self.jobs()]
+        for options in ([], ["--signal=KILL", "--full"]):
+            with suppress(ClusterError):  # a job that ends meanwhile
+                self.ask("scancel", *options, *jobs)
         self.until_idle()
 
     def logs(self, lines: int = 10) -> str:
