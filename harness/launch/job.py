@@ -13,7 +13,7 @@ from typing import Any
 
 from submitit.helpers import Checkpointable
 
-from harness import processes
+from harness import processes, secrets
 from harness.files import write_text
 from harness.launch import requeue
 from harness.stages.keys import differences, facts, key
@@ -87,12 +87,16 @@ class Job(Checkpointable):
             threading.Thread(target=_end_with, args=(self.sweep, os.getppid()), daemon=True).start()
         else:
             requeue.end_clearly()
+        with secrets.masked_output():
+            return self._run(Path(folder))
+
+    def _run(self, folder: Path) -> bool:
         try:
-            root, stage = read_spec(Path(folder))
-            return run(Path(folder), stage, StageStore(root, processes=self.processes))
+            root, stage = read_spec(folder)
+            return run(folder, stage, StageStore(root, processes=self.processes))
         except (ValueError, requeue.NotRequeued) as error:
             print(f"error: {error}", file=sys.stderr)
-            with StatusWriter(Path(folder)) as status:
+            with StatusWriter(folder) as status:
                 status.end("failed", error=str(error))
             return False
 

@@ -18,6 +18,7 @@ from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle, NotNow
+from harness.launch.folders import check_path, check_private
 from harness.launch.job import write_spec
 from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
@@ -46,6 +47,7 @@ def run(study: Study, config: DictConfig) -> int:
     Raises:
         UsageError: the study cannot run here, is being run already, or its folder cannot be written.
     """
+    check_path(study.folder)
     cluster = _cluster(config)
     reports_dir = _reports_dir(config, study.name)
     try:
@@ -122,12 +124,13 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
 
 def _launch(study: Study, cluster: Cluster) -> bool:
     """Runs the tasks of the study. Returns whether every cell is done in the end."""
-    tasks = _frozen(study, tasks_of(study))
+    tasks = tasks_of(study)
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
+    tasks = _frozen(study, tasks)
     running: dict[str, Handle] = {}
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
@@ -153,10 +156,16 @@ def _launch(study: Study, cluster: Cluster) -> bool:
 
 
 def _frozen(study: Study, tasks: list[Task]) -> list[Task]:
-    """The tasks with a snapshot of the code that they run."""
+    """The tasks with a snapshot of the code that they run.
+
+    Raises:
+        UsageError: the code cannot be copied, or somebody else could change what the jobs run.
+    """
     if not tasks:
         return []
     snapshot = freeze(study.folder, [task.stage for task in tasks])
+    for folder in (study.folder, *(task.folder for task in tasks), snapshot.folder):
+        check_private(folder, group=study.group_writable)
     print(f"code: {snapshot}", flush=True)
     return [replace(task, code=snapshot.folder) for task in tasks]
 

@@ -1,4 +1,4 @@
-"""Real sweeps of the toy world, as processes of their own."""
+"""Real sweeps of the toy world, as processes of their own, and recorded fakes of Slurm's commands."""
 
 from __future__ import annotations
 
@@ -19,6 +19,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
+SBATCH = """#!/bin/bash
+id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
+cp "${@: -1}" "$FAKE_SLURM/job-$id.sh"
+env > "$FAKE_SLURM/env-$id"
+SLURM_JOB_ID=$id SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+  setsid bash "${@: -1}" > "$FAKE_SLURM/out-$id" 2>&1 < /dev/null &
+echo "Submitted batch job $id"
+"""
+SRUN = f"""#!/bin/bash
+while [ "$1" != "{sys.executable}" ]; do shift; done
+exec "$@"
+"""
+SQUEUE = """#!/bin/bash
+echo RUNNING
+"""
 PATIENCE_S = 180.0  # a test waits for states; this only ends one that will never come
 
 
@@ -121,3 +136,16 @@ def finished(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Swe
 def copied(undisturbed: Path, tmp_path: Path) -> Sweeps:
     """That sweep in a folder of the test's own, to damage."""
     return Sweeps(shutil.copytree(undisturbed, tmp_path / "outputs"))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH with sbatch, srun and squeue, which keeps submitted scripts and their environments."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    return folder

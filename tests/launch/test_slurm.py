@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,35 +17,6 @@ from harness.launch.cluster import NotNow
 from harness.launch.job import Job
 from harness.launch.slurm import Slurm, SlurmHandle
 from harness.stages.status import Status, read_status, write_status
-
-SBATCH = """#!/bin/bash
-id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
-cp "${@: -1}" "$FAKE_SLURM/job-$id.sh"
-env > "$FAKE_SLURM/env-$id"
-SLURM_JOB_ID=$id SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-  setsid bash "${@: -1}" > "$FAKE_SLURM/out-$id" 2>&1 < /dev/null &
-echo "Submitted batch job $id"
-"""
-SRUN = f"""#!/bin/bash
-while [ "$1" != "{sys.executable}" ]; do shift; done
-exec "$@"
-"""
-SQUEUE = """#!/bin/bash
-echo RUNNING
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """A folder on PATH with sbatch, srun and squeue, which keeps submitted scripts and their environments."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("FAKE_SLURM", str(folder))
-    return folder
 
 
 def test_a_study_runs_through_sbatch(slurm, sweeps, monkeypatch):
@@ -178,7 +148,7 @@ fi
 
 def refuse(slurm, times, says):
     """Makes `sbatch` refuse the first `times` submissions."""
-    first, rest = SBATCH.split("\n", 1)
+    first, rest = (slurm / "sbatch").read_text().split("\n", 1)
     (slurm / "sbatch").write_text(f"{first}\n{BUSY.format(times=times, says=says)}{rest}")
 
 
