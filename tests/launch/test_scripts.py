@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from submitit import AutoExecutor
 
 from harness.composition.arguments import UsageError, check_arm
 from harness.launch.options import parameters
+from harness.processes import ask
 from harness.study import planning
 
 NASTY = "a b'\"$(touch {pwned})`touch {pwned}`;touch {pwned}&#é"
@@ -48,6 +51,32 @@ def test_paths_and_options_reach_slurm_as_they_are_and_run_nothing(slurm, tmp_pa
     arguments = (slurm / "arguments").read_text().split("\0")
     assert f"--label={nasty}" in arguments and arguments[-2] == str(folder)
     assert not list(tmp_path.glob("pwned*"))
+
+
+@pytest.mark.skipif(shutil.which("sbatch") is None, reason="Slurm is not installed: there is no sbatch")
+def test_the_real_sbatch_reads_the_options_as_they_are(tmp_path, monkeypatch):
+    """It prints what it has read before it looks for a controller, and there is none."""
+    (tmp_path / "slurm.conf").write_text(
+        "ClusterName=none\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=1\n"
+        "NodeName=n1\nPartitionName=batch Nodes=n1\n"
+    )
+    nasty, folder = NASTY.format(pwned="pwned"), tmp_path / NASTY.format(pwned="pwned")
+    script = tmp_path / "script.sh"
+    script.write_text(_script(folder, nasty, {"comment": nasty, "partition": nasty}))
+    asked = ask(
+        ["sbatch", "-vvv", "--test-only", script],
+        folder=tmp_path,
+        environment={"PATH": os.environ["PATH"], "SLURM_CONF": str(tmp_path / "slurm.conf")},
+    )
+    assert asked is not None and asked.code != 0
+    for option in (
+        f"comment={nasty}",
+        f"partition={nasty}",
+        f"job-name={nasty}",
+        f"output={folder}/%j_0_log.out",
+    ):
+        assert f'argument "--{option}"' in asked.errors
+    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize("value", ["a\ntouch pwned", "a\r#SBATCH --wrap=x", "\x1b[2J"])
