@@ -15,7 +15,7 @@ from typing import Any
 
 from submitit.helpers import TorchDistributedEnvironment
 
-from harness import processes
+from harness import processes, secrets
 from harness.files import write_text
 from harness.launch import requeue
 from harness.stages import ranks, stop
@@ -104,7 +104,7 @@ class Job:
         if self.sweep is not None:
             threading.Thread(target=_end_with, args=(self.sweep, os.getppid()), daemon=True).start()
         folder = Path(folders[int(os.environ.get("SLURM_ARRAY_TASK_ID", 0))])
-        with StatusWriter(folder) as status:
+        with secrets.masked_output(), StatusWriter(folder) as status:
             if not self._make(folder, status, place):
                 raise SystemExit(1)
         return True

@@ -19,6 +19,7 @@ from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle, Home, NotNow
+from harness.launch.folders import check_path, check_private
 from harness.launch.job import write_spec
 from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
@@ -47,6 +48,7 @@ def run(study: Study, config: DictConfig) -> int:
     Raises:
         UsageError: the study cannot run here, is being run already, or its folder cannot be written.
     """
+    check_path(study.folder)
     cluster = _cluster(config)
     reports_dir = _reports_dir(config, study.name)
     try:
@@ -172,10 +174,17 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
 
 
 def _frozen(study: Study, tasks: Sequence[Task]) -> Path | None:
-    """The folder of the code that the tasks run, copied now; None if there is nothing to run."""
+    """The folder of the code that the tasks run, copied now; None if there is nothing to run.
+
+    Raises:
+        UsageError: the code cannot be copied, or somebody else could change what the jobs run.
+    """
     if not tasks:
         return None
     snapshot = freeze(study.folder, [task.stage for task in tasks])
+    jobs = [folder for folder in (study.folder / "jobs",) if folder.is_dir()]
+    for folder in (study.folder, *(task.folder for task in tasks), snapshot.folder, *jobs):
+        check_private(folder, group=study.group_writable)
     print(f"code: {snapshot}", flush=True)
     return snapshot.folder
 

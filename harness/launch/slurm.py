@@ -232,6 +232,7 @@ class Slurm:
         )
         needs = {running[name].id: None for task in tasks for name in task.needs if name in running}
         folder = record.folder_of(home.study, submission.token)
+        folder.mkdir(mode=0o700, parents=True)  # whoever can write it chooses what the jobs run
         call = self._call(tasks, list(needs), folder, home.code)
         record.append(home.study, submission)
         try:

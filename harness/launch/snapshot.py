@@ -55,15 +55,9 @@ def freeze(study_folder: Path, stages: Iterable[Stage]) -> Snapshot:
     """Copies the code of the stages and their inputs, unless the folder holds it already.
 
     Raises:
-        UsageError: the folder cannot be on an import path, the files change meanwhile, or two of them need
-            the same name.
+        UsageError: the files change meanwhile, or two of them need the same name.
     """
     code = study_folder.resolve() / CODE
-    if os.pathsep in str(code):
-        raise UsageError(
-            f"the code of jobs would lie in {code}, and Python imports from no folder with {os.pathsep!r} in"
-            " its path: choose another outputs_dir"
-        )
     content = _content(stages, study_folder.resolve().parents[1])
     digest = _digest(content.files, content.links)
     snapshot = Snapshot(

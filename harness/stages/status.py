@@ -16,6 +16,7 @@ from typing import Literal
 
 from harness import processes
 from harness.files import write_text
+from harness.secrets import masked
 from harness.stages import locks, stop
 from harness.types import Stage
 
@@ -54,8 +55,9 @@ def read_status(folder: Path) -> Status:
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Writes the status into a cell's folder, with the time."""
-    write_text(folder / "status.json", json.dumps(asdict(replace(status, updated=_now())), indent=1))
+    """Writes the status into a cell's folder, with the time and without secrets in the error."""
+    told = replace(status, updated=_now(), error=status.error and masked(status.error))
+    write_text(folder / "status.json", json.dumps(asdict(told), indent=1))
 
 
 def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -> bool:

@@ -20,12 +20,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness import secrets
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm, explain, readable
 from harness.composition.components import with_homes, without_experts
 from harness.files import write_text
 from harness.names import unknown
 from harness.paths import user_path
+from harness.settings import flag
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -37,7 +39,7 @@ from harness.types import Cell
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # settings that cannot change the numbers of a cell
-MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir"}
+MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir", "group_writable"}
 # groups that can; the other groups count where one of these refers to them
 CONTENT = {"policies", "benchmarks", "rewards", "trainers", "intervention"}
 
@@ -67,7 +69,10 @@ class CellPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A planned study; `facts` is what its ablation says of itself, `folder` is `outputs/studies/<name>`."""
+    """A planned study; `facts` is what its ablation says of itself, `folder` is `outputs/studies/<name>`.
+
+    `group_writable`: the user's group may write in the folder.
+    """
 
     name: str
     facts: Mapping[str, Any]
@@ -75,6 +80,7 @@ class Study:
     folder: Path
     store: StageStore
     cells: tuple[Cell, ...]
+    group_writable: bool = False
 
     def folder_of(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.id
@@ -171,6 +177,9 @@ def plan(
         given["preference"] = {**preference, "judges": pairs.judge_labels(compared)}
     facts = study_facts(given, arms_of(config), arms)
     try:
+        secrets.check(list(words), "the command")
+        secrets.check({**facts, **_resolved(config, ["cluster"])}, "the configuration")
+        group_writable = flag("group_writable", config.group_writable)
         ranks.check(nodes, processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -181,6 +190,7 @@ def plan(
         folder=outputs / "studies" / name,
         store=StageStore(outputs / "stages", ranks=ranks.Ranks(processes)),
         cells=planned,
+        group_writable=group_writable,
     )
 
 
@@ -217,6 +227,7 @@ def settings_of(config: DictConfig, loader: ConfigLoader, cell: CellPlan) -> dic
 
 def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
     try:
+        secrets.check(settings, "the configuration")
         stages = plan_stages(settings)
         last = key(stages[-1])
     except (HydraException, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:

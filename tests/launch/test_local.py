@@ -182,14 +182,18 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
-    monkeypatch.setenv("SBATCH_TIMELIMIT", "5")
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    for name in ("SBATCH_TIMELIMIT", "SBATCH_REQUEUE", "SRUN_CPUS_PER_TASK", "SALLOC_PARTITION"):
+        monkeypatch.setenv(name, "5")
     monkeypatch.setenv("SBATCH_ACCOUNT", "lab")
     monkeypatch.syspath_prepend(str(tmp_path))
     before = dict(os.environ)
     with environment.job_environment(3):
         assert {os.environ[name] for name in environment.THREAD_VARIABLES} == {"3"}
         assert "SLURM_JOB_ID" not in os.environ and "SUBMITIT_EXECUTOR" not in os.environ
-        assert "SBATCH_TIMELIMIT" not in os.environ and os.environ["SBATCH_ACCOUNT"] == "lab"
+        assert os.environ["SBATCH_ACCOUNT"] == "lab" and os.environ["SBATCH_EXPORT"] == "ALL"
+        left = {name for name in os.environ if name.startswith(("SBATCH_", "SRUN_", "SALLOC_"))}
+        assert left == {"SBATCH_ACCOUNT", "SBATCH_EXPORT"}
         assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())
@@ -197,3 +201,6 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
             home.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for home in places
         )
     assert dict(os.environ) == before
+    with environment.job_environment(1, tmp_path / "code"):
+        places = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert places[:2] == [str(tmp_path / "code"), str(tmp_path.resolve())]

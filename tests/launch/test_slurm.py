@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,55 +20,7 @@ from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
 from harness.study.tasks import Task
 from harness.types import Stage
-
-SBATCH = """#!/bin/bash
-script="${@: -1}"
-case "$1" in
-  --version) echo "slurm 22.05.8"; exit;;
-  --test-only) [ -f "$FAKE_SLURM/never" ] || exit 0; cat "$FAKE_SLURM/never" >&2; exit 1;;
-esac
-id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
-cp "$script" "$FAKE_SLURM/job-$id.sh"
-env > "$FAKE_SLURM/env-$id"
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$script")
-for task in $(seq 0 ${last:-0}); do
-  [ -n "$last" ] && export SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$task
-  SLURM_JOB_ID=$((id + task)) SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 \\
-    SLURM_LOCALID=0 setsid bash "$script" > "$FAKE_SLURM/out-$id-$task" 2>&1 < /dev/null &
-done
-echo "Submitted batch job $id"
-"""
-SRUN = f"""#!/bin/bash
-while [ "$1" != "{sys.executable}" ]; do shift; done
-exec "$@"
-"""
-SQUEUE = """#!/bin/bash
-echo "$@" >> "$FAKE_SLURM/asked"
-cat "$FAKE_SLURM/queue"
-"""
-SCANCEL = """#!/bin/bash
-echo "$@" >> "$FAKE_SLURM/cancelled"
-"""
-SCONTROL = """#!/bin/bash
-cat "$FAKE_SLURM/$2" 2>/dev/null
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """A folder on PATH with Slurm's commands; files there say what they answer, and keep what they got."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    commands = {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE, "scancel": SCANCEL, "scontrol": SCONTROL}
-    for name, text in commands.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    (folder / "queue").touch()
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("FAKE_SLURM", str(folder))
-    for function in (site.version, site.settings):
-        function.cache_clear()
-    return folder
+from tests.launch.conftest import SBATCH
 
 
 def cluster(**settings):
@@ -305,7 +256,7 @@ fi
 
 def refuse(slurm, times, says):
     """Makes `sbatch` refuse the first `times` submissions."""
-    first, rest = SBATCH.split("\n", 1)
+    first, rest = (slurm / "sbatch").read_text().split("\n", 1)
     (slurm / "sbatch").write_text(f"{first}\n{BUSY.format(times=times, says=says)}{rest}")
 
 

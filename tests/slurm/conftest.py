@@ -124,7 +124,7 @@ class SlurmSweeps(Sweeps):
         raise AssertionError(f"{ended.stdout}\n{ended.stderr}\n{self.slurm.logs()}")
 
     def check(self, cells: int, study: str = "toy") -> None:
-        """Asserts that a study is complete: no job left, no draft of a stage, its stages equal to the last file."""
+        """Asserts that a study is done: no job left, no unfinished stage, its stages as undisturbed."""
         assert not self.slurm.jobs()
         assert [status.state for status in self.cells(study).values()] == ["done"] * cells
         names = {stage["folder"] for cell in self.plan(study)["cells"] for stage in cell["stages"]}
