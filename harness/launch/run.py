@@ -146,6 +146,7 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
+    _check_private(study, home, [task.folder for task in tasks])
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
             while tasks or (running and cluster.wait):
@@ -174,19 +175,23 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
 
 
 def _frozen(study: Study, tasks: Sequence[Task]) -> Path | None:
-    """The folder of the code that the tasks run, copied now; None if there is nothing to run.
-
-    Raises:
-        UsageError: the code cannot be copied, or somebody else could change what the jobs run.
-    """
+    """The folder of the code that the tasks run, copied now; None if there is nothing to run."""
     if not tasks:
         return None
     snapshot = freeze(study.folder, [task.stage for task in tasks])
-    jobs = [folder for folder in (study.folder / "jobs",) if folder.is_dir()]
-    for folder in (study.folder, *(task.folder for task in tasks), snapshot.folder, *jobs):
-        check_private(folder, group=study.group_writable)
     print(f"code: {snapshot}", flush=True)
     return snapshot.folder
+
+
+def _check_private(study: Study, home: Home, tasks: Sequence[Path]) -> None:
+    """Checks every folder from which jobs run something.
+
+    Raises:
+        UsageError: somebody else could change what the jobs run.
+    """
+    for folder in (study.folder, study.folder / "jobs", *tasks, *filter(None, [home.code])):
+        if folder.is_dir():
+            check_private(folder, group=study.group_writable)
 
 
 def _statuses(folders: Mapping[str, Path], running: Mapping[str, Handle]) -> dict[str, Status]:
