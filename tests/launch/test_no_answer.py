@@ -97,6 +97,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             folder=tmp_path / "study",
             cells=[SimpleNamespace(id="full")],
             folder_of=lambda cell: folder,
+            group_writable=False,
             facts={},
             store=SimpleNamespace(root=tmp_path),
             command="python -m harness.sweep",
@@ -120,7 +121,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             cancel=cancel,
         )
         monkeypatch.setattr(run, "tasks_of", lambda study: [task])
-        monkeypatch.setattr(run, "_frozen", lambda study, tasks: tasks)
+        monkeypatch.setattr(run, "_frozen", lambda study, tasks: None)
         monkeypatch.setattr(run, "write_spec", lambda *given: None)
 
         def show(*given: object) -> None:
