@@ -18,19 +18,8 @@ THREAD_VARIABLES = (
 )
 OF_SLURM = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SUBMITIT_")
 # where Slurm is, and for whom and where a job runs; others would count more than what the script says
-KEPT = frozenset(
-    {
-        *(
-            "SLURM_CONF",
-            "SLURM_CLUSTERS",
-            "SBATCH_CLUSTERS",
-            "SBATCH_ACCOUNT",
-            "SBATCH_PARTITION",
-            "SBATCH_QOS",
-        ),
-        *("SBATCH_RESERVATION", "SBATCH_CONSTRAINT", "SBATCH_WCKEY"),
-    }
-)
+PLACES = ("ACCOUNT", "CLUSTERS", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "WCKEY")
+KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", *(f"SBATCH_{name}" for name in PLACES)})
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def _link_others(content: Content, top: str, folder: Path, outputs: Path) -> Non
         for path in sorted(source.iterdir()) if source.is_dir() else ():
             beside = f"{name}/{path.name}"
             if beside not in content.files and beside not in folders and _is_part(path, outputs):
-                content.links[beside] = path
+                content.links[beside] = path.absolute()
 
 
 def _digest(files: Mapping[str, Path], links: Mapping[str, Path]) -> str:
@@ -194,12 +194,12 @@ def _copy(file: Path, copy: Path) -> None:
 
 
 def _copy_byte_code(module: Path, copy: Path) -> None:
-    """Copies the byte code of a module, if it is there and was made of the module as it is now."""
+    """Copies the byte code of a module, if it is there and was made of the module that was copied."""
     if sys.pycache_prefix is not None:  # it does not lie beside its module
         return
     compiled = Path(importlib.util.cache_from_source(str(module)))
     try:
-        stat, header = module.stat(), compiled.read_bytes()[:PYC_HEADER]
+        stat, header = copy.stat(), compiled.read_bytes()[:PYC_HEADER]
         if compiled.stat().st_mtime_ns < stat.st_mtime_ns:  # the header has whole seconds only
             return
     except OSError:

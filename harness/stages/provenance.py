@@ -44,8 +44,9 @@ def commit() -> tuple[str | None, bool | None]:
 def snapshot() -> dict[str, Any]:
     """The `snapshot.json` of the frozen code that this process runs; empty where it runs none."""
     try:
-        return json.loads((Path(__file__).resolve().parents[2] / SNAPSHOT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = json.loads((Path(__file__).resolve().parents[2] / SNAPSHOT).read_text(encoding="utf-8"))
+        return {name: facts[name] for name in ("commit", "dirty", "digest")}
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or the file is something else
         return {}
 
 
