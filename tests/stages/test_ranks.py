@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-import rank_programs
+import rank_acts
 from mini_world import FakeWorkspace, with_ranks
 
 from harness import processes
@@ -20,20 +20,20 @@ PATIENCE_S = 180.0
 ALONE = """
 import sys; from pathlib import Path
 sys.path[:0] = [{root!r}, {mini!r}]
-import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace, with_ranks
+import rank_acts; from harness.stages import ranks; from mini_world import FakeWorkspace, with_ranks
 ranks.GRACE_S = 0.5
 folder, settings = Path({folder!r}), {settings!r}
-call = ranks.ProgramCall(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder))
+call = ranks.ProgramCall(program="rank_acts.act", settings=settings, inputs={{}}, folder=str(folder))
 with with_ranks(call, 2):
-    rank_programs.act(FakeWorkspace(folder), settings, {{}})
+    rank_acts.act(FakeWorkspace(folder), settings, {{}})
 """
 
 
 def act(folder: Path, **settings: str) -> None:
     numbered = {name.removeprefix("rank"): how for name, how in settings.items()}
-    call = ranks.ProgramCall(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder))
+    call = ranks.ProgramCall(program="rank_acts.act", settings=numbered, inputs={}, folder=str(folder))
     with with_ranks(call, 2):
-        rank_programs.act(FakeWorkspace(folder), numbered, {})
+        rank_acts.act(FakeWorkspace(folder), numbered, {})
 
 
 def alone(folder: Path, **settings: str) -> subprocess.Popen[str]:
