@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.stages.process_group import VARIABLES
 from harness.stages.ranks import import_path
 
 THREAD_VARIABLES = (
@@ -28,14 +29,14 @@ def job_environment(threads: int) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
     A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
-    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job are
-    removed, and so are those by which `sbatch` would ignore the limits of the harness.
+    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job or
+    of another launcher are removed, and so are those by which `sbatch` would ignore the limits of the harness.
     """
     before = dict(os.environ)
     try:
         for name in before:
             of_a_job = name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"
-            if of_a_job or name in SBATCH_VARIABLES:
+            if of_a_job or name in SBATCH_VARIABLES or name in VARIABLES:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(

@@ -196,3 +196,8 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
             place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places
         )
     assert dict(os.environ) == before
+
+
+def test_several_nodes_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"resources\.nodes=2: .*resources\.nodes=1, or cluster=slurm"):
+        Local(threads=1, shared_threads=1, nodes=2)
