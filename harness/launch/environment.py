@@ -29,8 +29,8 @@ def job_environment(threads: int) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
     A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
-    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job or
-    of another launcher are removed, and so are those by which `sbatch` would ignore the limits of the harness.
+    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job, or
+    of another launcher, are removed. So are those by which `sbatch` would ignore the limits of the harness.
     """
     before = dict(os.environ)
     try:

@@ -97,7 +97,7 @@ def test_a_rank_0_that_hangs_is_ended_when_its_child_has_died(tmp_path: Path) ->
         (
             3,
             8,
-            r"resources\.nodes=1 x resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts",
+            r"resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts",
         ),
     ],
 )
