@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.stages.process_group import VARIABLES
 from harness.stages.ranks import import_path
 
 THREAD_VARIABLES = (
@@ -28,14 +29,14 @@ def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
 
     A job imports the frozen code in the folder `code`, and all else as this process does, from the same
     folders first (a `benchmarks/` folder in the working directory hides nothing). Libraries use `threads`
-    threads. Variables of an enclosing Slurm job are removed, and so are those by which `sbatch` would ignore
-    what the harness writes into the script; a job inherits all other variables.
+    threads. Variables of an enclosing Slurm job, or of another launcher, are removed, and so are those by
+    which `sbatch` would ignore what the harness writes into the script; a job inherits all other variables.
     """
     before = dict(os.environ)
     folders = [str(code)] if code else []
     try:
         for name in before:
-            if name.startswith(OF_SLURM) and name not in KEPT:
+            if (name.startswith(OF_SLURM) and name not in KEPT) or name in VARIABLES:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(

@@ -38,6 +38,7 @@ from harness.types import Stage
 POLL_S = 0.05
 WATCH_S = 0.2
 GRACE_S = 20.0  # how long rank 0 may take to notice a failed rank by itself, before it is ended
+SILENT_S = 3.0  # a rank that gives no sign of life for so long has ended
 LEAVE_S = 10.0  # how long rank 0 waits for the others to end
 END, LEFT, FAILED, STOP = "end", "left", "failed", "stop"  # keys in the store
 
@@ -117,14 +118,13 @@ class Ranks:
         threading.Thread(target=self._watch, args=(finished,), daemon=True).start()
         try:
             with group(self._place, self._store, _call_key(self._calls)):
-                try:
-                    yield
-                except RuntimeError as error:  # torch's error where another rank broke the connection
-                    self._raise_failure(cause=error)
-                    raise
+                yield
                 self._wait_for_others()
-        except BaseException:
+        except BaseException as error:
+            failure = self._behind(error)
             self.close(wait=False)
+            if failure is not None:
+                raise RankError(failure) from error
             raise
         finally:
             finished.set()
@@ -153,9 +153,15 @@ class Ranks:
         atexit.register(self.close)
 
     def _wait_for_others(self) -> None:
-        """Waits until all other ranks have made the call."""
+        """Waits until all other ranks have made the call, or one has failed.
+
+        Raises:
+            RuntimeError: one has failed.
+            Stopped: a stop was requested.
+        """
         while self._store.add(_done_key(self._calls), 0) < self.world - 1:
-            self._raise_failure()
+            if self._failure(self._store):
+                raise RuntimeError("another rank failed")
             stop.check()
             time.sleep(POLL_S)
 
@@ -166,15 +172,29 @@ class Ranks:
                 return
             time.sleep(POLL_S)
 
-    def _raise_failure(self, cause: Exception | None = None) -> None:
-        """Raises the error of a failed rank. After an error in rank 0, waits a moment for one."""
-        end = time.monotonic() + (2 * WATCH_S if cause else 0)
-        while True:
-            if failure := self._failure(self._store):
-                raise RankError(failure) from cause
-            if time.monotonic() >= end:
-                return
+    def _behind(self, error: BaseException) -> str | None:
+        """The failure of another rank behind an error of rank 0; None if the error is its own.
+
+        Torch raises a RuntimeError where another rank broke the connection. Slurm sends a signal where it has
+        ended one. A rank that ended without a word is known by its silence.
+        """
+        if not isinstance(error, RuntimeError | stop.Stopped):
+            return None
+        heard, end = self._beats(), time.monotonic() + SILENT_S
+        while not (failure := self._failure(self._store)):
+            if time.monotonic() > end:
+                silent = [str(rank) for rank, beats in self._beats().items() if beats == heard[rank]]
+                return (
+                    f"rank {', '.join(silent)} has ended without a word (out of memory?)" if silent else None
+                )
+            if self._children and isinstance(error, stop.Stopped):
+                return None
             time.sleep(POLL_S)
+        return failure
+
+    def _beats(self) -> dict[int, int]:
+        """Rank -> how often it has given a sign of life."""
+        return {rank: self._store.add(_beat_key(rank), 0) for rank in range(1, self.world)}
 
     def _failure(self, store: Any) -> str | None:
         if store.check([FAILED]):
@@ -251,6 +271,7 @@ def _end_with_rank_0(place: Place) -> None:
     try:
         store = connect(place, joins=True)
         while not store.check([END]):
+            store.add(_beat_key(place.rank), 1)
             _share_request(store)
             time.sleep(WATCH_S)
         store.add(LEFT, 1)
@@ -275,6 +296,10 @@ def _call_key(number: int) -> str:
 
 def _done_key(number: int) -> str:
     return f"done-{number}"
+
+
+def _beat_key(rank: int) -> str:
+    return f"beat-{rank}"
 
 
 def _exit(code: int) -> NoReturn:

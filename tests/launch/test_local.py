@@ -198,9 +198,14 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())
         assert not any(
-            home.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for home in places
+            place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places
         )
     assert dict(os.environ) == before
     with environment.job_environment(1, tmp_path / "code"):
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[:2] == [str(tmp_path / "code"), str(tmp_path.resolve())]
+
+
+def test_several_nodes_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"resources\.nodes=2: .*resources\.nodes=1, or cluster=slurm"):
+        Local(threads=1, shared_threads=1, nodes=2)

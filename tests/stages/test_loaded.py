@@ -129,7 +129,7 @@ def test_an_edit_that_changes_no_number_is_none(package: Path, tmp_path: Path) -
 @pytest.mark.parametrize("file", ["rank_programs.py", "harness/types.py"])
 def test_another_rank_refuses_other_code_and_names_it(tmp_path: Path, file: str) -> None:
     """The file counts; one of these the other rank has imported before it learns what it is to run."""
-    program = "rank_programs.act"
+    program = "rank_programs.descend"
     expected = sources.digests([program])
     assert file in expected
     call = ranks.ProgramCall(
@@ -141,5 +141,5 @@ def test_another_rank_refuses_other_code_and_names_it(tmp_path: Path, file: str)
 
 
 def test_ranks_of_the_same_code_complete_the_stage(tmp_path: Path) -> None:
-    stage = Stage(name="x", program="rank_programs.act", settings={"0": "go", "1": "go"}, parallel=0)
+    stage = Stage(name="x", program="rank_acts.act", settings={"0": "go", "1": "go"}, parallel=0)
     assert StageStore(tmp_path, ranks=ranks.Ranks(2)).make(stage, Silent()).is_dir()
