@@ -80,7 +80,10 @@ class SlurmSweeps(Sweeps):
         self.copy_shared()
         self.hold.touch()
         sweep = self.start(*words)
-        self.slurm.until(lambda: len(self._in_training()) == (held or len(self.cells())))
+        self.slurm.until(
+            lambda: sweep.poll() is not None or len(self._in_training()) == (held or len(self.cells()))
+        )
+        assert sweep.poll() is None, self.end_of(sweep)
         return sweep
 
     def _in_training(self) -> list[str]:
@@ -124,7 +127,7 @@ class SlurmSweeps(Sweeps):
         raise AssertionError(f"{ended.stdout}\n{ended.stderr}\n{self.slurm.logs()}")
 
     def check(self, cells: int, study: str = "toy") -> None:
-        """Asserts that a study is complete: no job left, no draft of a stage, its stages equal to the last file."""
+        """Asserts that a study is complete: no job and no draft left, all stages as in the reference."""
         assert not self.slurm.jobs()
         assert [status.state for status in self.cells(study).values()] == ["done"] * cells
         names = {stage["folder"] for cell in self.plan(study)["cells"] for stage in cell["stages"]}

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import psutil
 
-CLUSTER = Path(__file__).with_name("cluster.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_killed_owner_leaves_no_process_and_no_file(slurm, tmp_path):
     """`kill -9` of whoever started a cluster, while a job runs."""
     keeper = subprocess.Popen(
-        [sys.executable, str(CLUSTER)],
+        [sys.executable, "-m", "tests.slurm.cluster"],
+        cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -59,7 +60,7 @@ def test_a_job_outlives_its_slurmd_and_ends_with_its_node(slurm):
     job = slurm.submit("--requeue", "--nodelist=n1", "--wrap=sleep 600")
     slurm.until(lambda: slurm.jobs()[0].state == "RUNNING")
     slurm.stop_node("n1")
-    names = [process.name() for process in slurm.processes("n1")]
+    names = slurm.process_names("n1")
     assert "sleep" in names and "slurmd" not in names
     slurm.start_node("n1")
     assert [one.state for one in slurm.jobs()] == ["RUNNING"]
