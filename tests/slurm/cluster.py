@@ -37,7 +37,7 @@ SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/u
 READY_S = 30.0
 PATIENCE_S = 60.0  # a test waits for states; this only ends one that will never come
 COMMAND_S = 60.0
-SOCKET_LENGTH = 100  # of a Unix socket's path
+LONGEST = 75  # characters of the folder: sockets below it may have 107
 UNSHARE = ["unshare", "--uts", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]
 
 NODE = """\
@@ -87,8 +87,10 @@ def cluster(folder: Path, nodes: int = 2, *, requeue: bool = True) -> Iterator[S
     Raises:
         ClusterError: the cluster does not start within 30 s.
     """
-    if len(str(folder)) > SOCKET_LENGTH - len("/munge.socket"):
-        raise ClusterError(f"the path {folder} is too long for a socket")
+    if len(str(folder)) > LONGEST:
+        raise ClusterError(
+            f"the path {folder} has more than {LONGEST} characters, too many for sockets below it"
+        )
     folder.mkdir(mode=0o700, parents=True)
     made = SlurmCluster(folder, tuple(f"n{number}" for number in range(1, nodes + 1)), _isolates())
     with watched(folder):

@@ -39,10 +39,10 @@ def started_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmClu
 
 @pytest.fixture
 def slurm_without_requeue(
-    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SlurmCluster]:
     """One node of a site that does not queue jobs again by itself; commands of the test find it."""
-    with cluster(tmp_path / "slurm", nodes=1, requeue=False) as made:
+    with cluster(tmp_path_factory.mktemp("slurm") / "cluster", nodes=1, requeue=False) as made:
         monkeypatch.setenv("SLURM_CONF", str(made.configuration))
         yield made
 
