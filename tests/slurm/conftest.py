@@ -19,6 +19,7 @@ from harness.stages.status import Status, read_status
 from tests.conftest import MakeOnce
 from tests.launch.conftest import Sweeps
 from tests.slurm.cluster import ClusterError, SlurmCluster, cluster, missing
+from tests.slurm.equal import files_of
 
 SWEEP_S = 120.0  # more than any sweep of these tests takes
 
@@ -134,14 +135,6 @@ class SlurmSweeps(Sweeps):
         assert not [path.name for path in (self.outputs / "stages").iterdir() if path.suffix]
         for name in names:
             assert files_of(self.outputs / name) == files_of(self.reference / name), name
-
-
-def files_of(stage: Path) -> dict[str, bytes]:
-    """The content of a stage's files by name, without its times and places."""
-    files = {str(path.relative_to(stage)): path.read_bytes() for path in stage.rglob("*") if path.is_file()}
-    record = json.loads(files.pop("stage.json"))
-    made = {name: record[name] for name in ("key", "program", "settings", "inputs")}
-    return {**files, "stage.json": json.dumps(made).encode()}
 
 
 @pytest.fixture(scope="session")
