@@ -1,15 +1,17 @@
 # make quickstart   installs and runs the reward-component study, to reports/reward_components/
 # make smoke        the same path with tiny numbers, to reports/smoke/
 # make test         the test suite
+# make chaos        the smoke study on a real Slurm under 50 random faults; another draw: make chaos SEED=2
 # make check        format, lint, types
 # make format       repairs format and lint where that is possible
 # Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
+SEED ?= 1
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart smoke test check format
+.PHONY: quickstart smoke test chaos check format
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -21,6 +23,10 @@ smoke: $(VENV)/installed
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(RUN) -m pytest --numprocesses auto --dist worksteal
+
+chaos: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(RUN) -m tests.slurm.chaos --seed $(SEED)
 
 check: $(VENV)/installed-dev
 	$(RUN) -m ruff format --check .

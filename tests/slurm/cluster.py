@@ -1,6 +1,6 @@
 """A real Slurm of two nodes on this machine, for tests and for trying things by hand.
 
-By hand: `python tests/slurm/cluster.py` keeps a cluster until Ctrl-C or `kill`. It prints the line
+By hand: `python -m tests.slurm.cluster` keeps a cluster until Ctrl-C or `kill`. It prints the line
 `export SLURM_CONF=...` for another shell, where `sbatch`, `squeue` and `cluster=slurm` then use it.
 
 Where `unshare` is allowed (root), each node has its own host name and its own process ids: a node that is
@@ -14,9 +14,7 @@ it ends every daemon and job, and removes the folder.
 
 from __future__ import annotations
 
-import getpass
 import os
-import random
 import shutil
 import signal
 import socket
@@ -31,53 +29,17 @@ from pathlib import Path
 
 import psutil
 
+from tests.slurm.configuration import configuration, free_ports
+from tests.slurm.daemons import MARK, kill, processes, watched
+
 PACKAGES = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 READY_S = 30.0
 PATIENCE_S = 60.0  # a test waits for states; this only ends one that will never come
 COMMAND_S = 60.0
-SOCKET_LENGTH = 100  # of a Unix socket's path
-MARK = "SLURM_TEST_DAEMON"  # in the environment of the daemons
+LONGEST = 75  # characters of the folder: sockets below it may have 107
 UNSHARE = ["unshare", "--uts", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]
 
-CONFIGURATION = """\
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller_port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.%n.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-MpiDefault=none
-SwitchType=switch/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-SchedulerParameters=bf_interval=2,sched_interval=2
-JobRequeue={requeue:d}
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-ReturnToService=2
-SlurmdTimeout=30
-SlurmctldTimeout=30
-KillWait=10
-DefMemPerCPU=500
-MinJobAge=60
-SlurmdParameters=config_overrides
-{nodes}
-PartitionName=batch Nodes=ALL Default=YES PriorityTier=1
-PartitionName=urgent Nodes=ALL PriorityTier=10
-"""
 NODE = """\
 if [ -n "$3" ]; then hostname "$1" && mount --bind "$2/hosts" /etc/hosts || exit 1; fi
 while :; do
@@ -125,21 +87,18 @@ def cluster(folder: Path, nodes: int = 2, *, requeue: bool = True) -> Iterator[S
     Raises:
         ClusterError: the cluster does not start within 30 s.
     """
-    if len(str(folder)) > SOCKET_LENGTH - len("/munge.socket"):
-        raise ClusterError(f"the path {folder} is too long for a socket")
+    if len(str(folder)) > LONGEST:
+        raise ClusterError(
+            f"the path {folder} has more than {LONGEST} characters, too many for sockets below it"
+        )
     folder.mkdir(mode=0o700, parents=True)
-    watcher = subprocess.Popen(
-        [sys.executable, __file__, "--watch", str(folder)], stdin=subprocess.PIPE, start_new_session=True
-    )
     made = SlurmCluster(folder, tuple(f"n{number}" for number in range(1, nodes + 1)), _isolates())
-    try:
-        made._start(requeue)
-        yield made
-    finally:
-        made._end()
-        assert watcher.stdin is not None
-        watcher.stdin.close()
-        watcher.wait()
+    with watched(folder):
+        try:
+            made._start(requeue)
+            yield made
+        finally:
+            made._end()
 
 
 @dataclass
@@ -219,7 +178,14 @@ class SlurmCluster:
 
     def processes(self, node: str) -> list[psutil.Process]:
         """The processes of a node: its slurmd and all of its jobs."""
-        return _processes(self.folder, node)
+        return processes(self.folder, node)
+
+    def process_names(self, node: str) -> list[str]:
+        names = []
+        for process in self.processes(node):
+            with suppress(psutil.NoSuchProcess):
+                names.append(process.name())
+        return names
 
     def stop_node(self, node: str) -> None:
         """Kills the slurmd of a node; its jobs live on."""
@@ -242,8 +208,8 @@ class SlurmCluster:
 
     def power_off(self, node: str) -> None:
         """Kills every process of a node. Slurm finds out by itself after 30 s (`SlurmdTimeout`)."""
-        while processes := self.processes(node):
-            _kill(processes)
+        while alive := self.processes(node):
+            kill(alive)
         self._daemons[node].wait()
 
     def set_node_down(self, node: str) -> None:
@@ -312,7 +278,11 @@ class SlurmCluster:
         (self.folder / "hosts").write_text(
             f"127.0.0.1 localhost {' '.join(self.nodes)} {socket.gethostname()}\n"
         )
-        self._write_configuration(requeue)
+        controller_port, *ports = free_ports(1 + len(self.nodes))
+        self._ports = dict(zip(self.nodes, ports, strict=True))
+        self.configuration.write_text(
+            configuration(self.folder, self._ports, controller_port, requeue=requeue)
+        )
         munge = self.folder / "munge.socket"
         files = [f"--{name}-file={self.folder}/munged.{name}" for name in ("pid", "seed", "log")]
         self._daemon(
@@ -323,25 +293,6 @@ class SlurmCluster:
         for node in self.nodes:
             self._start_node(node)
         self._wait("slurmctld", lambda: all(self.node_state(node) == "idle" for node in self.nodes))
-
-    def _write_configuration(self, requeue: bool) -> None:
-        controller_port, *ports = _free_ports(1 + len(self.nodes))
-        self._ports = dict(zip(self.nodes, ports, strict=True))
-        host = socket.gethostname()
-        rows = [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000"
-            for node, port in self._ports.items()
-        ]
-        self.configuration.write_text(
-            CONFIGURATION.format(
-                host=host,
-                controller_port=controller_port,
-                user=getpass.getuser(),
-                folder=self.folder,
-                requeue=requeue,
-                nodes="\n".join(rows),
-            )
-        )
 
     def _start_node(self, node: str) -> None:
         (self.folder / f"spool.{node}").mkdir(exist_ok=True)
@@ -377,8 +328,8 @@ class SlurmCluster:
 
     def _end(self) -> None:
         """Ends everything in one go; nothing is worth saving."""
-        while processes := _processes(self.folder):
-            _kill(processes)
+        while alive := processes(self.folder):
+            kill(alive)
         for daemon in self._daemons.values():
             daemon.wait()
 
@@ -396,52 +347,9 @@ def _isolates() -> bool:
     return tried.returncode == 0
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens at, below those that the kernel gives to outgoing connections."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.SystemRandom().randrange(12000, 32000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    return found
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _processes(folder: Path, node: str | None = None) -> list[psutil.Process]:
-    """The daemons of a cluster, or of one of its nodes, and all that these have started."""
-    mark, log = (
-        (f"{folder}/", f"{folder}/") if node is None else (f"{folder}/{node}/", f"{folder}/slurmd.{node}.")
-    )
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            ours = process.environ().get(MARK, "").startswith(mark)
-            if process.name() == "slurmstepd":  # it detaches itself, and keeps no environment
-                ours = any(opened.path.startswith(log) for opened in process.open_files())
-            if ours:
-                found[process.pid] = process
-                found |= {child.pid: child for child in process.children(recursive=True)}
-    return list(found.values())
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=0.2)
-
-
-def _watch(folder: Path) -> None:
-    """Waits for the end of the process that made the cluster, then ends what is left of it."""
-    sys.stdin.buffer.read()
-    while processes := _processes(folder):
-        _kill(processes)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep() -> None:
@@ -457,7 +365,4 @@ def _keep() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--watch"]:
-        _watch(Path(sys.argv[2]))
-    else:
-        _keep()
+    _keep()

@@ -19,6 +19,7 @@ from harness.stages.status import Status, read_status
 from tests.conftest import MakeOnce
 from tests.launch.conftest import Sweeps
 from tests.slurm.cluster import ClusterError, SlurmCluster, cluster, missing
+from tests.slurm.equal import files_of
 
 SWEEP_S = 120.0  # more than any sweep of these tests takes
 
@@ -39,10 +40,10 @@ def started_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmClu
 
 @pytest.fixture
 def slurm_without_requeue(
-    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SlurmCluster]:
     """One node of a site that does not queue jobs again by itself; commands of the test find it."""
-    with cluster(tmp_path / "slurm", nodes=1, requeue=False) as made:
+    with cluster(tmp_path_factory.mktemp("slurm") / "cluster", nodes=1, requeue=False) as made:
         monkeypatch.setenv("SLURM_CONF", str(made.configuration))
         yield made
 
@@ -80,7 +81,10 @@ class SlurmSweeps(Sweeps):
         self.copy_shared()
         self.hold.touch()
         sweep = self.start(*words)
-        self.slurm.until(lambda: len(self._in_training()) == (held or len(self.cells())))
+        self.slurm.until(
+            lambda: sweep.poll() is not None or len(self._in_training()) == (held or len(self.cells()))
+        )
+        assert sweep.poll() is None, self.end_of(sweep)
         return sweep
 
     def _in_training(self) -> list[str]:
@@ -124,21 +128,13 @@ class SlurmSweeps(Sweeps):
         raise AssertionError(f"{ended.stdout}\n{ended.stderr}\n{self.slurm.logs()}")
 
     def check(self, cells: int, study: str = "toy") -> None:
-        """Asserts that a study is done: no job left, no unfinished stage, its stages as undisturbed."""
+        """Asserts that a study is complete: no job and no draft left, all stages as in the reference."""
         assert not self.slurm.jobs()
         assert [status.state for status in self.cells(study).values()] == ["done"] * cells
         names = {stage["folder"] for cell in self.plan(study)["cells"] for stage in cell["stages"]}
         assert not [path.name for path in (self.outputs / "stages").iterdir() if path.suffix]
         for name in names:
             assert files_of(self.outputs / name) == files_of(self.reference / name), name
-
-
-def files_of(stage: Path) -> dict[str, bytes]:
-    """The content of a stage's files by name, without its times and places."""
-    files = {str(path.relative_to(stage)): path.read_bytes() for path in stage.rglob("*") if path.is_file()}
-    record = json.loads(files.pop("stage.json"))
-    made = {name: record[name] for name in ("key", "program", "settings", "inputs")}
-    return {**files, "stage.json": json.dumps(made).encode()}
 
 
 @pytest.fixture(scope="session")

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 
-CLUSTER = Path(__file__).with_name("cluster.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_killed_owner_leaves_no_process_and_no_file(slurm, tmp_path):
-    """`kill -9` of whoever started a cluster, while a job runs."""
-    keeper = subprocess.Popen(
-        [sys.executable, str(CLUSTER)],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+@pytest.fixture
+def keeper(tmp_path_factory):
+    """A process that keeps a cluster of its own, and its slurm.conf."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.slurm.cluster"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("kept"))},
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert keeper.stdout is not None
-    configuration = keeper.stdout.readline().strip().removeprefix("export SLURM_CONF=")
+    assert process.stdout is not None
+    yield process, process.stdout.readline().strip().removeprefix("export SLURM_CONF=")
+    process.kill()
+    process.communicate()
+
+
+def test_a_killed_owner_leaves_no_process_and_no_file(slurm, keeper, tmp_path):
+    """`kill -9` of whoever started a cluster, while a job runs."""
+    process, configuration = keeper
+    job = ["sbatch", "--output=/dev/null", f"--wrap=touch {tmp_path}/runs; exec sleep 4711{process.pid}"]
     environment = {**os.environ, "SLURM_CONF": configuration}
-    pid = tmp_path / "pid"
-    job = ["sbatch", "--output=/dev/null", f"--wrap=ls -l /proc/self > {pid}; exec sleep 4711"]
     subprocess.run(job, env=environment, check=True, stdout=subprocess.DEVNULL)
-    slurm.until(pid.exists)
-    assert _named("4711")
-    keeper.send_signal(signal.SIGKILL)
-    keeper.communicate()
+    slurm.until((tmp_path / "runs").exists)
+    assert _named(f"4711{process.pid}") and _named(configuration)
+    process.kill()
     slurm.until(lambda: not Path(configuration).parent.exists())
-    assert not _named("4711") and not _named(configuration)
+    assert not _named(f"4711{process.pid}") and not _named(configuration)
 
 
 def _named(word: str) -> list[psutil.Process]:
@@ -59,7 +66,7 @@ def test_a_job_outlives_its_slurmd_and_ends_with_its_node(slurm):
     job = slurm.submit("--requeue", "--nodelist=n1", "--wrap=sleep 600")
     slurm.until(lambda: slurm.jobs()[0].state == "RUNNING")
     slurm.stop_node("n1")
-    names = [process.name() for process in slurm.processes("n1")]
+    names = slurm.process_names("n1")
     assert "sleep" in names and "slurmd" not in names
     slurm.start_node("n1")
     assert [one.state for one in slurm.jobs()] == ["RUNNING"]

@@ -28,7 +28,7 @@ def test_a_node_that_is_set_down_while_its_processes_live_has_one_writer_per_sta
     slurm.stop_node("n1")
     slurm.set_node_down("n1")
     slurm.until(lambda: [(job.node, job.state) for job in slurm.jobs()] == [("n2", "RUNNING")] * 6)
-    assert "python" in " ".join(process.name() for process in slurm.processes("n1"))
+    assert "python" in " ".join(slurm.process_names("n1"))
     sweeps.release()
     errors = sweeps.end_of(sweep)
     assert sweep.returncode == 0, errors
