@@ -30,7 +30,7 @@ from harness.stages import locks, nvidia
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
 from harness.study.cell import missing
-from harness.study.planning import CellPlan, expand, plan, settings_of
+from harness.study.planning import CellPlan, Composition, expand, plan
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
@@ -197,7 +197,7 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
         UsageError: as `choose`.
     """
     with _one_cell(words) as (root, cell):
-        return {**settings_of(root.config, root.loader, cell), "resources": _resources(root.config)}
+        return {**Composition(root.config, root.loader).settings(cell), "resources": _resources(root.config)}
 
 
 @contextmanager

@@ -149,12 +149,13 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
     _check_private(study, home, [task.folder for task in tasks])
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
-            while tasks or (running and cluster.wait):
+            while True:
                 _collect(running, folders, task_by_name)
                 tasks = _start(tasks, running, cluster, folders, home)
                 board.show(_statuses(folders, running))
+                if not tasks and not (running and cluster.wait):
+                    break
                 time.sleep(cluster.poll_s)
-            board.show(_statuses(folders, running))
     except KeyboardInterrupt:
         _stop(running, cluster, folders, home)
         raise
