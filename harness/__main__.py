@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "sweep": "run a study: train, sample, score and report every arm and seed",
     "status": "show the state of the cells of a study",
+    "cancel": "end all jobs of a study",
     "report": "write the report of a study again",
     "generate": "draw one prompt: the image, its chain, and the boxes over the image",
     "score": "score a folder of images by a benchmark's rules",

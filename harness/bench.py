@@ -28,7 +28,7 @@ from harness.names import unknown
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
-from harness.stages.program import load_program, peak_memory_mb, reset_peak_memory
+from harness.stages.program import Stoppable, load_program, peak_memory_mb, reset_peak_memory
 from harness.study.roles import checked_class
 from harness.types import Prompt, Sample, Sampling, Stage
 
@@ -289,10 +289,11 @@ class _Enough(Exception):
     """Enough steps were timed."""
 
 
-class _Stopwatch:
+class _Stopwatch(Stoppable):
     """A `harness.protocols.Workspace` that times steps after the first."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.seconds: list[float] = []
         self._last: float | None = None

@@ -129,7 +129,7 @@ def exit_code(program: Callable[[list[str]], int | None], words: Sequence[str]) 
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
-    except (StorageError, ValueError) as error:
+    except (StorageError, locks.LostError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -29,6 +29,7 @@ from harness.paths import user_path
 from harness.processes import ask
 from harness.protocols import Needing
 from harness.stages import nvidia, provenance, sources
+from harness.stages.generations import unfinished_folder
 from harness.stages.locks import is_held, owner_of
 from harness.stages.ranks import import_path
 from harness.study import memory
@@ -91,7 +92,7 @@ def _state(chosen: Choice, stage: Stage, folder: Path) -> str:
     lock = folder.with_name(folder.name + ".lock")
     if is_held(lock):
         return f"being made by {owner_of(lock) or 'another process'}"
-    return "begun" if folder.with_name(folder.name + ".part").is_dir() else "to be made"
+    return "begun" if unfinished_folder(folder).is_dir() else "to be made"
 
 
 def _estimates(chosen: Choice, gpu_gb: float | None) -> list[StageMemory]:

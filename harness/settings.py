@@ -7,12 +7,33 @@ allowed. A `hint` stands at the end of the message: `", or null for all"`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 TEMPERATURES = ("text_temperature", "image_temperature")
 ROLLOUT = ("guidance", *TEMPERATURES, "max_chain_tokens", "random")
 RANDOM = ("per_sample", "upstream")
+
+
+class Problems:
+    """The errors of several checks, so that a user sees them all at once."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keeps a ValueError of the block; what follows its place in the block is not run."""
+        try:
+            yield
+        except ValueError as error:
+            self._messages.append(str(error))
+
+    def check(self) -> None:
+        """Raises ValueError with every message that was noted, one per line, if there is any."""
+        if self._messages:
+            raise ValueError("\n".join(self._messages))
 
 
 def whole_number(name: str, value: Any, *, least: int = 1, hint: str = "") -> int:

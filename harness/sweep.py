@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from harness import command
 from harness.composition.arguments import asks_hydra, prepare
+from harness.launch.folders import umask
 from harness.launch.run import run
 from harness.study.pairs import check_run
 from harness.study.planning import expand, plan
@@ -44,7 +45,8 @@ def sweep(words: list[str]) -> int:
         cells = expand(root.config, root.overrides)
         study = plan(root.config, root.loader, cells, words)
     check_run(study.facts, study.cells)
-    return run(study, root.config)
+    with umask(group=study.group_writable):
+        return run(study, root.config)
 
 
 def show(words: list[str]) -> None:

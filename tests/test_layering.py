@@ -32,7 +32,7 @@ NOUNS = (
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
-    ("devices", "names", "processes", "seeds", "types"),
+    ("devices", "names", "processes", "secrets", "seeds", "types"),
     ("chain", "files", "paths", "plugin_values", "protocols", "relations", "settings"),
     (
         "chain_rows",
@@ -53,7 +53,7 @@ FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms 
     ("launch", "trainers"),
     ("command",),
     ("__main__", "bench", "doctor", "fetch", "generate", "status", "sweep"),
-    ("score",),
+    ("cancel", "score"),
 )
 LIGHT = [
     "harness.types",

@@ -31,7 +31,7 @@ def test_without_a_command_all_are_listed_with_one_line_each(words):
     done = run(*words)
     assert done.returncode == 0
     listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert listed == ["sweep", "status", "report", "generate", "score", "doctor", "bench", "fetch"]
+    assert listed == ["sweep", "status", "cancel", "report", "generate", "score", "doctor", "bench", "fetch"]
     assert all(purpose in done.stdout for purpose in commands.COMMANDS.values())
 
 

@@ -121,6 +121,31 @@ def test_quick_steps_are_not_all_written(tmp_path):
         assert writer.status.step == 49
 
 
+def test_a_job_leaves_the_status_to_the_process_that_has_taken_its_place(tmp_path):
+    with StatusWriter(tmp_path) as writer:
+        write_status(tmp_path, replace(writer.status, state="stopped"))
+        writer.begin(STAGE)
+        assert read_status(tmp_path).state == "running", "a sweep wrote, not another process of the job"
+        write_status(tmp_path, replace(writer.status, host="node2", state="waiting"))
+        writer.progress(4, 4, {})
+        writer.end("failed", error="the lock is lost")
+        assert (read_status(tmp_path).state, read_status(tmp_path).host) == ("waiting", "node2")
+        write_status(tmp_path, Status())
+        writer.end("failed")
+        assert read_status(tmp_path).state == "failed", "nobody's"
+
+
+def test_a_waiting_job_writes_its_status_once(tmp_path):
+    with StatusWriter(tmp_path) as writer:
+        writer.wait(STAGE, None)
+        written = (tmp_path / "status.json").stat().st_mtime_ns
+        time.sleep(0.02)
+        writer.wait(STAGE, None)
+        assert (tmp_path / "status.json").stat().st_mtime_ns == written
+        writer.wait(STAGE, replace(locks.me(), pid=77))
+        assert "process 77" in (read_status(tmp_path).waits_for or "")
+
+
 def test_a_cell_of_another_host_is_silent_only_after_a_while(tmp_path):
     far = Status(state="running", host="far-away", pid=1)
     write_status(tmp_path, far)

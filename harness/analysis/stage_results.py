@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import read_rows
+from harness.stages.generations import unfinished_folder
 from harness.stages.status import Status, is_silent
 from harness.stages.store import read_record
 
@@ -27,7 +28,7 @@ def read_stage(planned: Mapping[str, Any], outputs: Path) -> StageResult:
     """Return a stage of the plan as it is now."""
     folder = outputs / planned["folder"]
     complete = (folder / "stage.json").is_file()
-    here = folder if complete else folder.with_name(folder.name + ".part")
+    here = folder if complete else unfinished_folder(folder)
     return StageResult(
         name=planned["name"],
         key=planned["key"],

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from harness.stages.status import Status
+from harness.stages.status import OVER, Status
 
 LINE_EVERY_S = 25.0  # with the seconds between two looks at the jobs, at most 30
 COLORS = {
@@ -22,6 +22,7 @@ COLORS = {
     "failed": "red",
     "lost": "red",
     "running": "cyan",
+    "queued": "yellow",
     "waiting": "yellow",
     "stopped": "yellow",
 }
@@ -80,7 +81,9 @@ class StatusLines:
         printed = self._printed.get(name)
         if printed is None or printed.state != state:
             printed = self._printed[name] = _Printed(state=state, since=now)
-        elif not last and (status.state not in ("running", "waiting") or now - printed.at < self._every_s):
+        elif not last and (
+            status.state not in ("running", "waiting", "queued") or now - printed.at < self._every_s
+        ):
             return
         text = line(name, status, elapsed_s=now - printed.since)
         if text != printed.text:
@@ -91,7 +94,7 @@ class StatusLines:
 def table(title: str, statuses: Mapping[str, Status]) -> Table:
     """A row for every name."""
     shown = Table(title=escape(title), title_justify="left")
-    for head in ("cell", "state", "stage", "step", "reward", "ETA"):
+    for head in ("cell", "state", "stage", "step", "reward", "ETA", "job"):
         shown.add_column(head, justify="right" if head in ("step", "reward", "ETA") else "left", no_wrap=True)
     for name, status in statuses.items():
         color = COLORS.get(status.state, "white")
@@ -102,6 +105,9 @@ def table(title: str, statuses: Mapping[str, Status]) -> Table:
             _step(status),
             _reward(status),
             _eta(status),
+            escape(
+                " ".join(filter(None, (status.job, status.waits_for and f"waits for {status.waits_for}")))
+            ),
         )
     return shown
 
@@ -115,6 +121,8 @@ def line(name: str, status: Status, elapsed_s: float = 0.0) -> str:
         fields.append(f"ETA {_eta(status)}")
     if round(elapsed_s) > 0:
         fields.append(f"elapsed {duration(elapsed_s, to_the_second=True)}")
+    if status.job and status.state not in OVER:
+        fields.append(f"job {status.job}")
     if status.waits_for:
         fields.append(f"waits for {status.waits_for}")
     if status.error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from harness.stages.status import Status
 from harness.study.tasks import Task
 
 
 class NotNow(Exception):
-    """The cluster refuses a job for a temporary reason. The sweep submits the job again later."""
+    """The cluster refuses jobs for a temporary reason. The sweep submits them again later."""
 
 
 class Handle(Protocol):
@@ -20,33 +24,72 @@ class Handle(Protocol):
         """Whether the job has ended, well or not. Its status says how."""
         ...
 
-    def cancel(self) -> bool:
-        """Ends the job. Returns whether that is known to have happened."""
+    def seen(self, status: Status) -> Status:
+        """The status that its job wrote last, as the cluster sees it: queued, say."""
         ...
+
+    def ending(self) -> list[str]:
+        """What is known of a job that ended without a word: the end of its log, then the reason."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """Where a study lies: its folder, and the folder of the frozen code that its jobs run."""
+
+    study: Path
+    code: Path | None = None
 
 
 class Cluster(Protocol):
     """Where jobs run.
 
     `poll_s` is the time between two looks at the jobs. `jobs_go_on` says whether jobs outlive the sweep, so
-    that an error of the sweep need not end them. `gpu_gb` is the memory of its smallest GPU and
-    `host_gb` the memory of a job; each is None where it is not known.
+    that an error of the sweep need not end them. `wait` says whether the sweep waits for the jobs, and
+    `dry_run` whether it only shows them. `gpu_gb` is the memory of its smallest GPU and `host_gb` the memory
+    of a job; each is None where it is not known.
     """
 
     poll_s: float
     jobs_go_on: bool
+    wait: bool
+    dry_run: bool
     gpu_gb: float | None
     host_gb: float | None
 
-    def has_room(self, task: Task) -> bool:
-        """Whether the task can be submitted now."""
-        ...
-
-    def submit(self, task: Task) -> Handle:
-        """Starts the task.
+    def check(self, tasks: Sequence[Task], study: Path) -> None:
+        """Finds out whether such jobs can run there. Writes nothing into the study.
 
         Raises:
-            NotNow: it was refused for a temporary reason; `has_room` says when to try again.
-            Exception: it was refused for good.
+            ValueError: they cannot. The message says all reasons.
         """
+        ...
+
+    def show(self, tasks: Sequence[Task], study: Path) -> str:
+        """What would be submitted, as text."""
+        ...
+
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
+        """Task -> job, for the jobs of earlier sweeps that still make one of these tasks. Ends their others.
+
+        Raises:
+            NotNow: it cannot be known now.
+        """
+        ...
+
+    def startable(self, waiting: Sequence[Task], running: Mapping[str, Handle]) -> list[Task]:
+        """Tasks that can be submitted together now; empty if there are none."""
+        ...
+
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        """Submits the tasks; returns their jobs by name.
+
+        Raises:
+            NotNow: they were refused for a temporary reason; `startable` says when to try again.
+            Exception: they were refused for good.
+        """
+        ...
+
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        """Ends jobs of the study. Returns those of which that is not known to have happened."""
         ...

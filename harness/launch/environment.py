@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from harness.stages.process_group import VARIABLES
 from harness.stages.ranks import import_path
 
 THREAD_VARIABLES = (
@@ -15,31 +17,34 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-# they would count more than the options that the harness writes into the script
-SBATCH_VARIABLES = (
-    *("SBATCH_ARRAY_INX", "SBATCH_GPUS", "SBATCH_GPUS_PER_NODE", "SBATCH_GPUS_PER_TASK", "SBATCH_JOB_NAME"),
-    *("SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU", "SBATCH_MEM_PER_NODE", "SBATCH_OPEN_MODE", "SBATCH_SIGNAL"),
-    *("SBATCH_TIMELIMIT", "SBATCH_WAIT"),
-)
+OF_SLURM = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SUBMITIT_")
+# where Slurm is, and for whom and where a job runs; others would count more than what the script says
+PLACES = ("ACCOUNT", "CLUSTERS", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "WCKEY")
+KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", *(f"SBATCH_{name}" for name in PLACES)})
 
 
 @contextmanager
-def job_environment(threads: int) -> Iterator[None]:
+def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
-    A job imports the same modules as this process, from the same folders first (a `benchmarks/` folder in the
-    working directory hides nothing). Libraries use `threads` threads. Variables of an enclosing Slurm job are
-    removed, and so are those by which `sbatch` would ignore the limits of the harness.
+    A job imports the frozen code in the folder `code`, and all else as this process does, from the same
+    folders first (a `benchmarks/` folder in the working directory hides nothing). Libraries use `threads`
+    threads. Variables of an enclosing Slurm job, or of another launcher, are removed, and so are those by
+    which `sbatch` would ignore what the harness writes into the script; a job inherits all other variables.
     """
     before = dict(os.environ)
+    folders = [str(code)] if code else []
     try:
         for name in before:
-            of_a_job = name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"
-            if of_a_job or name in SBATCH_VARIABLES:
+            if (name.startswith(OF_SLURM) and name not in KEPT) or name in VARIABLES:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(
-            TOKENIZERS_PARALLELISM="false", PYTHONHASHSEED="0", PYTHONSAFEPATH="1", PYTHONPATH=import_path()
+            TOKENIZERS_PARALLELISM="false",
+            PYTHONHASHSEED="0",
+            PYTHONSAFEPATH="1",
+            SBATCH_EXPORT="ALL",  # some centers set NONE, and a job would find no environment
+            PYTHONPATH=os.pathsep.join([*folders, import_path()]),
         )
         yield
     finally:

@@ -7,22 +7,27 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from submitit.helpers import Checkpointable
+from submitit.helpers import TorchDistributedEnvironment
 
-from harness import processes
+from harness import processes, secrets
 from harness.files import write_text
 from harness.launch import requeue
+from harness.stages import ranks, stop
 from harness.stages.keys import differences, facts, key
+from harness.stages.process_group import Place, reachable
 from harness.stages.status import StatusWriter
 from harness.stages.store import StageStore, describe
 from harness.study.cell import run, with_inputs
 from harness.types import Stage
 
 WATCH_S = 1.0
+END_S = 2.0  # for what a stopped process still writes
 NAMED_DIFFERENCES = 3
 
 
@@ -71,30 +76,84 @@ def _changed(stage: Stage, planned: Mapping[str, Any] | None) -> str:
     )
 
 
-class Job(Checkpointable):
-    """The function that submitit calls. A requeued job has the same arguments and resumes from the disk.
+class Job:
+    """The function that submitit calls in every rank. A requeued job resumes from the disk.
+
+    Rank 0 makes the stage of the task, and the other ranks make the calls that rank 0 publishes. A job that
+    does not complete its stage ends with an exit code other than 0.
 
     Args:
         sweep: id of a process of this machine; the job ends when that process does. None on a cluster.
-        processes: how many processes run a stage together.
+        processes: how many processes run a stage together, where Slurm starts only one.
+        requeues: how often the job is queued again without progress.
     """
 
-    def __init__(self, *, sweep: int | None, processes: int = 1) -> None:
-        self.sweep, self.processes = sweep, processes
+    def __init__(self, *, sweep: int | None, processes: int = 1, requeues: int = 20) -> None:
+        self.sweep, self.processes, self.requeues = sweep, processes, requeues
 
-    def __call__(self, folder: str) -> bool:
+    def __call__(self, folders: Sequence[str]) -> bool:
+        """Makes the task of one of the folders: that of this element of a job array, or the first.
+
+        Raises:
+            SystemExit: the stage is not complete. The status says why.
+        """
+        stop.install()
+        place = _place()
+        if place is not None and place.rank > 0:
+            ranks.follow(place)
         if self.sweep is not None:
             threading.Thread(target=_end_with, args=(self.sweep, os.getppid()), daemon=True).start()
-        else:
-            requeue.end_clearly()
+        folder = Path(folders[int(os.environ.get("SLURM_ARRAY_TASK_ID", 0))])
+        with secrets.masked_output(), StatusWriter(folder) as status:
+            if not self._make(folder, status, place):
+                raise SystemExit(1)
+        return True
+
+    def _make(self, folder: Path, status: StatusWriter, place: Place | None) -> bool:
+        """Makes the task's stage with all ranks. Returns whether it is complete."""
         try:
-            root, stage = read_spec(Path(folder))
-            return run(Path(folder), stage, StageStore(root, processes=self.processes))
-        except (ValueError, requeue.NotRequeued) as error:
+            root, stage = read_spec(folder)
+            with closing(ranks.Ranks(self.processes, place)) as team:
+                team.last_words = partial(status.end, "failed")
+                return run(stage, StageStore(root, ranks=team), status)
+        except stop.Stopped as stopped:
+            requeue.end(folder, status, stopped.signal, self.requeues)
+            _end_soon()
+        except (ValueError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)
-            with StatusWriter(Path(folder)) as status:
-                status.end("failed", error=str(error))
-            return False
+            status.end("failed", error=str(error))
+        return False
+
+
+def _place() -> Place | None:
+    """The place of this process where something else than rank 0 starts the ranks; None where there is none.
+
+    torch.distributed's variables count, then those of Slurm. A MASTER_ADDR of the site counts for both.
+    """
+    place = Place.of_environment()
+    if place is None and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        of_slurm = TorchDistributedEnvironment()
+        place = Place(
+            rank=of_slurm.rank,
+            world=of_slurm.world_size,
+            local_rank=of_slurm.local_rank,
+            local_world=of_slurm.local_world_size,
+            master=os.environ.get("MASTER_ADDR") or reachable(of_slurm.master_addr),
+            port=of_slurm.master_port,
+        )
+    return place
+
+
+def _end_soon() -> None:
+    """Ends this process in a moment, should threads that wait for a server keep it from ending."""
+    threads = [thread for thread in threading.enumerate() if not thread.daemon]
+    if len(threads) > 1:
+        threading.Thread(target=_end_after, args=(END_S,), daemon=True).start()
+
+
+def _end_after(seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(1)
 
 
 def _end_with(sweep: int, parent: int) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from submitit import LocalExecutor
 
+from harness.launch.cluster import Handle, Home
 from harness.launch.environment import job_environment
 from harness.launch.job import Job
+from harness.launch.logs import AGAIN, LOST, log_end
 from harness.stages import nvidia, provenance
+from harness.stages.status import Status
 from harness.study.tasks import Task
 
 NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit is two minutes
@@ -26,16 +29,29 @@ class Local:
     Args:
         threads: cores of each process of a cell's job; constant, so that no number depends on the load.
         shared_threads: the same for the job of a stage that several cells read.
+        nodes: 1, for this machine.
         processes: processes of a job that train together, each with its own threads and GPU.
         cores: cores to use at most; None for all that this process may use.
     """
 
     poll_s = 0.25
     jobs_go_on = False
+    wait, dry_run = True, False
 
     def __init__(
-        self, *, threads: int, shared_threads: int, processes: int = 1, cores: int | None = None
+        self,
+        *,
+        threads: int,
+        shared_threads: int,
+        nodes: int = 1,
+        processes: int = 1,
+        cores: int | None = None,
     ) -> None:
+        if nodes != 1:
+            raise ValueError(
+                f"resources.nodes={nodes}: cluster=local is this one machine. Give resources.nodes=1, or"
+                " cluster=slurm on a login node"
+            )
         for name, value in (
             ("processes", processes),
             ("threads", threads),
@@ -51,6 +67,24 @@ class Local:
         self.host_gb = provenance.memory_gb() if self.gpu_gb or not self._gpus else None
         self._running: list[LocalHandle] = []
 
+    def check(self, tasks: Sequence[Task], study: Path) -> None:
+        """Any job can run here: one that is larger than the machine runs alone."""
+
+    def show(self, tasks: Sequence[Task], study: Path) -> str:
+        return "\n".join(f"{task.name}: {self._need(task)} cores" for task in tasks)
+
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
+        """None: the jobs of another sweep end with it."""
+        return {}
+
+    def startable(self, waiting: Sequence[Task], running: Mapping[str, Handle]) -> list[Task]:
+        """The first task that needs no other one any more, if it fits beside the running jobs."""
+        names = {task.name for task in waiting}.union(running)
+        for task in waiting:
+            if not names.intersection(task.needs) and self.has_room(task):
+                return [task]
+        return []
+
     def has_room(self, task: Task) -> bool:
         """Whether the job fits beside the running jobs. A job larger than the machine runs alone."""
         self._running = [handle for handle in self._running if not handle.is_over()]
@@ -58,7 +92,8 @@ class Local:
         fits = not self._running or used + self._need(task) <= self._cores
         return fits and (not self._gpus or len(self._free_gpus()) >= self._processes)
 
-    def submit(self, task: Task) -> LocalHandle:
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        (task,) = tasks
         gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
         visible = nvidia.job_value(gpus)
@@ -66,14 +101,20 @@ class Local:
         # update_parameters takes indices only, and submitit sets CUDA_VISIBLE_DEVICES to the texts joined
         executor.parameters["visible_gpus"] = (visible,)
         with (
-            job_environment(self._need(task) // self._processes),
+            job_environment(self._need(task) // self._processes, home.code),
             _stderr_to(task.folder / "logs" / "controller.err"),
         ):
             job = executor.submit(
-                Job(sweep=os.getpid(), processes=self._processes), str(task.folder.resolve())
+                Job(sweep=os.getpid(), processes=self._processes), [str(task.folder.resolve())]
             )
-        self._running.append(LocalHandle(job, threads=self._need(task), gpus=gpus))
-        return self._running[-1]
+        self._running.append(LocalHandle(job, task.folder / "logs", threads=self._need(task), gpus=gpus))
+        return {task.name: self._running[-1]}
+
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        """Interrupts jobs and waits for their end; submitit kills one that has not ended a second later."""
+        for handle in running.values():
+            handle.cancel()  # type: ignore[attr-defined]
+        return {}  # a job that has not ended yet ends with this process
 
     def _need(self, task: Task) -> int:
         """Cores of a job, all its processes together."""
@@ -87,21 +128,26 @@ class Local:
 
 
 class LocalHandle:
-    def __init__(self, job: object, *, threads: int, gpus: tuple[int | str, ...]) -> None:
-        self._job = job
+    def __init__(self, job: object, logs: Path, *, threads: int, gpus: tuple[int | str, ...]) -> None:
+        self._job, self._logs = job, logs
         self.id = str(job.job_id)  # type: ignore[attr-defined]
         self.threads, self.gpus = threads, gpus
 
     def is_over(self) -> bool:
         return bool(self._job.done())  # type: ignore[attr-defined]
 
-    def cancel(self) -> bool:
-        """Interrupts the job and waits for its end; submitit kills it if it has not ended a second later."""
+    def seen(self, status: Status) -> Status:
+        return status
+
+    def ending(self) -> list[str]:
+        lines = log_end(sorted(self._logs.glob(f"{self.id}_*_log.err")))
+        return [*lines, f"job {self.id} {LOST}. {AGAIN}"]
+
+    def cancel(self) -> None:
         self._job.cancel()  # type: ignore[attr-defined]
         end = time.monotonic() + CANCEL_S
         while not self.is_over() and time.monotonic() < end:
             time.sleep(0.05)
-        return True  # a job that has not ended yet ends with this process
 
 
 def _usable_gpus(processes: int) -> list[int | str]:

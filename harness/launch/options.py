@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.names import nearest
+from harness.settings import Problems
 
 DAYS, WEEK_MIN, HOUR_S = 24 * 60, 7 * 24 * 60, 3600
 TIME = re.compile(r"(?:(\d{1,4})-)?(\d{1,6})(?::(\d{1,4}))?(?::(\d{1,4}))?", re.ASCII)
@@ -14,9 +15,10 @@ NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 # of submitit, not of sbatch
 OF_SUBMITIT = ("setup", "teardown", "srun_args", "signal_delay_s", "stderr_to_stdout", "use_srun")
 LISTS = ("setup", "teardown", "srun_args")
-ONE = ("nodes", "ntasks", "ntasks_per_node", "tasks_per_node")
 OURS = {  # option -> the setting to use instead; None where a job needs the value that it has
     "cpus_per_task": "resources.threads",
+    "nodes": "resources.nodes",
+    **dict.fromkeys(("ntasks", "ntasks_per_node", "tasks_per_node"), "resources.processes"),
     "mem_gb": "resources.memory_gb",
     "timeout_min": "resources.timeout_min",
     **dict.fromkeys(("array", "error", "job_name", "name", "open_mode", "output", "parsable", "signal")),
@@ -42,7 +44,7 @@ OTHERS = {
     *("spread_job", "stepmgr", "switches", "thread_spec", "threads_per_core", "tmp", "tres_bind"),
     *("tres_per_task", "uid", "use_min_nodes", "verbose", "wait_all_nodes"),
 }
-NAMES = {*OF_SUBMITIT, *ONE, *OURS, *MEMORY, *TEXTS, *OTHERS}
+NAMES = {*OF_SUBMITIT, *OURS, *MEMORY, *TEXTS, *OTHERS}
 
 
 def minutes(name: str, value: Any) -> int:
@@ -94,22 +96,25 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     with days: a bare number may be minutes, or the seconds that YAML makes of a clock.
 
     Raises:
-        ValueError: an option has no such name, is set by the harness, or has a value that sbatch would not
-            read as it was written.
+        ValueError: options have no such name, are set by the harness, or have a value that sbatch would not
+            read as it was written. The message says all of them.
     """
     given = {**options}
     more = given.pop("additional_parameters", None) or {}
     if not isinstance(more, Mapping):
         raise ValueError(f"cluster.options.additional_parameters={more!r}: give a mapping of sbatch options")
     chosen: dict[str, Any] = {}
+    problems = Problems()
     for written, value in [*given.items(), *more.items()]:
         name, setting = str(written).replace("-", "_"), f"cluster.options.{written}"
         if value is None or (value is False and name not in OF_SUBMITIT):
             continue
-        _check_name(setting, name, value)
-        if name in chosen:
-            raise ValueError(f"{setting} is given twice: give it once")
-        chosen[name] = _checked(setting, name, value)
+        with problems.noted():
+            _check_name(setting, name, value)
+            if name in chosen:
+                raise ValueError(f"{setting} is given twice: give it once")
+            chosen[name] = _checked(setting, name, value)
+    problems.check()
     if len(memory := [name for name in MEMORY if name in chosen]) > 1:
         raise ValueError(f"cluster.options: {' and '.join(memory)} exclude each other. Give one of them")
     taken: dict[str, Any] = {f"slurm_{name}": chosen.pop(name) for name in OF_SUBMITIT if name in chosen}
@@ -125,11 +130,6 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 def _check_name(setting: str, name: str, value: Any) -> None:
     if not NAME.fullmatch(name) or len(name) == 1:
         raise ValueError(f"{setting}: give the long name of an sbatch option, without dashes before it")
-    if name in ONE and value != 1:
-        raise ValueError(
-            f"{setting}={value!r}: a job is one task on one node. "
-            "Remove it, and set resources.processes to the number of processes of a job"
-        )
     if name in OURS:
         instead = f"Set {OURS[name]} instead" if OURS[name] else "Remove it"
         raise ValueError(f"{setting}={value!r}: the harness sets this option itself. {instead}")

@@ -1,46 +1,106 @@
-"""How a Slurm job ends at its time limit or when it is preempted: queued again, or with one clear line."""
+"""How a stopped job ends: queued again at its time limit, left to Slurm, or with one clear line.
+
+Slurm sends USR2 before the time limit. The job then asks `scontrol` to queue it again. Where Slurm preempts a
+job or its node goes down, it sends TERM and queues the job again by itself.
+
+A job that reaches its limit again and again without progress would never end. `requeues.json` in the folder
+of the task holds how far the job had come at its last limit, and how often it has made no progress since.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
-from functools import partial
-from types import FrameType
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from submitit.core.job_environment import JobEnvironment, SignalHandler
+from submitit.slurm.slurm import SlurmJobEnvironment
 
 from harness import processes
+from harness.files import write_text
+from harness.stages.keys import key
+from harness.stages.status import StatusWriter
 
 TIMEOUT_S = 60.0  # Slurm sends its signal 90 s before it ends the job
 ADVICE = "Finished steps are kept: run the same command again to resume from the last checkpoint"
 
 
-class NotRequeued(SystemExit):
-    """The job must end, and is not queued again. It is no `Exception`, which a program might catch."""
+class NotRequeued(Exception):
+    """The job must end, and is not queued again."""
 
 
-def end_clearly() -> None:
-    """Makes submitit's handler of Slurm's signal raise `NotRequeued` where the job is not queued again.
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far a job had come at its last limit. `idle` counts the limits without progress before that."""
 
-    Submitit itself would wait for a `scontrol` that hangs, and raise its errors within the program. Nothing
-    happens in a process that submitit has not started.
+    job: str
+    stage: str | None = None
+    step: int = 0
+    idle: int = 0
+
+    def then(self, job: str, stage: str | None, step: int) -> Reached:
+        """The same at the next limit. Progress is another stage or a larger step."""
+        if job != self.job:  # somebody has run the command again
+            return Reached(job=job, stage=stage, step=step)
+        if stage != self.stage or step > self.step:
+            return Reached(job=job, stage=stage, step=step)
+        return Reached(job=job, stage=stage, step=self.step, idle=self.idle + 1)
+
+
+def end(folder: Path, status: StatusWriter, number: int, limit: int) -> None:
+    """Writes how a job ends that a signal has stopped, and queues it again if it has reached its time limit.
+
+    Args:
+        folder: of the task.
+        status: of the task.
+        number: the signal.
+        limit: `cluster.requeues`.
     """
-    number = JobEnvironment._usr_sig()
-    theirs = signal.getsignal(number)
-    handler = getattr(theirs, "__self__", None)
-    if not isinstance(handler, SignalHandler):
+    name = signal.Signals(number).name
+    if number != signal.SIGUSR2 or "SLURM_JOB_ID" not in os.environ:
+        reason = f"{name} has stopped the job. {ADVICE}"
+        if number == signal.SIGTERM and "SLURM_JOB_ID" in os.environ:
+            reason += ". If Slurm has preempted it, Slurm queues it again by itself"
+        status.end("stopped", error=reason)
         return
-    handler.env._requeue = partial(_requeue, handler.env.job_id)  # type: ignore[method-assign]
+    try:
+        job = SlurmJobEnvironment().job_id
+        _count(folder, status, job, limit)
+        status.end("stopped", error=f"the job {job} has reached its time limit and is queued again")
+        _requeue(job)
+    except NotRequeued as error:
+        print(f"error: {error}", file=sys.stderr)
+        status.end("failed", error=str(error))
 
-    def end(number: int, frame: FrameType | None) -> None:
-        try:
-            handler.checkpoint_and_try_requeue(number, frame)
-        except Exception as error:  # too many requeues, or submitit cannot write its file
-            raise NotRequeued(f"{str(error).rstrip('.')}. {ADVICE}") from None
 
-    signal.signal(number, end)
+def _count(folder: Path, status: StatusWriter, job: str, limit: int) -> None:
+    """Compares how far the job has come with its last limit, and keeps that.
+
+    Raises:
+        NotRequeued: it has made no progress too often.
+    """
+    stage = key(status.stage) if status.stage is not None else None
+    reached = _read(folder).then(job, stage, status.status.step or 0)
+    if reached.idle > limit:
+        raise NotRequeued(
+            f"job {job} must end, and is not queued again: it has reached its time limit {reached.idle + 1}"
+            f" times at step {reached.step} of {status.status.stage}, and allowed is"
+            f" cluster.requeues={limit} times without progress. Raise resources.timeout_min. {ADVICE}"
+        )
+    write_text(folder / "requeues.json", json.dumps(asdict(reached)))
 
 
-def _requeue(job: str, countdown: int) -> None:
+def _read(folder: Path) -> Reached:
+    """What the file says; a file that cannot be read is one that is not there."""
+    try:
+        return Reached(**json.loads((folder / "requeues.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Reached(job="")
+
+
+def _requeue(job: str) -> None:
     """Queues a job again.
 
     Raises:
@@ -48,7 +108,7 @@ def _requeue(job: str, countdown: int) -> None:
     """
     answer = processes.ask(["scontrol", "requeue", job], timeout_s=TIMEOUT_S)
     if answer is not None and answer.code == 0:
-        print(f"job {job} is queued again; its limit may end it {countdown} times more", flush=True)
+        print(f"job {job} is queued again", flush=True)
         return
     if answer is None:
         reason = f"scontrol cannot be run or gave no answer within {TIMEOUT_S:.0f} s"

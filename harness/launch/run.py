@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,14 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from harness import processes
 from harness.composition.arguments import UsageError, explain
 from harness.composition.components import make
 from harness.launch.board import Board
-from harness.launch.cluster import Cluster, Handle, NotNow
+from harness.launch.cluster import Cluster, Handle, Home, NotNow
+from harness.launch.folders import check_path, check_private
 from harness.launch.job import write_spec
+from harness.launch.snapshot import freeze, remove_old
 from harness.report.folder import check_report_folder
 from harness.stages import locks
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -29,7 +32,7 @@ from harness.study.planning import Study, folder_setting, write_plan
 from harness.study.tasks import Task, tasks_of
 from harness.types import Cell, Stage
 
-LOG_LINES = 15
+ADOPT_S = 15.0
 
 
 def run(study: Study, config: DictConfig) -> int:
@@ -45,14 +48,19 @@ def run(study: Study, config: DictConfig) -> int:
     Raises:
         UsageError: the study cannot run here, is being run already, or its folder cannot be written.
     """
+    check_path(study.folder)
     cluster = _cluster(config)
     reports_dir = _reports_dir(config, study.name)
     try:
         _check_memory(study, config.resources, cluster)
+        if cluster.dry_run:
+            print(cluster.show(tasks_of(study), study.folder))
+            return 0
+        _check_cluster(study, cluster)
         with locks.lock(study.folder / "lock"):
             write_plan(study)
             complete = _launch(study, cluster)
-            reported = reports_dir is None or _report(study, reports_dir)
+            reported = reports_dir is None or complete is None or _report(study, reports_dir)
     except locks.Held as error:
         raise UsageError(
             f"the study {study.name} is being run by {error.owner or 'another process'}. Wait for it "
@@ -68,7 +76,7 @@ def run(study: Study, config: DictConfig) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped. Finished work is kept. To resume, run again:\n  {study.command}", file=sys.stderr)
         return 130
-    return 0 if complete and reported else 1
+    return 0 if complete is not False and reported else 1
 
 
 def _cluster(config: DictConfig) -> Cluster:
@@ -76,6 +84,13 @@ def _cluster(config: DictConfig) -> Cluster:
         return make(config.cluster)
     except HydraException as error:
         raise UsageError(f"cluster={config.cluster.get('_target_')}: {explain(error)}") from error
+
+
+def _check_cluster(study: Study, cluster: Cluster) -> None:
+    try:
+        cluster.check(tasks_of(study), study.folder)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None:
@@ -119,56 +134,118 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
     return folder
 
 
-def _launch(study: Study, cluster: Cluster) -> bool:
-    """Runs the tasks of the study. Returns whether every cell is done in the end."""
+def _launch(study: Study, cluster: Cluster) -> bool | None:
+    """Runs the tasks of the study. Returns whether every cell is done in the end; None while jobs run on."""
     tasks = tasks_of(study)
+    task_by_name = {task.name: task for task in tasks}
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
+    home = Home(study=study.folder, code=_frozen(study, tasks))
+    running = _adopted(tasks, cluster, home)
+    tasks = [task for task in tasks if task.name not in running]
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
-    running: dict[str, Handle] = {}
+    _check_private(study, home, [task.folder for task in tasks])
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
-            while tasks or running:
-                _collect(running, folders)
-                tasks = _start(tasks, running, cluster, folders)
-                board.show(_statuses(folders))
+            while tasks or (running and cluster.wait):
+                _collect(running, folders, task_by_name)
+                tasks = _start(tasks, running, cluster, folders, home)
+                board.show(_statuses(folders, running))
                 time.sleep(cluster.poll_s)
-            board.show(_statuses(folders))
+            board.show(_statuses(folders, running))
     except KeyboardInterrupt:
-        _stop(running, folders)
+        _stop(running, cluster, folders, home)
         raise
     except BaseException:
         if cluster.jobs_go_on:
             _leave(running, study)
         else:
-            _stop(running, folders)
+            _stop(running, cluster, folders, home)
         raise
-    return _summary(study)
+    if running:
+        print(_submitted(running, study))
+        return None
+    _adopted([], cluster, home)  # ends what a lost answer of the cluster may have left behind
+    complete = _summary(study)
+    if complete:
+        remove_old(study.folder)
+    return complete
 
 
-def _statuses(folders: Mapping[str, Path]) -> dict[str, Status]:
-    return {name: read_status(folder) for name, folder in folders.items()}
+def _frozen(study: Study, tasks: Sequence[Task]) -> Path | None:
+    """The folder of the code that the tasks run, copied now; None if there is nothing to run."""
+    if not tasks:
+        return None
+    snapshot = freeze(study.folder, [task.stage for task in tasks])
+    print(f"code: {snapshot}", flush=True)
+    return snapshot.folder
+
+
+def _check_private(study: Study, home: Home, tasks: Sequence[Path]) -> None:
+    """Checks every folder from which jobs run something.
+
+    Raises:
+        UsageError: somebody else could change what the jobs run.
+    """
+    for folder in (study.folder, study.folder / "jobs", *tasks, *filter(None, [home.code])):
+        if folder.is_dir():
+            check_private(folder, group=study.group_writable)
+
+
+def _statuses(folders: Mapping[str, Path], running: Mapping[str, Handle]) -> dict[str, Status]:
+    statuses = {}
+    for name, folder in folders.items():
+        status = read_status(folder)
+        statuses[name] = running[name].seen(status) if name in running else status
+    return statuses
+
+
+def _adopted(tasks: Sequence[Task], cluster: Cluster, home: Home) -> dict[str, Handle]:
+    """The jobs of earlier sweeps that make these tasks, as soon as the cluster knows."""
+    while True:
+        try:
+            adopted = cluster.adopt(tasks, home)
+        except NotNow as error:
+            print(f"warning: {error}. It is asked again in {ADOPT_S:.0f} s", file=sys.stderr)
+            time.sleep(ADOPT_S)
+        else:
+            if adopted:
+                jobs = {name: handle.id for name, handle in adopted.items()}
+                print(f"jobs of an earlier sweep that continue: {_listed(jobs)}")
+            return adopted
 
 
 def _start(
-    tasks: list[Task], running: dict[str, Handle], cluster: Cluster, folders: Mapping[str, Path]
+    tasks: list[Task],
+    running: dict[str, Handle],
+    cluster: Cluster,
+    folders: Mapping[str, Path],
+    home: Home,
 ) -> list[Task]:
     """Submits the tasks that can start now. Returns those that cannot yet."""
-    later = []
-    waiting = {task.name for task in tasks}
+    waiting = []
     for task in tasks:
-        failed = _failed_need(task, folders)
-        if failed:
+        if failed := _failed_need(task, folders):
             write_status(task.folder, replace(read_status(task.folder), state="failed", error=failed))
-        elif (
-            waiting.union(running).intersection(task.needs)
-            or not cluster.has_room(task)
-            or not _submit(task, running, cluster)
-        ):
-            later.append(task)
-    return later
+        else:
+            waiting.append(task)
+    while group := cluster.startable(waiting, running):
+        try:
+            started = cluster.submit(group, running, home)
+        except NotNow as error:
+            print(f"warning: {group[0].name}: {error}", file=sys.stderr)
+            continue
+        except Exception as error:  # the other jobs continue
+            started = {}
+            for task in group:
+                refused = f"the job was not accepted: {error}"
+                write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
+            waiting = [task for task in waiting if task not in group]
+        running |= started
+        waiting = [task for task in waiting if task.name not in started]
+    return waiting
 
 
 def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
@@ -180,55 +257,40 @@ def _failed_need(task: Task, folders: Mapping[str, Path]) -> str | None:
     return None
 
 
-def _submit(task: Task, running: dict[str, Handle], cluster: Cluster) -> bool:
-    """Submits a task. Returns False if the cluster cannot take it yet."""
-    try:
-        running[task.name] = cluster.submit(task)
-    except NotNow as error:
-        print(f"warning: {task.name}: {error}", file=sys.stderr)
-        return False
-    except Exception as error:  # the other jobs continue
-        refused = f"the job was not accepted: {error}"
-        write_status(task.folder, replace(read_status(task.folder), state="failed", error=refused))
-    return True
-
-
-def _collect(running: dict[str, Handle], folders: Mapping[str, Path]) -> None:
+def _collect(
+    running: dict[str, Handle], folders: Mapping[str, Path], task_by_name: Mapping[str, Task]
+) -> None:
     """Removes the jobs that are over. A job that ended without writing so is lost."""
     ended = {name: handle for name, handle in running.items() if handle.is_over()}
     for name, handle in ended.items():
         del running[name]
         folder = folders[name]
         status = read_status(folder)
-        if status.state not in OVER:
-            reason = (
-                f"job {handle.id} exited without reporting a result (killed, out of memory or disk). "
-                "Run the same command again to resume"
-            )
-            error = "\n".join([*_log_end(folder, handle), reason])
+        if status.state in OVER:
+            continue
+        if failed := _failed_need(task_by_name[name], folders):  # so the cluster never started it
+            write_status(folder, replace(status, state="failed", eta_s=None, error=failed))
+        else:
+            error = "\n".join(handle.ending())
             write_status(folder, replace(status, state="lost", eta_s=None, error=error))
 
 
-def _log_end(folder: Path, handle: Handle) -> list[str]:
-    logs = sorted((folder / "logs").glob(f"{handle.id}_*_log.err"))
-    text = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
-    return [line for line in text.splitlines() if "submitit" not in line][-LOG_LINES:]
-
-
-def _stop(running: Mapping[str, Handle], folders: Mapping[str, Path]) -> None:
+def _stop(running: Mapping[str, Handle], cluster: Cluster, folders: Mapping[str, Path], home: Home) -> None:
     """Cancels the submitted jobs and marks them as stopped. What was never submitted stays planned."""
-    unknown = {name: handle.id for name, handle in running.items() if not handle.cancel()}
-    if unknown:
-        print(
-            f"warning: the cluster did not confirm that these jobs are cancelled: {_listed(unknown)}. To"
-            f" cancel them: scancel {' '.join(unknown.values())}",
-            file=sys.stderr,
-        )
-    with suppress(OSError):  # a full disk may be the reason to stop
-        for name in running.keys() - unknown.keys():
-            status = read_status(folders[name])
-            if status.state not in OVER:
-                write_status(folders[name], replace(status, state="stopped", eta_s=None))
+    with processes.undisturbed():
+        unknown = cluster.cancel(running, home)
+        if unknown:
+            jobs = {name: handle.id for name, handle in unknown.items()}
+            print(
+                f"warning: the cluster did not confirm that these jobs are cancelled: {_listed(jobs)}. To"
+                f" cancel them: scancel {' '.join(jobs.values())}",
+                file=sys.stderr,
+            )
+        with suppress(OSError):  # a full disk may be the reason to stop
+            for name in running.keys() - unknown.keys():
+                status = read_status(folders[name])
+                if status.state not in OVER:
+                    write_status(folders[name], replace(status, state="stopped", eta_s=None))
 
 
 def _leave(running: Mapping[str, Handle], study: Study) -> None:
@@ -240,6 +302,18 @@ def _leave(running: Mapping[str, Handle], study: Study) -> None:
         f"the sweep ends with an error; these jobs continue: {_listed(jobs)}. To follow them:"
         f" python -m harness.status {study.name}. To resume the study, run again:\n  {study.command}",
         file=sys.stderr,
+    )
+
+
+def _submitted(running: Mapping[str, Handle], study: Study) -> str:
+    """What to do while jobs run without the sweep."""
+    outputs = shlex.join(["--outputs", str(study.folder.parent.parent)])
+    return (
+        f"submitted: {len(running)} jobs, which run without this command. To follow them:\n"
+        f"  python -m harness.status {study.name} {outputs} --watch\n"
+        "When they are done, or to submit again what was lost, run the same command again.\n"
+        f"To write the report of what is there: python -m harness.report {study.name} {outputs}\n"
+        f"To cancel all: python -m harness.cancel {study.name} {outputs}"
     )
 
 

@@ -1,58 +1,51 @@
-"""`cluster=slurm`: jobs through `sbatch`; their state from `status.json` and `squeue`, never `sacct`."""
+"""`cluster=slurm`: jobs through `sbatch`, all at once: what waits for a job says so to Slurm (`afterok`)."""
 
 from __future__ import annotations
 
 import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from submitit import AutoExecutor
-from submitit.core.utils import FailedJobError
-
-from harness import processes
-from harness.launch.cluster import NotNow
-from harness.launch.environment import job_environment
+from harness.launch import queue, record, sbatch, site
+from harness.launch.cluster import Handle, Home, NotNow
 from harness.launch.job import Job
+from harness.launch.logs import ending
 from harness.launch.options import minutes
 from harness.launch.options import parameters as sbatch_parameters
-from harness.settings import number, whole_number
-from harness.stages import locks
-from harness.stages.status import OVER, is_silent, read_status
+from harness.launch.queue import Queue
+from harness.launch.record import Submission
+from harness.launch.sbatch import Sbatch
+from harness.settings import Problems, number, whole_number
+from harness.stages.keys import key
+from harness.stages.status import OVER, Status, is_silent, read_status
 from harness.study.tasks import Task
 
-ASK_EVERY_S = 20.0
 PAUSES_S = (5.0, 15.0, 30.0, 60.0, 120.0, *[300.0] * 10)  # after each refusal in turn; then it is final
-PASSING = (  # what sbatch says when the controller is busy, restarts, or is out of reach for a moment
-    "Socket timed out",
-    "Unable to contact slurm controller",
-    "temporarily un",  # "Resource temporarily unavailable", "Slurm temporarily unable to accept job"
-    "Zero Bytes were transmitted or received",
-    "Transport endpoint is not connected",
-    "Connection refused",
-    "Connection reset",
-    "Connection timed out",
-    "Communication connection failure",
-    "Unexpected message received",
-    "backup controller",
-    "Slurm is not ready",
-)
-ENDED = ("Invalid job id", "already completing or completed")  # scancel of a job that is over
+LIMIT_PAUSE_S = 60.0  # until Slurm may take more jobs; as long as jobs of ours are there, one will end
 
 
 class Slurm:
-    """Submits every job as soon as its inputs are complete.
+    """Submits all jobs of a study at once. Tasks of equal needs and resources are one array.
 
     Args:
         threads: cores of each process of a cell's job.
         shared_threads: the same for the job of a stage that several cells read.
-        memory_gb: memory of every job.
+        memory_gb: memory of every job on each node.
         timeout_min: time limit of every job, in minutes or as a text such as `24:00:00`. A job that reaches
             it, or is preempted, is queued again and resumes from its checkpoints.
         gpus: GPUs of each process.
-        processes: processes of a job that train together, on one node.
-        requeues: how often a job is queued again at most.
+        processes: processes on each node of a job.
+        nodes: nodes of a job; all its processes train one cell together.
+        requeues: how often a job is queued again without progress in between, at most.
+        max_jobs: how many jobs of an array run at a time; None for as many as Slurm starts.
+        wait: whether the sweep waits for the jobs and writes the report.
+        dry_run: whether the sweep only prints the scripts.
         options: further sbatch options, such as `partition` and `account`; `time` counts more than
             `timeout_min`, and an option for memory more than `memory_gb`.
 
@@ -72,7 +65,11 @@ class Slurm:
         timeout_min: int | str,
         gpus: int = 0,
         processes: int = 1,
+        nodes: int = 1,
         requeues: int = 20,
+        max_jobs: int | None = None,
+        wait: bool = True,
+        dry_run: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         if shutil.which("sbatch") is None:
@@ -80,88 +77,262 @@ class Slurm:
                 "cluster=slurm requires the command sbatch, which this machine does not have: "
                 "use cluster=local, or run on a login node"
             )
-        self._processes, self._threads, self._shared_threads = processes, threads, shared_threads
-        self._requeues = requeues
-        self._refusals, self._again = 0, 0.0  # passing refusals in a row, and when the next attempt may be
-        self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
-        for name, value in (
-            ("processes", processes),
-            ("threads", threads),
-            ("shared_threads", shared_threads),
+        problems = Problems()
+        for name, value, least in (
+            ("resources.nodes", nodes, 1),
+            ("resources.processes", processes, 1),
+            ("resources.threads", threads, 1),
+            ("resources.shared_threads", shared_threads, 1),
+            ("resources.gpus", gpus, 0),
+            ("cluster.requeues", requeues, 0),
         ):
-            whole_number(f"resources.{name}", value)
-        whole_number("resources.gpus", gpus, least=0)
-        whole_number("cluster.requeues", requeues, least=0)
-        # one task per node: it is rank 0, which starts the other ranks
-        parameters: dict[str, Any] = {"nodes": 1, "tasks_per_node": 1}
-        parameters["mem_gb"] = number("resources.memory_gb", memory_gb, above=0, hint=", in GB")
-        parameters["timeout_min"] = minutes("resources.timeout_min", timeout_min)
-        parameters["gpus_per_node"] = gpus * processes or None
-        parameters |= sbatch_parameters(options or {})
-        self._parameters = {name: value for name, value in parameters.items() if value is not None}
+            with problems.noted():
+                whole_number(name, value, least=least)
+        if max_jobs is not None:
+            with problems.noted():
+                whole_number("cluster.max_jobs", max_jobs, hint=", or null")
+        self._parameters: dict[str, Any] = {"nodes": nodes, "tasks_per_node": processes}
+        with problems.noted():
+            self._parameters["mem_gb"] = number("resources.memory_gb", memory_gb, above=0, hint=", in GB")
+        with problems.noted():
+            self._parameters["timeout_min"] = minutes("resources.timeout_min", timeout_min)
+        given: dict[str, Any] = {}
+        with problems.noted():
+            given = sbatch_parameters(options or {})
+        problems.check()
+        self.wait, self.dry_run = wait, dry_run
+        self._threads, self._shared_threads = threads, shared_threads
+        self._job = Job(sweep=None, processes=processes, requeues=requeues)
+        self._options = given.pop("slurm_additional_parameters", {})
+        self._parameters |= {
+            "gpus_per_node": gpus * processes or None,
+            "slurm_array_parallelism": max_jobs or site.MANY,
+            **given,
+            "slurm_srun_args": [*sbatch.SRUN, *given.get("slurm_srun_args", [])],
+        }
+        self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
         self.host_gb = self._parameters.get("mem_gb")  # not known where an option sets it
+        self._queue = Queue()
+        self._array = site.array_limit()
+        self._refusals, self._again = 0, 0.0  # passing refusals in a row, and when the next attempt may be
 
-    def has_room(self, task: Task) -> bool:
-        return time.monotonic() >= self._again
+    def check(self, tasks: Sequence[Task], study: Path) -> None:
+        """Asks Slurm (`sbatch --test-only`) whether such jobs could ever run.
 
-    def submit(self, task: Task) -> SlurmHandle:
+        Raises:
+            ValueError: they could not. The message says all reasons.
+        """
+        refusals: dict[str, str] = {}
+        if site.version() is None:
+            return
+        for task in {task.shared: task for task in tasks}.values():
+            with tempfile.TemporaryDirectory() as folder:
+                call = self._call([task], [], Path(folder), code=None)
+                if refused := call.test(1):
+                    refusals.setdefault(refused, "a shared stage" if task.shared else "a cell")
+        if refusals:
+            listed = "; ".join(f"for the job of {kind}: {said}" for said, kind in refusals.items())
+            raise ValueError(f"Slurm would never run these jobs. {listed}. Nothing was submitted")
+
+    def show(self, tasks: Sequence[Task], study: Path) -> str:
+        """The scripts of all calls of sbatch, each after the names of its tasks."""
+        shown = []
+        left = list(tasks)
+        while left:
+            group = self._group(left)
+            needs = sorted({name for task in group for name in task.needs})
+            with tempfile.TemporaryDirectory() as folder:
+                jobs = [f"JOB_OF_{name}" for name in needs]
+                call = self._call(group, jobs, Path(folder), code=None)
+                text = call.script(len(group)).replace(folder, str(record.folder_of(study, "TOKEN")))
+            names = "\n".join(f"#   {position}: {task.name}" for position, task in enumerate(group))
+            shown.append(f"# sbatch, {len(group)} job(s):\n{names}\n{text}")
+            left = [task for task in left if task not in group]
+        return "\n".join(shown)
+
+    def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
+        """Finds the live jobs of earlier sweeps; cancels those that make nothing of these tasks.
+
+        Raises:
+            NotNow: jobs were submitted before, and Slurm does not say which of them live.
+        """
+        adopted, others = self._live(tasks, home)
+        if others:
+            print(f"cancelled, as the study no longer needs them: {', '.join(others)}", file=sys.stderr)
+            queue.cancel(others)
+        return adopted
+
+    def _live(self, tasks: Sequence[Task], home: Home) -> tuple[dict[str, Handle], list[str]]:
+        """Task -> job, for live jobs that make these tasks; and the ids of the study's other live jobs."""
+        submissions = record.read(home.study)
+        entries = self._queue.ask() if submissions else {}
+        if entries is None:
+            raise NotNow("squeue gives no answer, so it is not known which jobs of this study still live")
+        wanted = {task.name: task for task in tasks}
+        adopted: dict[str, Handle] = {}
+        others = []
+        for submission in submissions:
+            known = self._confirmed(submission, entries, home.study)
+            if known.job is None:
+                continue
+            for position, (name, stage) in enumerate(zip(known.tasks, known.keys, strict=True)):
+                job, task = known.job_of(position), wanted.get(name)
+                if job not in entries:
+                    continue
+                if task is not None and key(task.stage) == stage and name not in adopted:
+                    adopted[name] = self._handle(job, task, known, home.study)
+                else:
+                    others.append(job)
+        return adopted, others
+
+    def _confirmed(
+        self, submission: Submission, entries: Mapping[str, queue.Entry], study: Path
+    ) -> Submission:
+        """The submission with its job id and complete folder, if Slurm accepted it."""
+        if submission.job is None:
+            found = [job for job, entry in entries.items() if entry.token == submission.token]
+            if not found:
+                return submission
+            submission = replace(submission, job=found[0].partition("_")[0])
+            record.append(study, submission)
+        folder = record.folder_of(study, submission.token)
+        sbatch.complete(folder, str(submission.job), len(submission.tasks))
+        return submission
+
+    def startable(self, waiting: Sequence[Task], running: Mapping[str, Handle]) -> list[Task]:
+        """The first tasks of equal needs and resources, except in a pause after a refusal."""
+        if not waiting or time.monotonic() < self._again:
+            return []
+        return self._group(waiting)
+
+    def _group(self, waiting: Sequence[Task]) -> list[Task]:
+        """The tasks that can be one array with the first one: its needs were submitted before it."""
+        first = waiting[0]
+        equal = [task for task in waiting if (task.needs, task.shared) == (first.needs, first.shared)]
+        return equal[: self._array]
+
+    def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        """Submits the tasks as one array, after the jobs that they need.
+
+        After a refusal it looks first whether the call was obeyed all the same.
+
+        Raises:
+            NotNow: Slurm refuses them for a temporary reason; they can be submitted again after a pause.
+            FailedJobError: Slurm refuses them for good.
+        """
+        if self._refusals:
+            accepted, _ = self._live(tasks, home)
+            if accepted:
+                self._refusals = 0
+                return accepted
+        submission = Submission(
+            token=uuid.uuid4().hex[:12],
+            tasks=tuple(task.name for task in tasks),
+            keys=tuple(key(task.stage) for task in tasks),
+        )
+        needs = {running[name].id: None for task in tasks for name in task.needs if name in running}
+        folder = record.folder_of(home.study, submission.token)
+        folder.mkdir(mode=0o700, parents=True)  # whoever can write it chooses what the jobs run
+        call = self._call(tasks, list(needs), folder, home.code)
+        record.append(home.study, submission)
         try:
-            handle = self._submit(task)
-        except FailedJobError as error:
-            self._refused(error)
+            job = call.submit(self._job, [task.folder for task in tasks])
+        except sbatch.REFUSALS as error:
+            self._refused(error, len(tasks))
             raise
         self._refusals = 0
-        return handle
+        submission = replace(submission, job=job)
+        record.append(home.study, submission)
+        handles: dict[str, Handle] = {}
+        for position, task in enumerate(tasks):
+            handles[task.name] = self._handle(submission.job_of(position), task, submission, home.study)
+        return handles
 
-    def _refused(self, error: FailedJobError) -> None:
+    def _refused(self, error: Exception, count: int) -> None:
         """Pauses all submissions after a refusal for a temporary reason, unless there were too many.
 
         Raises:
-            NotNow: the job can be submitted again after the pause.
+            NotNow: the tasks can be submitted again, at once in smaller arrays, or after the pause.
         """
-        if not any(reason.lower() in str(error).lower() for reason in PASSING):
+        message = sbatch.said(str(error))
+        if count > 1 and (sbatch.NO_ARRAY in message or sbatch.is_limit(message)):
+            self._array = 1 if sbatch.NO_ARRAY in message else count // 2
+            raise NotNow(f"{message}; arrays of at most {self._array} jobs are submitted instead") from error
+        if sbatch.is_limit(message) and self._queue.ask():
+            pause_s = LIMIT_PAUSE_S
+        elif not sbatch.is_passing(message) or self._refusals == len(PAUSES_S):
             return
-        if self._refusals == len(PAUSES_S):
-            return
-        pause_s = PAUSES_S[self._refusals]
-        self._refusals, self._again = self._refusals + 1, time.monotonic() + pause_s
-        raise NotNow(f"{error}; sbatch is tried again in {pause_s:.0f} s") from error
+        else:
+            pause_s = PAUSES_S[self._refusals]
+            self._refusals += 1
+        self._again = time.monotonic() + pause_s
+        raise NotNow(f"{message}; sbatch is tried again in {pause_s:.0f} s") from error
 
-    def _submit(self, task: Task) -> SlurmHandle:
-        threads = self._shared_threads if task.shared else self._threads
-        executor = AutoExecutor(
-            folder=task.folder / "logs", cluster="slurm", slurm_max_num_timeout=self._requeues
-        )
-        executor.update_parameters(
-            name=task.name, cpus_per_task=threads * self._processes, **self._parameters
-        )
-        with job_environment(threads):
-            job = executor.submit(Job(sweep=None, processes=self._processes), str(task.folder.resolve()))
-        return SlurmHandle(str(job.job_id), task.folder)
+    def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
+        """Ends jobs with one scancel, also those whose id got lost. Returns those that may still live."""
+        remaining = queue.cancel([handle.id for handle in running.values()])
+        lost = {one.token for one in record.read(home.study) if one.job is None}
+        if lost:
+            queue.cancel([job for job, entry in (self._queue.ask() or {}).items() if entry.token in lost])
+        return {name: handle for name, handle in running.items() if handle.id in remaining}
+
+    def _handle(self, job: str, task: Task, submission: record.Submission, study: Path) -> SlurmHandle:
+        logs = record.folder_of(study, submission.token)
+        return SlurmHandle(job, task.folder, self._queue, logs=logs)
+
+    def _call(self, tasks: Sequence[Task], needs: Sequence[str], folder: Path, code: Path | None) -> Sbatch:
+        """The call of sbatch for these tasks, after the jobs named by `needs`."""
+        threads = self._shared_threads if tasks[0].shared else self._threads
+        options = {**self._options}
+        if "no_requeue" not in options:
+            options["requeue"] = True
+        if needs:
+            after = f"afterok:{':'.join(needs)}"
+            options["dependency"] = ",".join(filter(None, [options.get("dependency"), after]))
+            options["kill_on_invalid_dep"] = "yes"
+        parameters = {name: value for name, value in self._parameters.items() if value is not None}
+        parameters["name"] = tasks[0].name if len(tasks) == 1 else tasks[0].folder.parent.parent.name
+        parameters |= {"cpus_per_task": threads, "slurm_additional_parameters": options}
+        return Sbatch(folder, parameters, threads=threads, code=code)
 
 
 class SlurmHandle:
-    def __init__(self, job_id: str, folder: Path) -> None:
-        self.id = job_id
-        self._folder = folder
-        self._asked = time.monotonic()
-        self._missed = 0
+    """A job of Slurm; an element of an array is one too.
+
+    Args:
+        job: its id, such as `123` or `123_4`.
+        folder: of its status.
+        queue: shared by all handles of a sweep.
+        logs: the folder of its logs.
+    """
+
+    def __init__(self, job: str, folder: Path, queue: Queue, *, logs: Path) -> None:
+        self.id = job
+        self._folder, self._queue, self._logs = folder, queue, logs
+        self._missed: set[int] = set()
 
     def is_over(self) -> bool:
         """Whether its status says so, or Slurm has not listed it twice.
 
-        A shared file system may show the last status late.
+        A shared file system may show the last status late. A job that was stopped may be queued again.
         """
         status = read_status(self._folder)
-        if status.state in OVER:
+        own = status.job == self.id
+        if own and status.state in ("done", "failed"):
             return True
-        if time.monotonic() - self._asked > ASK_EVERY_S:
-            self._asked = time.monotonic()
-            listed = locks.slurm_lists(self.id)
-            gone = is_silent(self._folder, status) if listed is None else not listed
-            self._missed = self._missed + 1 if gone else 0
-        return self._missed > 1
+        entries = self._queue.entries()
+        gone = (own and is_silent(self._folder, status)) if entries is None else self.id not in entries
+        if not gone:
+            self._missed.clear()
+            return False
+        self._missed.add(self._queue.count)
+        return len(self._missed) > 1 or (own and status.state in OVER and entries is not None)
 
-    def cancel(self) -> bool:
-        answer = processes.ask(["scancel", self.id])
-        return answer is not None and (answer.code == 0 or any(end in answer.errors for end in ENDED))
+    def seen(self, status: Status) -> Status:
+        return queue.seen(status, self.id, self._queue.entries(), self._queue.asked)
+
+    def ending(self) -> list[str]:
+        """The end of its log, and how it ended as far as Slurm says it."""
+        began = read_status(self._folder).job == self.id
+        how = queue.endings([self.id]).get(self.id)
+        return ending(self.id, self._logs, how=how, began=began)

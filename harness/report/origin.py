@@ -1,4 +1,4 @@
-"""Where the numbers come from: command, commits, versions, machines and the key of every stage."""
+"""Where the numbers come from: command, commits, frozen code, versions, machines, key of every stage."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def origin_of(study: StudyResult) -> dict[str, Any]:
         "command": study.command,
         "created": study.created,
         "commits": _distinct(map(_commit, records.values())),
+        "code": _distinct(str(record.get("code") or "") for record in records.values()),
         "versions": _distinct(map(_versions, records.values())),
         "hardware": _distinct(str(record.get("hardware", "unknown")) for record in records.values()),
         "cells": [_cell(cell) for cell in study.planned],

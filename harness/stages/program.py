@@ -8,21 +8,24 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.files import write_rows, write_text
+from harness.stages import process_group, stop
 
 if TYPE_CHECKING:
+    from harness.stages.locks import Lock
     from harness.stages.store import Reporter
 
 ATTEMPT_SAVE_S = 2.0
 ATTEMPTS = "attempts.json"
 RESUME_FILES = "RESUME_FILES"  # the constant in which a program's module names what it resumes from
 
+Result = TypeVar("Result")
 Metrics = Mapping[str, float | int | None]
 Program = Callable[[Any, dict[str, Any], dict[str, Path]], None]
 
@@ -50,20 +53,68 @@ def resume_files(path: str) -> tuple[str, ...]:
     return tuple(getattr(module, RESUME_FILES, ()))
 
 
-class ReportingWorkspace:
-    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter."""
+def run(path: str, work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """Runs the program behind a dotted path. A request to stop ends it as its workspace says.
 
-    def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts) -> None:
+    Raises:
+        Stopped: a stop was requested, and the program has not finished.
+    """
+    program = load_program(path)
+    with stop.at_once():
+        program(work, settings, inputs)
+
+
+class Stoppable:
+    """The part of a `harness.protocols.Workspace` that requests to stop concern."""
+
+    def __init__(self) -> None:
+        self._takes_steps = False
+        self._agreed = 0  # the signal on which all ranks stop
+
+    def steps(self, first: int, total: int) -> Iterator[int]:
+        self._takes_steps = True
+        stop.hold()
+        for step in range(first, total):
+            yield step
+            if self._agreed and step + 1 < total:
+                raise stop.Stopped(self._agreed)
+
+    def stopping(self) -> bool:
+        self._agreed = process_group.highest(stop.requested() or 0)
+        return self._agreed > 0
+
+    def interruptible(self, call: Callable[[], Result]) -> Result | None:
+        with suppress(stop.Stopped), stop.at_once():
+            return call()
+        return None
+
+    def _check(self, step: int, total: int) -> None:
+        """Ends a program that takes no steps if a stop was requested and something swallowed that."""
+        if not self._takes_steps and step < total:
+            stop.check()
+
+
+class ReportingWorkspace(Stoppable):
+    """The `harness.protocols.Workspace` of rank 0: writes `metrics.jsonl` and informs the reporter.
+
+    Its `progress` raises `LostError` if the stage's lock is lost.
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter, attempts: Attempts, lock: Lock) -> None:
+        super().__init__()
         self.folder = folder
         self._reporter = reporter
+        self._lock = lock
         self._attempts = attempts
         self._last_step: int | None = None
 
     def progress(self, step: int, total: int, metrics: Metrics | None = None) -> None:
+        self._lock.check()
         if metrics is not None:
             self._write(step, metrics)
         self._attempts.save_sometimes()
         self._reporter.progress(step, total, metrics or {})
+        self._check(step, total)
 
     def _write(self, step: int, metrics: Metrics) -> None:
         file = self.folder / "metrics.jsonl"
@@ -73,14 +124,15 @@ class ReportingWorkspace:
         self._last_step = step
 
 
-class SilentWorkspace:
+class SilentWorkspace(Stoppable):
     """The `harness.protocols.Workspace` of the other ranks: rank 0 reports for all."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
 
     def progress(self, step: int, total: int, metrics: Metrics | None = None) -> None:
-        return
+        self._check(step, total)
 
 
 class Attempts:

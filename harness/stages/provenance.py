@@ -1,8 +1,9 @@
-"""Where a result comes from: commit, versions of libraries, machine."""
+"""Where a result comes from: commit, frozen code, versions of libraries, machine."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -25,15 +26,28 @@ PACKAGES = (
     "submitit",
 )
 UNKNOWN_MODEL = "GPU of an unknown model"
+SNAPSHOT = "snapshot.json"  # in a folder of frozen code: where the code comes from
 
 
 def commit() -> tuple[str | None, bool | None]:
     """The commit of the running code, and whether files differ from it; None for what is not known.
 
-    (None, None) outside a checkout.
+    In a job they are those of the frozen code. (None, None) outside a checkout.
     """
+    if frozen := snapshot():
+        return frozen["commit"], frozen["dirty"]
     head, dirty, _ = _checkout()
     return head, dirty
+
+
+@lru_cache(maxsize=1)
+def snapshot() -> dict[str, Any]:
+    """The `snapshot.json` of the frozen code that this process runs; empty where it runs none."""
+    try:
+        facts = json.loads((Path(__file__).resolve().parents[2] / SNAPSHOT).read_text(encoding="utf-8"))
+        return {name: facts[name] for name in ("commit", "dirty", "digest")}
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or the file is something else
+        return {}
 
 
 @lru_cache(maxsize=1)
@@ -114,9 +128,10 @@ def unknown() -> list[str]:
 
 
 def record() -> dict[str, Any]:
-    """Commit, versions and hardware as JSON values."""
+    """Commit, digest of the frozen code, versions and hardware as JSON values."""
     head, dirty = commit()
-    return {"commit": head, "dirty": dirty, "versions": versions(), "hardware": hardware()}
+    code = snapshot().get("digest")
+    return {"commit": head, "dirty": dirty, "code": code, "versions": versions(), "hardware": hardware()}
 
 
 def _cpu() -> str:

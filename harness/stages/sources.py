@@ -27,6 +27,7 @@ OURS = frozenset({"harness", "policies", "rewards", "benchmarks", "ablations"})
 NOT_COUNTED = frozenset(
     {"harness.protocols", "harness.settings", "harness.names", "harness.devices", "harness.processes"}
 )
+LIBRARIES = frozenset({"site-packages", "dist-packages"})
 PLUGINS = "got_r1.plugins"  # the entry point group of third-party packages
 
 
@@ -99,13 +100,25 @@ def _digests(roots: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def _of_module(module: str, path: Path, source: syntax.Module) -> dict[str, str]:
     """File -> digest for a module and its data files."""
-    file = _file_name(module, path)
-    by_file = {file: source.digest}
+    data = {name: contents.file_digest(file) for name, file in _data_of(module, path, source).items()}
+    return {_file_name(module, path): source.digest, **data}
+
+
+def _data_of(module: str, path: Path, source: syntax.Module) -> dict[str, Path]:
+    """Name -> file for the data files of a module."""
+    found = {}
     for pattern in source.data_files:
         for data in data_files(path, pattern):
-            name = PurePosixPath(file).parent / data.relative_to(path.parent).as_posix()
-            by_file[str(name)] = contents.file_digest(data)
-    return by_file
+            name = PurePosixPath(_file_name(module, path)).parent / data.relative_to(path.parent).as_posix()
+            found[str(name)] = data
+    return found
+
+
+def files(modules: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Pairs of name and file, for modules and their data files, with the names of `digests`."""
+    for module, path in modules.items():
+        yield _file_name(module, path), path
+        yield from _data_of(module, path, syntax.read_module(module, path)).items()
 
 
 def modules(roots: Iterable[str]) -> dict[str, Path]:
@@ -181,6 +194,23 @@ def packages(target: str) -> set[str]:
     return imported - ours
 
 
+def own_packages(roots: Iterable[str]) -> set[str]:
+    """Ours, and the other top-level packages that the dotted paths can run, without installed libraries.
+
+    These may be more than those that count: what a plugin imports from another package is among them.
+    """
+    roots = list(roots)
+    tops = {*OURS, *_plugin_tops(roots)}
+    while True:
+        imported: set[str] = set()
+        for module, path in closure(roots, tops).items():
+            imported.update(name.partition(".")[0] for name in syntax.read_module(module, path).imports)
+        more = {top for top in imported - tops if not _is_library(top) and not _is_in_libraries(top)}
+        if not more:
+            return tops
+        tops |= more
+
+
 def targets(settings: Any) -> Iterator[str]:
     """Every `_target_` within nested settings."""
     if isinstance(settings, Mapping):
@@ -235,3 +265,9 @@ def _is_library(top: str) -> bool:
     libraries = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     libraries.add(site.getusersitepackages())
     return path is None or any(path.is_relative_to(library) for library in libraries)
+
+
+def _is_in_libraries(top: str) -> bool:
+    """Whether a package lies in a folder of libraries, also of another environment on the import path."""
+    path = locate(top)
+    return path is not None and not LIBRARIES.isdisjoint(path.parts)

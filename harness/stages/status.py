@@ -16,10 +16,11 @@ from typing import Literal
 
 from harness import processes
 from harness.files import write_text
-from harness.stages import locks
+from harness.secrets import masked
+from harness.stages import locks, stop
 from harness.types import Stage
 
-State = Literal["planned", "waiting", "running", "done", "failed", "lost", "stopped"]
+State = Literal["planned", "queued", "waiting", "running", "done", "failed", "lost", "stopped"]
 OVER: frozenset[State] = frozenset({"done", "failed", "lost", "stopped"})
 WRITE_EVERY_S = 1.0
 HEARTBEAT_S = 20.0
@@ -54,8 +55,9 @@ def read_status(folder: Path) -> Status:
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Writes the status into a cell's folder, with the time."""
-    write_text(folder / "status.json", json.dumps(asdict(replace(status, updated=_now())), indent=1))
+    """Writes the status into a cell's folder, with the time and without secrets in the error."""
+    told = replace(status, updated=_now(), error=status.error and masked(status.error))
+    write_text(folder / "status.json", json.dumps(asdict(told), indent=1))
 
 
 def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -> bool:
@@ -73,7 +75,10 @@ def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -
 class StatusWriter:
     """The `harness.stages.store.Reporter` of a job: keeps `status.json` up to date while the block runs.
 
+    A request to stop ends the job between two stages, and while it waits for one that another process makes.
     The file decides no number. If it cannot be written, the job continues and the sweep shows older news.
+    Once another process has begun to write it (the same job, queued again while this process was taken for
+    dead), this one leaves it alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +87,8 @@ class StatusWriter:
         self._last_written = 0.0
         self._stage_began = time.monotonic()
         self._first_step: int | None = None
-        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self.stage: Stage | None = None
         owner = locks.me()
         self.status = Status(
             state="running",
@@ -94,20 +100,26 @@ class StatusWriter:
         )
 
     def __enter__(self) -> StatusWriter:
-        self._set()
+        with suppress(OSError):
+            write_status(self._folder, self.status)
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._ended.set()
 
     def begin(self, stage: Stage) -> None:
+        stop.check()
+        self.stage = stage
         self._stage_began, self._first_step = time.monotonic(), None
         self._set(state="running", stage=stage.name, step=None, total=None, eta_s=None, waits_for=None)
 
     def wait(self, stage: Stage, owner: locks.Owner | None) -> None:
+        stop.check()
+        self.stage = stage
         name = str(owner or "another process")
-        self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
+        if (self.status.state, self.status.stage, self.status.waits_for) != ("waiting", stage.name, name):
+            self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
         if self._first_step is None:  # this attempt resumed there; how long the step took is unknown
@@ -128,15 +140,21 @@ class StatusWriter:
             self.status = replace(self.status, **changes)  # type: ignore[arg-type]
             if not quietly or time.monotonic() - self._last_written > WRITE_EVERY_S:
                 with suppress(OSError):
-                    write_status(self._folder, self.status)
+                    if self._is_ours():
+                        write_status(self._folder, self.status)
                 self._last_written = time.monotonic()
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_S):
-            try:
-                os.utime(self._folder / "status.json")
-            except OSError:
-                continue
+        while not self._ended.wait(HEARTBEAT_S):
+            with suppress(OSError):
+                if self._is_ours():
+                    os.utime(self._folder / "status.json")
+
+    def _is_ours(self) -> bool:
+        """Whether no other process has begun to write the file since."""
+        there = read_status(self._folder)
+        ours = self.status.host, self.status.pid, self.status.started
+        return there.pid is None or (there.host, there.pid, there.started) == ours
 
 
 def _now() -> str:

@@ -1,8 +1,9 @@
 """The cache of stages: folders named by their key, complete or resumable, never half-written.
 
 `<root>/<name>-<key>/` is complete from the instant it exists, because it gets its name by a rename.
-`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill. `stage.json` is
-written when all else is on the disk, and what the program resumes from is removed after the rename.
+`<root>/<name>-<key>.part/` is the same folder while the stage runs. It survives a kill. It becomes `.part2`,
+`.part3`, ... when another process takes over from one that may still run. `stage.json` is written when all
+else is on the disk, and what the program resumes from is removed after the rename.
 `<root>/<name>-<key>.lock` is held by the process that makes the stage.
 """
 
@@ -15,14 +16,17 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.files import flush, swap_folder, writing
 from harness.processes import threads
-from harness.stages import external, loaded, locks, provenance, ranks, sources
+from harness.stages import external, loaded, locks, program, provenance, sources
+from harness.stages.generations import fence, remove_unfinished, unfinished_folder
 from harness.stages.keys import key, roots
-from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, load_program, resume_files
+from harness.stages.program import ATTEMPTS, Attempts, ReportingWorkspace, resume_files
+from harness.stages.ranks import ProgramCall, Ranks
 from harness.types import Stage
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -51,13 +55,13 @@ class StageStore:
     """All stages under one root folder (`outputs/stages`).
 
     Args:
-        processes: how many processes make a stage together, where its program can run so. They change no key:
-            numbers are equal up to rounding.
+        ranks: those that make a stage together, where its program can run so. They change no key: numbers are
+            equal up to rounding.
     """
 
-    def __init__(self, root: Path, *, processes: int = 1) -> None:
+    def __init__(self, root: Path, *, ranks: Ranks | None = None) -> None:
         self.root = Path(root)
-        self._processes = processes
+        self._ranks = ranks or Ranks()
 
     def folder(self, stage: Stage) -> Path:
         """The folder that the stage has when it is complete."""
@@ -83,6 +87,7 @@ class StageStore:
         Raises:
             DamagedStageError: the stage or one of its inputs is there, but damaged.
             ChangedExternalError: external files have changed meanwhile; the unfinished folder is removed.
+            LostError: another process makes the stage now, which took this one for dead.
             StorageError: the folder cannot be written; finished work is kept.
             Exception: the program raised it; its unfinished folder is kept for the next attempt.
         """
@@ -93,11 +98,15 @@ class StageStore:
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
         lock = folder.with_name(folder.name + ".lock")
         try:
-            with locks.wait_for(lock, lambda owner: reporter.wait(stage, owner)):
-                if not (folder / "stage.json").is_file():
+            with locks.wait_for(
+                lock, lambda owner: reporter.wait(stage, owner), partial(fence, folder)
+            ) as ours:
+                if (folder / "stage.json").is_file():
+                    remove_unfinished(folder)
+                else:
                     reporter.begin(stage)
-                    self._run(stage, folder, inputs, reporter)
-        except StorageError:
+                    self._run(stage, folder, inputs, reporter, ours)
+        except (StorageError, locks.LostError):
             raise
         except locks.NoLocksError as error:
             raise StorageError(str(error)) from error
@@ -107,9 +116,12 @@ class StageStore:
             raise
         return folder
 
-    def _run(self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
-        """Makes the stage in `<folder>.part`, and gives the folder its name."""
-        unfinished = folder.with_name(folder.name + ".part")
+    def _run(
+        self, stage: Stage, folder: Path, inputs: Mapping[str, Path], reporter: Reporter, lock: locks.Lock
+    ) -> None:
+        """Makes the stage in its unfinished folder, and gives the folder its name."""
+        unfinished = unfinished_folder(folder)
+        lock.confirm()  # so this name is older than any fence
         if self.folder(stage) != folder:  # while this waited for the lock, or made the inputs
             raise external.ChangedExternalError(
                 f"external files of the stage {stage.name} have changed since this job began"
@@ -118,26 +130,31 @@ class StageStore:
             )
         unfinished.mkdir(parents=True, exist_ok=True)
         if not _is_written(unfinished):
-            self._write(stage, unfinished, inputs, reporter)
+            self._write(stage, unfinished, inputs, reporter, lock)
+        lock.confirm()
         swap_folder(unfinished, folder)  # `folder` exists only if somebody removed its stage.json
         _drop_resume_files(folder)
         with suppress(OSError):  # the stage is complete
+            remove_unfinished(folder)
             flush(self.root)
 
-    def _write(self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter) -> None:
+    def _write(
+        self, stage: Stage, unfinished: Path, inputs: Mapping[str, Path], reporter: Reporter, lock: locks.Lock
+    ) -> None:
         """Runs the program and writes `stage.json`, after all other files are on the disk."""
         attempts = Attempts(unfinished / ATTEMPTS)
         settings = json.loads(json.dumps(stage.settings))
-        workspace = ReportingWorkspace(unfinished, reporter, attempts)
+        workspace = ReportingWorkspace(unfinished, reporter, attempts, lock)
         with external.guarded(stage.external, unfinished), loaded.guarded(roots(stage)):
             left = [ATTEMPTS, *resume_files(stage.program)]
             with self._other_ranks(stage, settings, inputs, unfinished):
-                load_program(stage.program)(workspace, settings, dict(inputs))
+                program.run(stage.program, workspace, settings, dict(inputs))
+        lock.confirm()
         attempts.save()
         record = {
             **describe(stage),
             **attempts.summary(),
-            "processes": 1 if stage.parallel is None else self._processes,
+            "processes": 1 if stage.parallel is None else self._ranks.world,
             "threads": threads(),
             **_origin(),
             "resume_files": left,
@@ -151,17 +168,17 @@ class StageStore:
     def _other_ranks(
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
     ) -> AbstractContextManager[None]:
-        """Ranks 1 and up of a stage that several processes make, running while the block runs rank 0."""
-        if self._processes == 1 or stage.parallel is None:
+        """The other ranks of a stage that several processes make, running while the block runs rank 0."""
+        if self._ranks.world == 1 or stage.parallel is None:
             return nullcontext()
-        call = ranks.ProgramCall(
+        call = ProgramCall(
             program=stage.program,
             settings=settings,
             inputs={name: str(source) for name, source in inputs.items()},
             folder=str(folder),
             sources=sources.digests(roots(stage)),
         )
-        return ranks.other_ranks(call, self._processes)
+        return self._ranks.together(call)
 
 
 def describe(stage: Stage) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import settings
@@ -24,6 +23,7 @@ from harness.prompts import chosen_prompts
 from harness.protocols import ImageSource
 from harness.reward.function import used_components
 from harness.stages.keys import key
+from harness.stages.locks import LostError
 from harness.stages.status import StatusWriter
 from harness.stages.store import DamagedStageError, StageStore, StorageError
 from harness.study import drawing
@@ -209,26 +209,25 @@ def missing(stage: Stage, store: StageStore) -> dict[str, Stage]:
     return {**stage_by_key, key(stage): stage}
 
 
-def run(folder: Path, stage: Stage, store: StageStore) -> bool:
-    """Makes a stage and its inputs in a job, and writes progress and errors to `folder/status.json`.
+def run(stage: Stage, store: StageStore, status: StatusWriter) -> bool:
+    """Makes a stage and its inputs in a job, and writes progress and errors to the status.
 
     Returns:
         Whether the stage is complete.
+
+    Raises:
+        Stopped: a stop was requested; how the job ends is not written.
     """
-    with StatusWriter(folder) as status:
-        try:
-            store.make(stage, status)
-        except KeyboardInterrupt:
-            status.end("stopped")
-            raise
-        except (DamagedStageError, StorageError) as error:  # the message says all
-            print(f"error: {error}", file=sys.stderr)
-            status.end("failed", error=str(error))
-            return False
-        except Exception as error:
-            traceback.print_exc()
-            lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-            status.end("failed", error="\n".join(lines[-TRACEBACK_LINES:]))
-            return False
-        status.end("done")
-        return True
+    try:
+        store.make(stage, status)
+    except (DamagedStageError, LostError, StorageError) as error:  # the message says all
+        print(f"error: {error}", file=sys.stderr)
+        status.end("failed", error=str(error))
+        return False
+    except Exception as error:
+        traceback.print_exc()
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        status.end("failed", error="\n".join(lines[-TRACEBACK_LINES:]))
+        return False
+    status.end("done")
+    return True

@@ -20,12 +20,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness import secrets
 from harness.composition import groups
 from harness.composition.arguments import UsageError, check_arm, explain, readable
 from harness.composition.components import with_homes, without_experts
 from harness.files import write_text
 from harness.names import unknown
 from harness.paths import user_path
+from harness.settings import flag
 from harness.stages import ranks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -37,7 +39,7 @@ from harness.types import Cell
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # settings that cannot change the numbers of a cell
-MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir"}
+MACHINE = {"hydra", "study", "arms", "arm", "resources", "outputs_dir", "reports_dir", "group_writable"}
 # groups that can; the other groups count where one of these refers to them
 CONTENT = {"policies", "benchmarks", "rewards", "trainers", "intervention"}
 
@@ -67,7 +69,10 @@ class CellPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A planned study; `facts` is what its ablation says of itself, `folder` is `outputs/studies/<name>`."""
+    """A planned study; `facts` is what its ablation says of itself, `folder` is `outputs/studies/<name>`.
+
+    `group_writable`: the user's group may write in the folder.
+    """
 
     name: str
     facts: Mapping[str, Any]
@@ -75,6 +80,7 @@ class Study:
     folder: Path
     store: StageStore
     cells: tuple[Cell, ...]
+    group_writable: bool = False
 
     def folder_of(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.id
@@ -165,13 +171,16 @@ def plan(
     compared = pairs.plan_pairs(preference, arms, cells, partial(loader.load_sweep_config, config))
     planned = (*arms, *compared)
     outputs = Path(folder_setting(config, "outputs_dir"))
-    processes = config.resources.processes
+    nodes, processes = config.resources.nodes, config.resources.processes
     given = {**_resolved(config, ["study"])["study"], "factors": factors.facts(_factors(config))}
     if preference is not None:
         given["preference"] = {**preference, "judges": pairs.judge_labels(compared)}
     facts = study_facts(given, arms_of(config), arms)
     try:
-        ranks.check(processes, list(chain.from_iterable(cell.stages for cell in planned)))
+        secrets.check(list(words), "the command")
+        secrets.check({**facts, **_resolved(config, ["cluster"])}, "the configuration")
+        group_writable = flag("group_writable", config.group_writable)
+        ranks.check(nodes, processes, list(chain.from_iterable(cell.stages for cell in planned)))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Study(
@@ -179,8 +188,9 @@ def plan(
         facts=facts,
         command=shlex.join(["python", "-m", "harness.sweep", *words]),
         folder=outputs / "studies" / name,
-        store=StageStore(outputs / "stages", processes=processes),
+        store=StageStore(outputs / "stages", ranks=ranks.Ranks(processes)),
         cells=planned,
+        group_writable=group_writable,
     )
 
 
@@ -217,6 +227,7 @@ def settings_of(config: DictConfig, loader: ConfigLoader, cell: CellPlan) -> dic
 
 def _plan_cell(cell: CellPlan, settings: dict[str, Any]) -> Cell:
     try:
+        secrets.check(settings, "the configuration")
         stages = plan_stages(settings)
         last = key(stages[-1])
     except (HydraException, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
@@ -250,13 +261,16 @@ def folder_setting(config: DictConfig, name: str) -> str:
 
 
 def write_plan(study: Study) -> None:
-    """Writes `plan.json` and the configuration and status of every cell, before anything is launched."""
+    """Writes `plan.json` and the configuration of every cell, and the status of those that are complete."""
     planned = []
     for cell in study.cells:
         folder = study.folder_of(cell)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(dict(cell.config)), folder / "config.yaml")
-        write_status(folder, _first_status(study, cell))
+        if study.store.is_complete(cell.stages[-1]):  # whichever study made it
+            earlier = read_status(folder)
+            known = earlier if earlier.state in OVER else Status()
+            write_status(folder, replace(known, state="done", error=None))
         stages = [
             {"name": stage.name, "key": key(stage), "folder": f"stages/{study.store.folder(stage).name}"}
             for stage in cell.stages
@@ -273,14 +287,6 @@ def write_plan(study: Study) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"study": study.facts, "command": study.command, "created": created, "cells": planned}
     write_text(study.folder / "plan.json", json.dumps(facts, indent=1))
-
-
-def _first_status(study: Study, cell: Cell) -> Status:
-    """Done if the scores exist, whichever study made them; else planned, with the reward reached before."""
-    earlier = read_status(study.folder_of(cell))
-    if study.store.is_complete(cell.stages[-1]):
-        return replace(earlier, state="done", error=None) if earlier.state in OVER else Status(state="done")
-    return Status(state="planned", reward=earlier.reward)
 
 
 def _resolved(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:

@@ -58,17 +58,21 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         weight_decay=grpo["weight_decay"],
         max_grad_norm=grpo["max_grad_norm"],
     )
-    rewards = RewardFunction(**make(settings["rewards"]))
+    rewards = partial(_rewards, work, RewardFunction(**make(settings["rewards"])))
     run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
     saved = work.folder / RESUME_FILES[0]
-    for step in range(learner.restore(saved), grpo["steps"]):
+    for step in work.steps(learner.restore(saved), grpo["steps"]):
         try:
             metrics = run.step(order.batch(prompts, grpo["prompts"], step, settings["seed"]), step)
         except UnscoredError:
             learner.save(saved, step)
             raise
+        except NotJudgedError:  # the workspace ends the program
+            learner.save(saved, step)
+            continue
         work.progress(step + 1, grpo["steps"], metrics)
-        if (last := step + 1 == grpo["steps"]) or (step + 1) % grpo["checkpoint_every"] == 0:
+        last = step + 1 == grpo["steps"]
+        if work.stopping() or last or (step + 1) % grpo["checkpoint_every"] == 0:
             learner.save(saved, step + 1, last=last)
     learner.finish()
     if learner.rank == 0:
@@ -77,6 +81,22 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 
 class UnscoredError(ValueError):
     """Too many samples of a step have no reward. The experts that judge have failed, not the policy."""
+
+
+class NotJudgedError(Exception):
+    """A stop was requested before the samples of a step were judged. Nothing was trained in this step."""
+
+
+def _rewards(work: Workspace, function: RewardFunction, samples: list[Sample]) -> list[Reward]:
+    """The rewards of samples. Judges may be absent for long, so a request to stop ends the wait.
+
+    Raises:
+        NotJudgedError: a stop was requested of any rank.
+    """
+    rewards = work.interruptible(partial(function, samples))
+    if work.stopping() or rewards is None:
+        raise NotJudgedError
+    return rewards
 
 
 def _write_checkpoint(policy: Policy, checkpoint: Path, *, has_adapters: bool) -> None:
@@ -134,7 +154,7 @@ class Grpo:
         self,
         policy: Policy,
         reference: Reference,
-        rewards: RewardFunction,
+        rewards: Callable[[list[Sample]], list[Reward]],
         learner: Learner,
         sampling: Sampling,
         settings: dict[str, Any],
@@ -155,6 +175,7 @@ class Grpo:
 
         Raises:
             UnscoredError: more samples have no reward than `unscored_tolerance` allows. Nothing was trained.
+            NotJudgedError: a stop was requested before the samples were judged. Nothing was trained.
         """
         started = time.perf_counter()
         samples = self._rollout(self._learner.share(list(enumerate(prompts))), step)

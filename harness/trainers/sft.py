@@ -48,7 +48,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         blocks=policy.blocks() if sft["fsdp"] else (),
     )
     saved = work.folder / RESUME_FILES[0]
-    for step in range(learner.restore(saved), sft["steps"]):
+    for step in work.steps(learner.restore(saved), sft["steps"]):
         started = time.perf_counter()
         tokens = batch(records, sft["batch_size"], step, seed)
         tokens = _drop_chains(tokens, sft["chain_dropout"], derive(seed, "chain_dropout", step))
@@ -60,7 +60,8 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         metrics["lr"] = learning_rate
         metrics["seconds"] = time.perf_counter() - started
         work.progress(step + 1, sft["steps"], metrics)
-        if (last := step + 1 == sft["steps"]) or (step + 1) % sft["checkpoint_every"] == 0:
+        last = step + 1 == sft["steps"]
+        if work.stopping() or last or (step + 1) % sft["checkpoint_every"] == 0:
             learner.save(saved, step + 1, last=last)
     learner.finish()
     if learner.rank == 0:

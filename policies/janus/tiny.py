@@ -114,12 +114,14 @@ def _train_vq(
     )
     saved = work.folder / RESUME_FILES[0]
     training.restore(saved)
-    for losses in training.run():
-        work.progress(training.done, training.steps, losses)
-        if training.done == training.steps:
+    for step in work.steps(training.done, training.steps):
+        work.progress(step + 1, training.steps, training.step())
+        stopping = work.stopping()
+        if step + 1 == training.steps:
             _save_last(training, saved)
-        elif training.done % SAVE_EVERY == 0:
+        elif stopping or (step + 1) % SAVE_EVERY == 0:
             training.save(saved)
+    model.model.vqmodel.eval()
 
 
 def _save_last(training: vq.Training, saved: Path) -> None:

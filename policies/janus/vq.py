@@ -6,7 +6,7 @@ returns other codes (only its `decode` is right).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,16 +111,14 @@ class Training:
             self._optimizer, learning_rate, total_steps=steps, pct_start=0.1
         )
 
-    def run(self) -> Iterator[dict[str, float]]:
-        """Yields the losses of every step that is left: of drawing a patch, and of finding its code."""
+    def step(self) -> dict[str, float]:
+        """Takes the next step. Returns its losses: of drawing a patch, and of finding its code."""
         self.vq.train()
-        while self.done < self.steps:
-            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.done)
-            chosen = torch.randint(len(self._images), (self._size,), generator=generator)
-            losses = self._step(self._images[chosen], self._codes_NT[chosen])
-            self.done += 1
-            yield losses
-        self.vq.eval()
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.done)
+        chosen = torch.randint(len(self._images), (self._size,), generator=generator)
+        losses = self._update(self._images[chosen], self._codes_NT[chosen])
+        self.done += 1
+        return losses
 
     def save(self, file: Path) -> None:
         """Writes what `restore` needs to continue after the steps done; replaces the file as a whole.
@@ -159,7 +157,7 @@ class Training:
     def _parts(self) -> dict[str, Any]:
         return {"weights": self.vq, "optimizer": self._optimizer, "schedule": self._schedule}
 
-    def _step(self, pixels_BCHW: Tensor, codes_BT: Tensor) -> dict[str, float]:
+    def _update(self, pixels_BCHW: Tensor, codes_BT: Tensor) -> dict[str, float]:
         entries = F.normalize(self.vq.quantize.embedding.weight, dim=-1)
         grid = (self._side, self._side)
         weights_BT = self._weights[codes_BT]

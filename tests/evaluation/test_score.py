@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mini_reds import Reds, write_samples
-from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, ROLLOUT, FakeWorkspace, Interrupted
+from mini_world import BENCHMARK, CAPTIONS, CHOSEN, POLICY, ROLLOUT, FakeWorkspace, Interrupted, with_ranks
 
 from harness.evaluation import draw, sample_rows, score
 from harness.files import read_rows, write_rows
@@ -202,7 +202,7 @@ def test_two_processes_write_what_one_writes_also_after_a_kill(tmp_path: Path) -
         inputs={"samples": str(samples)},
         folder=str(two.folder),
     )
-    with ranks.other_ranks(work, 2):
+    with with_ranks(work, 2):
         score.score(two, given, {"samples": samples})
     assert files(one.folder) == files(two.folder)
     assert len(Reds.seen) == 64 + 14, "of 200 images, the other process scored those of its two blocks"

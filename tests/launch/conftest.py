@@ -1,4 +1,4 @@
-"""Real sweeps of the toy world, as processes of their own."""
+"""Real sweeps of the toy world, as processes of their own, and recorded fakes of Slurm's commands."""
 
 from __future__ import annotations
 
@@ -17,17 +17,56 @@ from typing import Any
 
 import pytest
 
+from harness.launch import site
+from harness.stages import stop
+
 ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "tests" / "toy"
+SBATCH = """#!/bin/bash
+script="${@: -1}"
+case "$1" in
+  --version) echo "slurm 22.05.8"; exit;;
+  --test-only) [ -f "$FAKE_SLURM/never" ] || exit 0; cat "$FAKE_SLURM/never" >&2; exit 1;;
+esac
+id=$(( $(ls "$FAKE_SLURM"/job-*.sh 2>/dev/null | wc -l) + 4242 ))
+cp "$script" "$FAKE_SLURM/job-$id.sh"
+env > "$FAKE_SLURM/env-$id"
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$script")
+for task in $(seq 0 ${last:-0}); do
+  [ -n "$last" ] && export SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$task
+  SLURM_JOB_ID=$((id + task)) SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 \\
+    SLURM_LOCALID=0 setsid bash "$script" > "$FAKE_SLURM/out-$id-$task" 2>&1 < /dev/null &
+done
+echo "Submitted batch job $id"
+"""
+SRUN = f"""#!/bin/bash
+while [ "$1" != "{sys.executable}" ]; do shift; done
+exec "$@"
+"""
+SQUEUE = """#!/bin/bash
+echo "$@" >> "$FAKE_SLURM/asked"
+cat "$FAKE_SLURM/queue"
+"""
+SCANCEL = """#!/bin/bash
+echo "$@" >> "$FAKE_SLURM/cancelled"
+"""
+SCONTROL = """#!/bin/bash
+cat "$FAKE_SLURM/$2" 2>/dev/null
+"""
 PATIENCE_S = 180.0  # a test waits for states; this only ends one that will never come
 
 
 @dataclass
 class Sweeps:
-    """Sweeps that share one outputs folder; training waits after its step while the file `hold` exists."""
+    """Sweeps that share one outputs folder; training waits after its step while the file `hold` exists.
+
+    They run in the folder `checkout`, with the toy world in the folder `toy`.
+    """
 
     outputs: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
     checkout: Path = ROOT
+    toy: Path = TOY
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def hold(self) -> Path:
@@ -35,8 +74,7 @@ class Sweeps:
 
     def start(self, *words: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
         """Starts a sweep that inherits `sigint`, as from a terminal (SIG_DFL) or a shell's `&` (SIG_IGN)."""
-        command = [sys.executable, "-m", "harness.sweep", "ablations=toy"]
-        command += ["--config-dir", str(self.checkout / "tests" / "toy")]
+        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(self.toy)]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
         process = subprocess.Popen(
             command,
@@ -86,6 +124,15 @@ class Sweeps:
         raise AssertionError("it did not happen in time")
 
 
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A job in the tests' own process handles signals only within its test."""
+    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Iterator[Sweeps]:
     made = Sweeps(tmp_path / "outputs")
@@ -117,3 +164,20 @@ def finished(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Swe
 def copied(undisturbed: Path, tmp_path: Path) -> Sweeps:
     """That sweep in a folder of the test's own, to damage."""
     return Sweeps(shutil.copytree(undisturbed, tmp_path / "outputs"))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH with Slurm's commands; files there say what they answer, and keep what they got."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    commands = {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE, "scancel": SCANCEL, "scontrol": SCONTROL}
+    for name, text in commands.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "queue").touch()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    for function in (site.version, site.settings):
+        function.cache_clear()
+    return folder

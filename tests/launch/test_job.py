@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.launch.environment import job_environment
 from harness.launch.job import Job, read_spec, write_spec
 from harness.stages import sources, syntax
+from harness.stages.process_group import VARIABLES, Place
 from harness.stages.status import read_status
 from harness.types import Stage
 
@@ -121,6 +124,25 @@ def test_the_job_fails_with_that_message(world):
     job = _plan(world)
     _edit(job, lora={"rank": 9})
     _forget()
-    assert Job(sweep=None)(str(job)) is False
+    with pytest.raises(SystemExit, match="1"):
+        Job(sweep=None)([str(job)])
     status = read_status(job)
     assert status.state == "failed" and "setting lora.rank differs" in (status.error or "")
+
+
+def test_a_job_takes_the_folder_of_its_element_of_the_array(world, monkeypatch):
+    job = _plan(world)
+    _edit(job, lora={"rank": 9})
+    _forget()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    with pytest.raises(SystemExit):
+        Job(sweep=None)([str(world / "another"), str(job)])
+    assert read_status(job).state == "failed" and not (world / "another").exists()
+
+
+def test_the_variables_of_another_launcher_reach_no_job(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "7")
+    with job_environment(1):
+        assert Place.of_environment() is None and "MASTER_ADDR" not in os.environ
+    assert Place.of_environment() is not None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from harness.launch import environment
+from harness.launch.cluster import Home
 from harness.launch.local import Local
 from harness.stages import nvidia, provenance
 from harness.study.tasks import Task
@@ -151,7 +152,7 @@ def test_jobs_get_the_gpus_by_the_names_of_the_users_variable(
     local = Local(threads=1, shared_threads=1, cores=2)
     task = dataclasses.replace(_task(), folder=tmp_path)
     while local.has_room(task) and len(seen) < 2:
-        local.submit(task)
+        local.submit([task], {}, Home(study=tmp_path, code=tmp_path))
     assert seen == expected
 
 
@@ -181,14 +182,18 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
-    monkeypatch.setenv("SBATCH_TIMELIMIT", "5")
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    for name in ("SBATCH_TIMELIMIT", "SBATCH_REQUEUE", "SRUN_CPUS_PER_TASK", "SALLOC_PARTITION"):
+        monkeypatch.setenv(name, "5")
     monkeypatch.setenv("SBATCH_ACCOUNT", "lab")
     monkeypatch.syspath_prepend(str(tmp_path))
     before = dict(os.environ)
     with environment.job_environment(3):
         assert {os.environ[name] for name in environment.THREAD_VARIABLES} == {"3"}
         assert "SLURM_JOB_ID" not in os.environ and "SUBMITIT_EXECUTOR" not in os.environ
-        assert "SBATCH_TIMELIMIT" not in os.environ and os.environ["SBATCH_ACCOUNT"] == "lab"
+        assert os.environ["SBATCH_ACCOUNT"] == "lab" and os.environ["SBATCH_EXPORT"] == "ALL"
+        left = {name for name in os.environ if name.startswith(("SBATCH_", "SRUN_", "SALLOC_"))}
+        assert left == {"SBATCH_ACCOUNT", "SBATCH_EXPORT"}
         assert os.environ["SLURM_CONF"] == "/etc/slurm.conf"
         places = os.environ["PYTHONPATH"].split(os.pathsep)
         assert places[0] == str(tmp_path.resolve())
@@ -196,3 +201,11 @@ def test_the_environment_of_jobs_is_in_place_only_while_they_are_submitted(monke
             place.endswith(f"python{sys.version_info.major}.{sys.version_info.minor}") for place in places
         )
     assert dict(os.environ) == before
+    with environment.job_environment(1, tmp_path / "code"):
+        places = os.environ["PYTHONPATH"].split(os.pathsep)
+        assert places[:2] == [str(tmp_path / "code"), str(tmp_path.resolve())]
+
+
+def test_several_nodes_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"resources\.nodes=2: .*resources\.nodes=1, or cluster=slurm"):
+        Local(threads=1, shared_threads=1, nodes=2)

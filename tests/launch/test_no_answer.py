@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from harness import processes
-from harness.launch import run, slurm
+from harness.launch import queue, run, slurm
 from harness.launch.local import Local
+from harness.launch.queue import Queue
+from harness.launch.slurm import SlurmHandle
 from harness.stages import locks
 from harness.stages.status import Status, read_status, write_status
 
@@ -25,7 +27,8 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "harness.processes.ask.__kwdefaults__", {**processes.ask.__kwdefaults__, "timeout_s": 0.3}
     )
-    monkeypatch.setattr("harness.launch.slurm.ASK_EVERY_S", 0.0)
+    monkeypatch.setattr("harness.launch.queue.ASK_EVERY_S", 0.0)
+    monkeypatch.setattr("harness.launch.queue.ANSWER_S", 0.3)
     return folder
 
 
@@ -45,7 +48,7 @@ def test_a_job_whose_state_slurm_does_not_tell_is_not_over(
 ) -> None:
     offer(commands, "squeue", answer)
     write_status(tmp_path, Status(state="running", host="node7", pid=1))
-    handle = slurm.SlurmHandle("7", tmp_path)
+    handle = SlurmHandle("7", tmp_path, Queue(), logs=tmp_path)
     assert locks.slurm_lists("7") is None
     assert [handle.is_over() for _ in range(4)] == [False] * 4
 
@@ -61,26 +64,24 @@ def test_a_job_whose_state_slurm_does_not_tell_is_not_over(
 )
 def test_a_cancellation_is_known_or_not(commands: Path, tmp_path: Path, answer: str, known: bool) -> None:
     offer(commands, "scancel", answer)
-    assert slurm.SlurmHandle("7", tmp_path).cancel() is known
+    assert queue.cancel(["7"]) == ([] if known else ["7"])
 
 
 def test_a_slurm_without_scancel_gives_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert slurm.SlurmHandle("7", tmp_path).cancel() is False
+    assert queue.cancel(["7"]) == ["7"]
 
 
 class Handle:
     id = "4242"
 
-    def __init__(self, cancels: bool) -> None:
-        self._cancels, self.cancelled = cancels, False
+    cancelled = False
 
     def is_over(self) -> bool:
         return False
 
-    def cancel(self) -> bool:
-        self.cancelled = self._cancels
-        return self._cancels
+    def seen(self, status: Status) -> Status:
+        return status
 
 
 @pytest.fixture
@@ -88,24 +89,39 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`launched(error, goes_on)` runs one task until the sweep raises `error`; returns the job's handle."""
 
     def launch(error: BaseException, *, goes_on: bool, cancels: bool = True) -> Handle:
-        handle, folder = Handle(cancels), tmp_path / "cell"
+        handle, folder = Handle(), tmp_path / "cell"
         folder.mkdir()
         task = SimpleNamespace(name="full", folder=folder, stage=None, needs=(), shared=False)
         study = SimpleNamespace(
             name="s",
+            folder=tmp_path / "study",
             cells=[SimpleNamespace(id="full")],
             folder_of=lambda cell: folder,
+            group_writable=False,
             facts={},
             store=SimpleNamespace(root=tmp_path),
             command="python -m harness.sweep",
         )
 
-        def submit(task: Any) -> Handle:
+        def submit(*_: object) -> dict[str, Handle]:
             write_status(folder, Status(state="running"))
-            return handle
+            return {"full": handle}
 
-        cluster = SimpleNamespace(poll_s=0, jobs_go_on=goes_on, has_room=lambda task: True, submit=submit)
+        def cancel(running: dict[str, Handle], _: object) -> dict[str, Handle]:
+            handle.cancelled = cancels
+            return {} if cancels else running
+
+        cluster = SimpleNamespace(
+            poll_s=0,
+            jobs_go_on=goes_on,
+            wait=True,
+            adopt=lambda *_: {},
+            startable=lambda waiting, running: waiting,
+            submit=submit,
+            cancel=cancel,
+        )
         monkeypatch.setattr(run, "tasks_of", lambda study: [task])
+        monkeypatch.setattr(run, "_frozen", lambda study, tasks: None)
         monkeypatch.setattr(run, "write_spec", lambda *given: None)
 
         def show(*given: object) -> None:

@@ -82,7 +82,7 @@ def test_what_is_no_time_is_refused(value) -> None:
         ({"partiton": "gpu"}, "Did you mean partition"),
         ({"p": "gpu"}, "long name"),
         ({"--qos": "high"}, "long name"),
-        ({"nodes": 2}, "resources.processes"),
+        ({"nodes": 2}, "resources.nodes"),
         ({"cpus-per-task": 4}, "Set resources.threads instead"),
         ({"output": "x"}, "the harness sets this option itself"),
         ({"qos": True}, "give a text"),

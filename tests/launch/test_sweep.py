@@ -216,5 +216,6 @@ def test_an_edit_of_the_source_between_plan_and_start_is_noticed(sweeps):
     planned = json.loads(spec.read_text())
     planned["stages"][0]["settings"]["start"] = 0.7
     spec.write_text(json.dumps(planned))
-    assert Job(sweep=None)(str(spec.parent)) is False
+    with pytest.raises(SystemExit, match="1"):
+        Job(sweep=None)([str(spec.parent)])
     assert "changed since the study was planned" in sweeps.status("baseline")["error"]

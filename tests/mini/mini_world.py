@@ -5,7 +5,8 @@ image codes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from PIL import Image
 
 from harness.protocols import Benchmark
+from harness.stages.program import Stoppable
+from harness.stages.ranks import ProgramCall, Ranks
 from harness.types import Prompt, Record, Sample, Score
 
 TEMPLATE = "User: {caption}\n\nAssistant:"
@@ -81,7 +84,7 @@ class Interrupted(Exception):
 
 
 @dataclass
-class FakeWorkspace:
+class FakeWorkspace(Stoppable):
     """Stops by an exception once `stop_at` is reported, as a kill would between two steps."""
 
     folder: Path
@@ -89,6 +92,7 @@ class FakeWorkspace:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        super().__init__()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def progress(
@@ -99,6 +103,13 @@ class FakeWorkspace:
         )
         if step == self.stop_at:
             raise Interrupted
+
+
+@contextmanager
+def with_ranks(call: ProgramCall, processes: int) -> Iterator[None]:
+    """Other ranks of this machine make the call while the block makes it here; they end with the block."""
+    with closing(Ranks(processes)) as team, team.together(call):
+        yield
 
 
 POLICY = {

@@ -103,6 +103,7 @@ class FakeStudy:
             "peak_mb": 321,
             "commit": "c0ffee",
             "dirty": False,
+            "code": "0123456789ab",
             "versions": {"torch": "2.13"},
             "hardware": "2 x CPU",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,6 +100,14 @@ def test_the_page_is_well_formed_and_needs_nothing_outside(nasty):
     assert checker.outside == []
     assert "script" not in checker.tags and "b" not in checker.tags
     assert "url(" not in page and "@import" not in page
+
+
+def test_the_report_names_the_commit_and_the_digest_of_the_frozen_code(nasty):
+    report = nasty[1]
+    origin = json.loads((report / "provenance.json").read_text(encoding="utf-8"))
+    assert origin["commits"] == ["c0ffee"] and origin["code"] == ["0123456789ab"]
+    assert "- commits: c0ffee\n- code: 0123456789ab\n" in (report / "report.md").read_text(encoding="utf-8")
+    assert "<dd>0123456789ab</dd>" in (report / "index.html").read_text(encoding="utf-8")
 
 
 def test_user_text_is_shown_as_it_was_written(nasty):

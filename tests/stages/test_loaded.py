@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from mini_world import with_ranks
 
 from harness.stages import ranks, sources
 from harness.stages.keys import key
@@ -128,17 +129,17 @@ def test_an_edit_that_changes_no_number_is_none(package: Path, tmp_path: Path) -
 @pytest.mark.parametrize("file", ["rank_programs.py", "harness/types.py"])
 def test_another_rank_refuses_other_code_and_names_it(tmp_path: Path, file: str) -> None:
     """The file counts; one of these the other rank has imported before it learns what it is to run."""
-    program = "rank_programs.act"
+    program = "rank_programs.descend"
     expected = sources.digests([program])
     assert file in expected
     call = ranks.ProgramCall(
         program=program, settings={}, inputs={}, folder=str(tmp_path), sources={**expected, file: "0" * 64}
     )
     refused = pytest.raises(ranks.RankError, match=f"changed since this job began: {file}")
-    with refused, ranks.other_ranks(call, 2):
+    with refused, with_ranks(call, 2):
         torch.distributed.barrier()
 
 
 def test_ranks_of_the_same_code_complete_the_stage(tmp_path: Path) -> None:
-    together = Stage(name="x", program="rank_programs.act", settings={"0": "go", "1": "go"}, parallel=0)
-    assert StageStore(tmp_path, processes=2).make(together, Silent()).is_dir()
+    stage = Stage(name="x", program="rank_acts.act", settings={"0": "go", "1": "go"}, parallel=0)
+    assert StageStore(tmp_path, ranks=ranks.Ranks(2)).make(stage, Silent()).is_dir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -39,13 +40,6 @@ def holder(tmp_path):
 
 def _write_owner(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(asdict(replace(locks.me(), **changes))))
-
-
-def _fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    script = folder / "squeue"
-    script.write_text(f"#!/bin/sh\n{answer}\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path):
@@ -103,24 +97,36 @@ def test_an_owner_on_another_host_is_alive_while_it_touches_the_file(tmp_path):
         assert locks.is_held(path)
 
 
-@pytest.mark.parametrize(
-    ("answer", "held"),
-    [("echo RUNNING", True), ("true", False), ("echo 'Invalid job id' >&2; exit 1", False)],
-)
-def test_an_owner_in_a_slurm_job_is_alive_while_slurm_lists_it(tmp_path, monkeypatch, answer, held):
-    path = tmp_path / "lock"
-    _write_owner(path, host="node7", job="123")
-    _fake_squeue(tmp_path, monkeypatch, answer)
-    assert locks.is_held(path) is held
+def _age(path: Path) -> None:
+    """Makes the last heartbeat older than a live owner's can be."""
+    long_ago = time.time() - locks.DEAD_AFTER_S - 1
+    os.utime(path, (long_ago, long_ago))
 
 
-def test_a_requeued_job_takes_its_own_lock_back(tmp_path, monkeypatch):
-    path = tmp_path / "lock"
-    _write_owner(path, host="node7", job="123")
-    _fake_squeue(tmp_path, monkeypatch, "echo RUNNING")
-    monkeypatch.setenv("SLURM_JOB_ID", "123")
-    with locks.lock(path):
+def test_waiting_calls_back_often_but_tries_ever_more_seldom(tmp_path, monkeypatch):
+    path, now, calls, tries = tmp_path / "lock", [0.0], [], []
+    _write_owner(path, host="far-away")
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def is_held(path: Path) -> bool:
+        tries.append(now[0])
+        return True
+
+    def on_wait(owner) -> None:
+        calls.append(now[0])
+        if now[0] > 120:
+            raise InterruptedError("the process is to stop")
+
+    monkeypatch.setattr(locks, "is_held", is_held)
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+    with pytest.raises(InterruptedError), locks.wait_for(path, on_wait):
         pass
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert pauses[:4] == [0.5] * 4 and pauses[-1] == 5.0 and pauses == sorted(pauses)
+    assert all(later - earlier <= 0.5 for earlier, later in itertools.pairwise(calls))
 
 
 def test_a_zombie_is_not_alive():

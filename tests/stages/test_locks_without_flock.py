@@ -25,7 +25,7 @@ import errno, fcntl, sys, time
 from pathlib import Path
 from harness.stages import locks
 def refuse(*given): raise OSError({number}, "no locks here")
-fcntl.flock = refuse
+flock, fcntl.flock = fcntl.flock, refuse
 path = Path(sys.argv[1])
 """
 HOLD = """
@@ -88,14 +88,23 @@ def test_a_second_process_is_refused_and_a_killed_owner_loses_the_lock_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_exclude_each_other(tmp_path: Path) -> None:
+NO_LINKS = """
+import os
+def refuse_link(*given): raise PermissionError(errno.EPERM, "no hard links here")
+os.link = refuse_link
+"""
+WITH_FLOCK = "fcntl.flock = flock\n"
+
+
+@pytest.mark.parametrize("setting", ["", WITH_FLOCK, WITH_FLOCK + NO_LINKS], ids=["link", "both", "flock"])
+def test_processes_exclude_each_other(tmp_path: Path, setting: str) -> None:
     """The lock file of a dead owner is there at first: one of them takes it over."""
-    dead = start(tmp_path / "lock", HOLD)
+    dead = start(tmp_path / "lock", setting + HOLD)
     assert dead.stdout is not None and dead.stdout.readline() == "held\n"
     dead.kill()
     dead.communicate()
     (tmp_path / "counter").write_text("0")
-    processes = [start(tmp_path / "lock", COUNT) for _ in range(4)]
+    processes = [start(tmp_path / "lock", setting + COUNT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     assert (tmp_path / "counter").read_text() == "80"
     assert [path.name for path in tmp_path.iterdir()] == ["counter"]

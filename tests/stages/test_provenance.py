@@ -103,6 +103,26 @@ def test_outside_a_checkout_nothing_is_asked(tmp_path, monkeypatch) -> None:
     provenance._checkout.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"commit": "c0ffee", "dirty": true, "digest": "0123", "files": 3}', ("c0ffee", True, "0123")),
+        ('{"commit": null, "dirty": null, "digest": "0123"}', (None, None, "0123")),
+        ("[1, 2]", (None, None, None)),
+        ('{"a file": "of somebody else"}', (None, None, None)),
+        ("{", (None, None, None)),
+    ],
+)
+def test_frozen_code_has_the_commit_that_its_snapshot_names(tmp_path, monkeypatch, text, expected) -> None:
+    (tmp_path / "snapshot.json").write_text(text)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "harness" / "stages" / "provenance.py"))
+    monkeypatch.setattr(provenance, "snapshot", provenance.snapshot.__wrapped__)
+    monkeypatch.setattr(provenance, "_checkout", provenance._checkout.__wrapped__)
+    record = provenance.record()
+    assert (record["commit"], record["dirty"], record["code"]) == expected
+    assert provenance.commit() == expected[:2]
+
+
 @pytest.mark.parametrize("answer", [None, KeyError("Version")])
 def test_a_package_with_cut_metadata_has_an_unknown_version(monkeypatch, answer) -> None:
     def version(name: str) -> str | None:

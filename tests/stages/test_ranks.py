@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import rank_programs
-from mini_world import FakeWorkspace
+import rank_acts
+from mini_world import FakeWorkspace, with_ranks
 
 from harness import processes
 from harness.stages import ranks
@@ -20,20 +20,20 @@ PATIENCE_S = 180.0
 ALONE = """
 import sys; from pathlib import Path
 sys.path[:0] = [{root!r}, {mini!r}]
-import rank_programs; from harness.stages import ranks; from mini_world import FakeWorkspace
+import rank_acts; from harness.stages import ranks; from mini_world import FakeWorkspace, with_ranks
 ranks.GRACE_S = 0.5
 folder, settings = Path({folder!r}), {settings!r}
-call = ranks.ProgramCall(program="rank_programs.act", settings=settings, inputs={{}}, folder=str(folder))
-with ranks.other_ranks(call, 2):
-    rank_programs.act(FakeWorkspace(folder), settings, {{}})
+call = ranks.ProgramCall(program="rank_acts.act", settings=settings, inputs={{}}, folder=str(folder))
+with with_ranks(call, 2):
+    rank_acts.act(FakeWorkspace(folder), settings, {{}})
 """
 
 
-def together(folder: Path, **settings: str) -> None:
+def act(folder: Path, **settings: str) -> None:
     numbered = {name.removeprefix("rank"): how for name, how in settings.items()}
-    call = ranks.ProgramCall(program="rank_programs.act", settings=numbered, inputs={}, folder=str(folder))
-    with ranks.other_ranks(call, 2):
-        rank_programs.act(FakeWorkspace(folder), numbered, {})
+    call = ranks.ProgramCall(program="rank_acts.act", settings=numbered, inputs={}, folder=str(folder))
+    with with_ranks(call, 2):
+        rank_acts.act(FakeWorkspace(folder), numbered, {})
 
 
 def alone(folder: Path, **settings: str) -> subprocess.Popen[str]:
@@ -61,12 +61,12 @@ def test_a_failing_child_fails_rank_0_with_its_last_lines(tmp_path: Path) -> Non
         ranks.RankError,
         match=r"(?s)^rank 1 failed\n.*LookupError: no such animal$",
     ):
-        together(tmp_path, rank0="wait", rank1="raise")
+        act(tmp_path, rank0="wait", rank1="raise")
 
 
 def test_a_failing_rank_0_fails_with_its_own_error_and_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="no such animal"):
-        together(tmp_path, rank0="raise", rank1="wait")
+        act(tmp_path, rank0="raise", rank1="wait")
     assert not processes.is_alive(child(tmp_path))
 
 
@@ -94,7 +94,11 @@ def test_a_rank_0_that_hangs_is_ended_when_its_child_has_died(tmp_path: Path) ->
     [
         (0, 8, "resources.processes=0: give a whole number from 1"),
         ("two", 8, "resources.processes='two': give a whole number from 1"),
-        (3, 8, r"resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts"),
+        (
+            3,
+            8,
+            r"resources\.processes=3 must divide the 8 items of a step of 'grpo'\..*grpo\.prompts",
+        ),
     ],
 )
 def test_processes_that_cannot_share_a_step_are_refused_at_planning(
@@ -105,10 +109,21 @@ def test_processes_that_cannot_share_a_step_are_refused_at_planning(
         for name, parallel in (("samples", None), ("grpo", items))
     ]
     with pytest.raises(ValueError, match=message):
-        ranks.check(processes, stages)
-    ranks.check(4, stages)
+        ranks.check(1, processes, stages)
+    ranks.check(1, 4, stages)
+
+
+@pytest.mark.parametrize("nodes", [3, 4])
+def test_the_ranks_of_all_nodes_share_a_step(nodes: int) -> None:
+    stage = Stage(name="grpo", program="json.dumps", settings={}, parallel=8)
+    ranks.check(4, 2, [stage])
+    message = rf"resources\.nodes={nodes} x resources\.processes=4 must divide the 8 items of a step"
+    with pytest.raises(ValueError, match=message):
+        ranks.check(nodes, 4, [stage])
+    with pytest.raises(ValueError, match=r"resources\.nodes=0: give a whole number from 1"):
+        ranks.check(0, 1, [stage])
 
 
 @pytest.mark.parametrize("processes", [1, 3, 7])
 def test_work_without_steps_is_shared_by_any_number(processes: int) -> None:
-    ranks.check(processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])
+    ranks.check(1, processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])

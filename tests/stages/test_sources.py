@@ -173,7 +173,7 @@ def test_stages_import_nothing_of_the_rooms_above_them():
     for path in sorted((ROOT / "harness" / "stages").glob("*.py")):
         imports = syntax.read_module(f"harness.stages.{path.stem}", path).imports
         rooms.update(name.split(".")[1] for name in imports if name.startswith("harness."))
-    assert rooms == {"stages", "devices", "files", "paths", "processes", "settings", "types"}
+    assert rooms == {"stages", "devices", "files", "paths", "processes", "secrets", "settings", "types"}
 
 
 def test_planning_imports_no_torch():

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from harness.stages import store
+from harness.stages import locks
+from harness.stages.program import load_program
 from harness.stages.store import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
 
@@ -61,7 +63,7 @@ def program(tmp_path, monkeypatch):
         module = tmp_path / f"program_{next(NUMBERS)}.py"
         module.write_text("CALLS = []\ndef run(work, settings, inputs): CALLS[0](work, settings, inputs)\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        store.load_program(f"{module.stem}.run").__globals__["CALLS"].append(function)
+        load_program(f"{module.stem}.run").__globals__["CALLS"].append(function)
         return f"{module.stem}.run"
 
     return offer
@@ -210,9 +212,65 @@ def test_a_folder_whose_record_was_removed_is_made_again(tmp_path, program):
     assert (store.make(stage, Silent()) / "result").exists()
 
 
+@pytest.mark.parametrize("reports", [True, False], ids=["at its next step", "before the rename"])
+def test_a_process_that_lost_the_lock_completes_nothing(tmp_path, program, monkeypatch, reports):
+    monkeypatch.setattr(locks, "LOOK_EVERY_S", 0.0)
+    steps, other = [], replace(locks.me(), host="far-away")
+
+    def lose(work, settings, inputs):
+        work.progress(1, 2)
+        (lock,) = work.folder.parent.glob("*.lock")
+        lock.write_text(json.dumps(asdict(other)))
+        steps.append(1)
+        if reports:
+            work.progress(2, 2)
+            steps.append(2)
+
+    store, stage = StageStore(tmp_path / "stages"), Stage(name="x", program=program(lose), settings={})
+    with pytest.raises(locks.LostError, match="far-away"):
+        store.make(stage, Silent())
+    assert steps == [1]
+    folder = store.folder(stage)
+    assert locks.owner_of(folder.with_name(f"{folder.name}.lock")) == other
+    assert not list(folder.parent.glob("*/stage.json"))
+
+
+def test_the_folder_of_an_owner_elsewhere_gets_another_name_first(tmp_path, program, monkeypatch):
+    def resume(work, settings, inputs):
+        assert work.folder.suffix == ".part2"
+        (work.folder / "result").write_text((work.folder / "checkpoint").read_text())
+
+    store, stage = StageStore(tmp_path / "stages"), Stage(name="x", program=program(resume), settings={})
+    folder = store.folder(stage)
+    unfinished = folder.with_name(f"{folder.name}.part")
+    unfinished.mkdir(parents=True)
+    (unfinished / "checkpoint").write_text("step 3")
+    lock = folder.with_name(f"{folder.name}.lock")
+    lock.write_text(json.dumps(asdict(replace(locks.me(), host="far-away"))))
+    monkeypatch.setattr(locks, "DEAD_AFTER_S", 0.0)
+    assert (store.make(stage, Silent()) / "result").read_text() == "step 3"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_owner_elsewhere_that_died_after_the_rename_leaves_a_complete_stage(
+    tmp_path, program, monkeypatch
+):
+    store = StageStore(tmp_path / "stages")
+    stage = Stage(name="x", program=program(_write_result), settings={})
+    folder = store.make(stage, Silent())
+    lock = folder.with_name(f"{folder.name}.lock")
+    lock.write_text(json.dumps(asdict(replace(locks.me(), host="far-away"))))
+    monkeypatch.setattr(locks, "DEAD_AFTER_S", 0.0)
+    monkeypatch.setattr(
+        store, "is_complete", lambda stage: False
+    )  # when this process looked before it waited
+    assert store.make(stage, Silent()) == folder
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_what_is_no_function_is_named():
     with pytest.raises(ValueError, match=r"'harness\.types\.CANVAS'.*must name a function"):
-        store.load_program("harness.types.CANVAS")
+        load_program("harness.types.CANVAS")
 
 
 def test_peak_memory_is_that_of_the_stage(tmp_path, program):

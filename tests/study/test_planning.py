@@ -159,9 +159,9 @@ def test_a_cell_whose_scores_are_there_is_done_whoever_made_them(planned):
     scores.mkdir(parents=True)
     (scores / "stage.json").write_text("{}")
     planning.write_plan(made)
-    done, planned_ = (read_status(made.folder_of(cell)) for cell in made.cells)
+    done, other = (read_status(made.folder_of(cell)) for cell in made.cells)
     assert (done.state, done.error) == ("done", None)
-    assert (planned_.state, planned_.error, planned_.reward) == ("planned", None, 0.5)
+    assert other.state == "failed", "a job of an earlier sweep may still write there"
 
 
 def test_an_added_arm_stands_beside_the_others():

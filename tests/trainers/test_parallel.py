@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import rank_programs
 import torch
-from mini_world import BENCHMARK, TEMPLATE, FakeWorkspace, grpo_settings
+from mini_world import BENCHMARK, TEMPLATE, FakeWorkspace, grpo_settings, with_ranks
 
 from harness.stages import ranks
 from harness.stages.program import load_program
@@ -41,7 +41,7 @@ def run(
     if processes == 1:
         load_program(parts.program)(work, settings, inputs)
     else:
-        with ranks.other_ranks(parts, processes):
+        with with_ranks(parts, processes):
             load_program(parts.program)(work, settings, inputs)
     return work
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings
+from mini_world import BENCHMARK, SFT, TEMPLATE, FakeWorkspace, MiniBenchmark, sft_settings, with_ranks
 
 from harness.data.tokens import TokenCache
 from harness.seeds import derive
@@ -180,7 +180,7 @@ def test_two_processes_have_the_losses_of_one(
     work = ranks.ProgramCall(
         program="harness.trainers.sft.train", settings=settings, inputs=named, folder=str(together.folder)
     )
-    with ranks.other_ranks(work, 2):
+    with with_ranks(work, 2):
         sft.train(together, settings, inputs)
     assert sorted(path.name for path in together.folder.iterdir()) == ["checkpoint", "training.pt"]
     for one, two in zip(alone.lines, together.lines, strict=True):

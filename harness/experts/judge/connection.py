@@ -183,7 +183,7 @@ class Connection:
         return self._refusal(answer, status, started)
 
     def _shown(self, answer: httpx2.Response) -> str:
-        return self._without_key(" ".join(answer.text.split())[:600])
+        return self._without_key(" ".join(answer.text.split()))[:600]
 
     def _refusal(self, answer: httpx2.Response, status: int, started: float) -> Failure:
         """The failure behind an error status.

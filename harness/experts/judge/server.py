@@ -186,7 +186,8 @@ class ServerJudge(ModelJudge):
                 yield index_by_future[future], answer
         finally:
             given_up.set()
-            pool.shutdown(cancel_futures=True)
+            ends = isinstance(sys.exception(), SystemExit)  # a stop does not wait for a server that is silent
+            pool.shutdown(wait=not ends, cancel_futures=True)
 
     def _ask_one(self, question: Question, given_up: threading.Event) -> Answer:
         wants_expected = self._score == "expected" and question.scored

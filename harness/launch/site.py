@@ -1,0 +1,34 @@
+"""What a Slurm site is like, as far as a login node can find out."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from harness import processes
+
+ANSWER_S = 20.0
+MANY = 1_000  # jobs of an array where Slurm does not say how many it takes (its default is 1001)
+
+
+@lru_cache(maxsize=1)
+def version() -> str | None:
+    """The version of Slurm, such as `22.05.8`; None where `sbatch` does not say it."""
+    answer = processes.ask(["sbatch", "--version"], timeout_s=ANSWER_S)
+    found = re.match(r"slurm\S* (\d\S*)", answer.output) if answer and answer.code == 0 else None
+    return found[1] if found else None
+
+
+@lru_cache(maxsize=1)
+def settings() -> dict[str, str]:
+    """Slurm's own configuration, name -> value; empty where the controller does not say it."""
+    answer = processes.ask(["scontrol", "show", "config"], timeout_s=ANSWER_S)
+    if answer is None or answer.code != 0:
+        return {}
+    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", answer.output, flags=re.MULTILINE))
+
+
+def array_limit() -> int:
+    """How many jobs an array may have."""
+    size = settings().get("MaxArraySize", "")
+    return max(1, int(size) - 1) if size.isdecimal() else MANY
