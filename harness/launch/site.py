@@ -9,6 +9,7 @@ from harness import processes
 
 ANSWER_S = 20.0
 MANY = 1_000  # jobs of an array where Slurm does not say how many it takes (its default is 1001)
+WORKING = "(idle|mixed|allocated|completing|planned|reserved)[+-]?"
 
 
 @lru_cache(maxsize=1)
@@ -32,3 +33,10 @@ def array_limit() -> int:
     """How many jobs an array may have."""
     size = settings().get("MaxArraySize", "")
     return max(1, int(size) - 1) if size.isdecimal() else MANY
+
+
+def all_nodes_work() -> bool:
+    """Whether every node can take jobs now or later: none is down, drained, or not answering yet."""
+    answer = processes.ask(["sinfo", "--noheader", "--format=%T"], timeout_s=ANSWER_S)
+    states = answer.output.split() if answer and answer.code == 0 else []
+    return bool(states) and all(re.fullmatch(WORKING, state) for state in states)
