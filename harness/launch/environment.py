@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,19 +24,21 @@ KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", *(f"SBATCH_{name}" for name in
 
 
 @contextmanager
-def job_environment(threads: int, code: Path | None = None) -> Iterator[None]:
+def job_environment(threads: int, code: Path | None = None, options: Collection[str] = ()) -> Iterator[None]:
     """Sets the environment variables that a job inherits, while the block runs.
 
     A job imports the frozen code in the folder `code`, and all else as this process does, from the same
     folders first (a `benchmarks/` folder in the working directory hides nothing). Libraries use `threads`
     threads. Variables of an enclosing Slurm job, or of another launcher, are removed, and so are those by
-    which `sbatch` would ignore what the harness writes into the script; a job inherits all other variables.
+    which `sbatch` would ignore what the harness writes into the script, with `options`; a job inherits all
+    other variables.
     """
     before = dict(os.environ)
     folders = [str(code)] if code else []
+    kept = KEPT - {f"SBATCH_{option.upper()}" for option in options}
     try:
         for name in before:
-            if (name.startswith(OF_SLURM) and name not in KEPT) or name in VARIABLES:
+            if (name.startswith(OF_SLURM) and name not in kept) or name in VARIABLES:
                 del os.environ[name]
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ.update(

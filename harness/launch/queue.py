@@ -16,6 +16,7 @@ from harness.stages.status import OVER, Status
 ASK_EVERY_S = 30.0
 ANSWER_S = 15.0  # a controller that hangs must not hold up the table of cells for longer
 ENDED = ("Invalid job id", "already completing or completed")  # scancel of a job that is over
+NO_TASK = str(2**32 - 2)  # ArrayTaskId of an array whose last pending jobs were cancelled one by one
 FORMAT, FIELDS = "%i|%T|%r|%o", 4  # of a line of squeue
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED")
 
@@ -123,20 +124,25 @@ def endings(jobs: Collection[str]) -> dict[str, str]:
 
     Slurm forgets a job a few minutes after its end (MinJobAge).
     """
-    one = list(jobs) if len(jobs) == 1 else []
+    arrays = {job.partition("_")[0] for job in jobs}
+    one = list(arrays) if len(arrays) == 1 else []  # with its array: jobs that never began may share an entry
     answer = processes.ask(["scontrol", "show", "job", *one, "--oneliner"], timeout_s=ANSWER_S)
     phrases: dict[str, str] = {}
+    of_arrays: dict[str, str] = {}
     for line in answer.output.splitlines() if answer and answer.code == 0 else ():
         facts = dict(re.findall(r"(\w+)=(\S+)", line))
         phrase = _ending(facts)
         if phrase is None:
             continue
         array = facts.get("ArrayJobId")
+        if array and facts["ArrayTaskId"] == NO_TASK:
+            of_arrays[array] = phrase
         job = f"{array}_{facts['ArrayTaskId']}" if array else facts.get("JobId", "")
-        for name in jobs:  # the tasks of an array that never began may share one entry
+        for name in jobs:
             if name == job or _among(name, job):
                 phrases[name] = phrase
-    return phrases
+    unlisted = {job: job.partition("_")[0] for job in jobs if job not in phrases}
+    return phrases | {job: of_arrays[array] for job, array in unlisted.items() if array in of_arrays}
 
 
 def _among(job: str, entry: str) -> bool:

@@ -335,6 +335,10 @@ def _summary(study: Study) -> bool:
     for cell in study.cells:
         folder = study.folder_of(cell)
         status = read_status(folder)
+        if status.state != "done" and study.store.is_complete(cell.stages[-1]):
+            # a second start of the job, on another node, wrote its status last and was cancelled
+            status = replace(status, state="done", stage=None, eta_s=None, waits_for=None, error=None)
+            write_status(folder, status)
         if status.state != "done":
             complete = False
             print(f"\n{cell.id} {status.state}; logs in {folder / 'logs'}", file=sys.stderr)

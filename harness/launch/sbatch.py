@@ -14,6 +14,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import _make_sbatch_string
 
 from harness import processes
+from harness.launch import site
 from harness.launch.environment import job_environment
 
 PASSING = (  # what sbatch says when the controller is busy, restarts, or is out of reach for a moment
@@ -31,6 +32,12 @@ PASSING = (  # what sbatch says when the controller is busy, restarts, or is out
     "Slurm is not ready",
 )
 LIMITS = ("MaxSubmit", "job submit limit", "MaxJobCount", "maximum number of jobs")  # of jobs in the queue
+TOO_MUCH = "Requested node configuration is not available"
+HINTS = {
+    TOO_MUCH: "no node has as much as resources.memory_gb, threads, processes and gpus ask for, or there are"
+    " fewer nodes than resources.nodes",
+    "Invalid generic resource": "resources.gpus or an option asks for what this cluster does not have",
+}
 NO_ARRAY = "Invalid job array specification"
 # a job's first second: Slurm's signals must not end Python before it can note them
 START = 'trap "" USR2 INT TERM; exec "$@"'
@@ -52,6 +59,7 @@ class Sbatch:
         self, folder: Path, parameters: Mapping[str, Any], *, threads: int, code: Path | None
     ) -> None:
         self._folder, self._threads, self._code = folder, threads, code
+        self._options = {name.removeprefix("slurm_") for name in parameters}
         self._executor = AutoExecutor(
             folder=folder, cluster="slurm", slurm_python=shlex.join(["sh", "-c", START, "sh", sys.executable])
         )
@@ -76,19 +84,25 @@ class Sbatch:
             FailedSubmissionError: sbatch did not say an id.
         """
         folders = [str(folder.resolve()) for folder in tasks]
-        with job_environment(self._threads, self._code):
+        with job_environment(self._threads, self._code, self._options):
             jobs = self._executor.map_array(job, [folders] * len(tasks))
         return str(jobs[0].job_id).partition("_")[0]
 
     def test(self, tasks: int) -> str | None:
-        """Why Slurm would never run such jobs, in its words; None where it would, or does not say."""
+        """Why Slurm would never run such jobs, in its words; None where it would, or does not say.
+
+        Slurm leaves out nodes that are down or drained for now, and so cannot say while there are some.
+        """
         file = self._folder / "test.sh"
         file.write_text(self.script(tasks), encoding="utf-8")
-        with job_environment(self._threads, self._code):
+        with job_environment(self._threads, self._code, self._options):
             answer = processes.ask(["sbatch", "--test-only", file])
         if answer is None or answer.code == 0 or is_passing(answer.errors):
             return None
-        return said(answer.errors)
+        if TOO_MUCH in answer.errors and not site.all_nodes_work():
+            return None
+        reason = said(answer.errors)
+        return next((f"{reason} ({hint})" for words, hint in HINTS.items() if words in reason), reason)
 
 
 def complete(folder: Path, job: str, tasks: int) -> None:

@@ -10,6 +10,7 @@ from harness import processes
 ANSWER_S = 20.0
 GRACE_S = 30  # Slurm's own default of KillWait
 MANY = 1_000  # jobs of an array where Slurm does not say how many it takes (its default is 1001)
+WORKING = "(idle|mixed|allocated|completing|planned|reserved)[+-]?"
 
 
 @lru_cache(maxsize=1)
@@ -59,3 +60,10 @@ def notes(*, no_requeue: bool) -> list[str]:
             " preempted job whose step takes longer resumes from the checkpoint before"
         )
     return found
+
+
+def all_nodes_work() -> bool:
+    """Whether every node can take jobs now or later: none is down, drained, or not answering yet."""
+    answer = processes.ask(["sinfo", "--noheader", "--format=%T"], timeout_s=ANSWER_S)
+    states = answer.output.split() if answer and answer.code == 0 else []
+    return bool(states) and all(re.fullmatch(WORKING, state) for state in states)

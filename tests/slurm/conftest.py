@@ -150,7 +150,7 @@ def reference(make_once: MakeOnce) -> Path:
 
 @pytest.fixture
 def sweeps(slurm: SlurmCluster, reference: Path, tmp_path: Path) -> Iterator[SlurmSweeps]:
-    made = SlurmSweeps(tmp_path / "outputs", slurm=slurm, reference=reference)
+    made = SlurmSweeps(tmp_path / "outputs", module="tests.slurm.impatient", slurm=slurm, reference=reference)
     yield made
     for process in made.started:
         if process.poll() is None:

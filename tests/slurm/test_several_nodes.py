@@ -39,10 +39,9 @@ def metrics(outputs: Path, stage: str) -> list[dict[str, float]]:
     ("trained", "made", "ranks"),
     [
         ("sft", ("tokenizer", "tokens"), ("resources.nodes=2",)),
-        ("grpo", ("tokenizer", "tokens", "sft"), ("resources.nodes=2",)),
-        ("grpo", ("tokenizer", "tokens", "sft"), ("resources.processes=2",)),
+        ("grpo", ("tokenizer", "tokens", "sft"), ("resources.nodes=2", "resources.processes=2")),
     ],
-    ids=["sft with fsdp on two nodes", "grpo on two nodes", "grpo in two processes of one node"],
+    ids=["sft with fsdp on two nodes", "grpo in two processes on each of two nodes"],
 )
 def test_ranks_that_srun_starts_train_as_one_process_does(slurm, alone, tmp_path, trained, made, ranks):
     if not slurm.isolated:

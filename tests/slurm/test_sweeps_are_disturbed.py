@@ -38,7 +38,7 @@ def test_two_quick_ctrl_c_leave_no_job(slurm, sweeps):
     time.sleep(0.3)
     sweep.send_signal(signal.SIGINT)
     errors = sweeps.end_of(sweep)
-    assert sweep.returncode == 130 and "run again" in errors
+    assert sweep.returncode in (130, -signal.SIGINT) and "run again" in errors  # -SIGINT: Python was ending
     slurm.until_idle(20.0)
     states = {status.state for status in sweeps.cells().values()}
     assert states <= {"stopped", "planned"}
