@@ -32,13 +32,13 @@ from harness.seeds import derive
 from harness.trainers import lora, order
 from harness.trainers.advantage import group_advantages
 from harness.trainers.learner import Learner
+from harness.trainers.outcomes import Metrics, Outcome, outcomes_of, reward_metrics
 from harness.types import Group, Prompt, Reward, Sample, Sampling, TokenLogprobs
 
 if TYPE_CHECKING:
     from harness.protocols import Policy, Workspace
 
 Reference = Callable[[], "AbstractContextManager[Policy]"]  # opens a context with the frozen start
-Metrics = dict[str, float | int | None]
 RESUME_FILES = ("training.pt",)  # of an unfinished stage; see `harness.stages.program`
 NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 
@@ -136,17 +136,6 @@ class MicroBatch:
     advantages: list[float | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The result for one sample that the metrics of a step report; processes exchange outcomes."""
-
-    reward: float | None
-    unscored: str | None
-    components: dict[str, float | None]
-    truncated: bool  # begin-of-image was forced at the length limit
-    faulty: bool  # the chain breaks the grammar
-
-
 class Grpo:
     """One training run; `step` is the algorithm."""
 
@@ -180,10 +169,10 @@ class Grpo:
         started = time.perf_counter()
         samples = self._rollout(self._learner.share(list(enumerate(prompts))), step)
         groups = self._group(samples, self._rewards(samples))
-        outcomes = self._learner.collect(_outcomes(groups))  # of all processes
+        outcomes = self._learner.collect(outcomes_of(groups))  # of all processes
         self._check_scored(outcomes, step)
 
-        metrics = _reward_metrics(outcomes)
+        metrics = reward_metrics(outcomes)
         advantages: list[float | None] = []
         zero_spread = 0
         for group in groups:
@@ -324,48 +313,3 @@ class Grpo:
                 " (low-precision weights alone explain little: find the cause before raising the tolerance)"
             )
         return gaps
-
-
-def _outcomes(groups: list[Group]) -> list[Outcome]:
-    outcomes = []
-    for group in groups:
-        for sample, reward in zip(group.samples, group.rewards, strict=True):
-            outcomes.append(
-                Outcome(
-                    reward=reward.total.value,
-                    unscored=reward.total.unscored,
-                    components={name: score.value for name, score in reward.components.items()},
-                    truncated=sample.tokens.forced_end,
-                    faulty=bool(sample.chain.faults),
-                )
-            )
-    return outcomes
-
-
-def _reward_metrics(outcomes: list[Outcome]) -> Metrics:
-    values_by_component: dict[str, list[float | None]] = {}
-    for outcome in outcomes:
-        for name, value in outcome.components.items():
-            values_by_component.setdefault(name, []).append(value)
-
-    metrics: Metrics = {"reward": _mean([outcome.reward for outcome in outcomes])}
-    for name, values in values_by_component.items():
-        metrics[f"component/{name}"] = _mean(values)
-    for edge in (0, 1):
-        for name, values in values_by_component.items():
-            metrics[f"at_{edge}/{name}"] = _share_at(edge, values)
-    metrics["unscored"] = sum(outcome.reward is None for outcome in outcomes)
-    metrics["truncated_chains"] = sum(outcome.truncated for outcome in outcomes)
-    metrics["faulty_chains"] = sum(outcome.faulty for outcome in outcomes)
-    return metrics
-
-
-def _mean(values: list[float | None]) -> float | None:
-    """The mean of the scored values; None if there are none."""
-    scored = [value for value in values if value is not None]
-    return sum(scored) / len(scored) if scored else None
-
-
-def _share_at(edge: float, values: list[float | None]) -> float | None:
-    """The share of scored values that equal `edge`: a component stuck at 0 or 1 teaches nothing."""
-    return _mean([None if value is None else float(value == edge) for value in values])
