@@ -23,7 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from PIL import Image
 
-from harness import bench, command, doctor, fetch, generate, score
+from harness import bench, cancel, command, doctor, fetch, generate, score
 from harness.chain import format_chain
 from harness.composition import groups
 from harness.composition.arguments import prepare
@@ -154,8 +154,9 @@ def test_a_command_means_something(beside_the_users_files, words, capsys):
         assert doctor.main(rest) in (0, 2) and "Settings" in capsys.readouterr().out
     elif module == "harness.fetch":
         assert set(rest) <= set(fetch.offers())
-    elif module == "harness.status":
-        assert status(rest) == 2 and "no study" in capsys.readouterr().err
+    elif module in ("harness.status", "harness.cancel"):
+        main = status if module == "harness.status" else cancel.main
+        assert main(rest) == 2 and "no study" in capsys.readouterr().err
     else:
         assert module == "harness.report"
         assert report.main(rest or ["reward_components"]) == 1 and "error: " in capsys.readouterr().err

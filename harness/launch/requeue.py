@@ -16,10 +16,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from submitit.slurm.slurm import SlurmJobEnvironment
-
 from harness import processes
 from harness.files import write_text
+from harness.stages import locks
 from harness.stages.keys import key
 from harness.stages.status import StatusWriter
 
@@ -66,7 +65,7 @@ def end(folder: Path, status: StatusWriter, number: int, limit: int) -> None:
         status.end("stopped", error=reason)
         return
     try:
-        job = SlurmJobEnvironment().job_id
+        job = str(locks.job_id())
         _count(folder, status, job, limit)
         status.end("stopped", error=f"the job {job} has reached its time limit and is queued again")
         _requeue(job)
@@ -107,9 +106,8 @@ def _requeue(job: str) -> None:
         NotRequeued: Slurm refuses, or does not answer.
     """
     answer = processes.ask(["scontrol", "requeue", job], timeout_s=TIMEOUT_S)
-    if (
-        answer is not None and answer.code <= 0
-    ):  # a signal: the requeue ends all of the job, scontrol included
+    # a signal: the requeue ends all of the job, scontrol included
+    if answer is not None and answer.code <= 0:
         print(f"job {job} is queued again", flush=True)
         return
     if answer is None:

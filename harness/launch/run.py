@@ -112,8 +112,8 @@ def _check_memory(study: Study, resources: DictConfig, cluster: Cluster) -> None
 def _check_stage_memory(
     study: Study, cell: Cell, stage: Stage, resources: DictConfig, cluster: Cluster
 ) -> None:
-    gpu_gb, processes = resources.gpu_memory_gb or cluster.gpu_gb, resources.processes
-    memory = estimate(stage, cell.config, study.store, processes=processes, gpu=gpu_gb is not None)
+    gpu_gb, world = resources.gpu_memory_gb or cluster.gpu_gb, resources.nodes * resources.processes
+    memory = estimate(stage, cell.config, study.store, processes=world, gpu=gpu_gb is not None)
     if memory is None:
         return
     advice = f"All parts: python -m harness.doctor with the same words and arm={cell.arm}"
@@ -122,7 +122,7 @@ def _check_stage_memory(
         if reason:
             raise UsageError(f"in arm {cell.arm}: {reason}. {advice}")
     elif cluster.host_gb is not None:
-        sharing = 1 if stage.parallel is None else processes
+        sharing = 1 if stage.parallel is None else resources.processes
         reason = misfit(memory, cluster.host_gb, "a job's memory", sharing)
         if reason:
             print(f"warning: in arm {cell.arm}: {reason}. {advice}", file=sys.stderr)
