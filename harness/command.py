@@ -30,11 +30,12 @@ from harness.stages import locks, nvidia
 from harness.stages.status import Status
 from harness.stages.store import StageStore, StorageError, storage_advice
 from harness.study.cell import missing
-from harness.study.planning import CellPlan, expand, plan, settings_of
+from harness.study.planning import CellPlan, Composition, expand, plan
 from harness.types import Cell, Stage
 
 HELP = ("-h", "--help")
 LINE_EVERY_S = 5.0
+LOCAL = "harness.launch.local.Local"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,12 @@ class Root:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One cell, as a sweep would plan it; `resources` are the settings of that name."""
+    """One cell, as a sweep would plan it; `resources` and `cluster` are the settings of these names."""
 
     cell: Cell
     store: StageStore
     resources: Mapping[str, Any]
+    cluster: DictConfig
 
     @property
     def threads(self) -> int:
@@ -173,21 +175,35 @@ def take(words: Sequence[str], names: Collection[str]) -> tuple[dict[str, str], 
     return taken, rest
 
 
-def choose(words: Sequence[str]) -> Choice:
+def choose(words: Sequence[str], *, runs_here: bool = True) -> Choice:
     """The one cell that the words of a command line describe.
 
     With an ablation it is the arm that the ablation names as full, unless `arms=` names another.
 
+    Args:
+        words: of the command line.
+        runs_here: whether the command does its work in this process, so that it cannot use another cluster.
+
     Raises:
-        UsageError: the words cannot be read, or describe no cell or several.
+        UsageError: the words cannot be read, describe no cell or several, or name a cluster that is not used.
     """
     with _one_cell(words) as (root, cell):
+        if runs_here and root.config.cluster["_target_"] != LOCAL:
+            raise UsageError(
+                "this command runs on this machine, and cluster= is for sweeps: leave it out. To run it on a"
+                " node of Slurm, start it with srun"
+            )
         study = plan(root.config, root.loader, [cell])
     try:
         whole_number("resources.threads", root.config.resources.threads)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return Choice(cell=study.cells[0], store=study.store, resources=_resources(root.config))
+    return Choice(
+        cell=study.cells[0],
+        store=study.store,
+        resources=_resources(root.config),
+        cluster=root.config.cluster,
+    )
 
 
 def settings(words: Sequence[str]) -> dict[str, Any]:
@@ -197,7 +213,7 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
         UsageError: as `choose`.
     """
     with _one_cell(words) as (root, cell):
-        return {**settings_of(root.config, root.loader, cell), "resources": _resources(root.config)}
+        return {**Composition(root.config, root.loader).settings(cell), "resources": _resources(root.config)}
 
 
 @contextmanager

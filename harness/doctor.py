@@ -21,9 +21,13 @@ from rich.table import Table
 
 from harness import command
 from harness.command import Choice
+from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.experts.judge.environment import unusable_variables
+from harness.launch import examination
 from harness.launch.local import available_cores
+from harness.launch.run import make_cluster
+from harness.launch.slurm import Slurm
 from harness.names import HUB_ID
 from harness.paths import user_path
 from harness.processes import ask
@@ -44,7 +48,11 @@ detect, and what is missing.
   python -m harness.doctor ablations=reward_components preset=paper_1b arm=full
 
 KEY=VALUE  as in a sweep; with an ablation it shows the arm that the ablation names as full, or arm=NAME
+
+With cluster=slurm it also shows what a login node can find out: limits, partitions, whether the job of a cell
+could run. --on-cluster submits a job of a minute that looks from a node: Python, packages, disk, locks.
 """
+ON_CLUSTER = "--on-cluster"
 START_CUDA_S = 120.0  # torch may lie on a slow shared disk
 HUB_SETTINGS = ("checkpoint", "model")  # settings of a component that may hold a hub id
 
@@ -56,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def doctor(words: list[str]) -> None:
     """Prints all sections; settings and machine also where the cell cannot run on this machine."""
     console = Console(soft_wrap=True)
+    on_cluster, words = ON_CLUSTER in words, [word for word in words if word != ON_CLUSTER]
     settings = command.settings(words)
     console.print("[bold]Settings[/bold]")
     text = yaml.safe_dump(settings, sort_keys=False, width=120, allow_unicode=True)
@@ -63,8 +72,10 @@ def doctor(words: list[str]) -> None:
     console.print("[bold]This machine[/bold]")
     for line in machine(settings["resources"]):
         console.print(f"  {escape(line)}")
-    chosen = command.choose(words)
+    chosen = command.choose(words, runs_here=False)
     console.print(stages(chosen))
+    for line in _cluster(chosen, on_cluster=on_cluster):
+        console.print(escape(line))
     gpu_gb = chosen.resources["gpu_memory_gb"] or provenance.gpu_memory_gb()
     estimates = _estimates(chosen, gpu_gb)
     console.print(memory_table(estimates, gpu_gb))
@@ -72,6 +83,28 @@ def doctor(words: list[str]) -> None:
     console.print("[bold]Missing[/bold]")
     for line in [*missing(chosen.cell.stages), *_misfits(estimates, gpu_gb), *_unused_gpus()] or ["nothing"]:
         console.print(f"  {escape(line)}")
+
+
+def _cluster(chosen: Choice, *, on_cluster: bool) -> Iterator[str]:
+    """What can be found out of Slurm, one line each; nothing for another cluster.
+
+    Raises:
+        UsageError: --on-cluster needs Slurm, or `cluster` cannot be used.
+        ValueError: the job that looks from a node failed.
+    """
+    if chosen.cluster["_target_"] == command.LOCAL:
+        if on_cluster:
+            raise UsageError(f"{ON_CLUSTER} looks from a node of Slurm: add cluster=slurm")
+        return
+    cluster = make_cluster(chosen.cluster)
+    if not isinstance(cluster, Slurm):  # a user's own
+        return
+    outputs, options = chosen.store.root.parent, chosen.cluster["options"]
+    yield "Slurm"
+    for line in examination.from_here(cluster, outputs, options["partition"], options["account"]):
+        yield f"  {line}"
+    for line in examination.from_node(cluster, outputs) if on_cluster else ():
+        yield f"  {line}"
 
 
 def stages(chosen: Choice) -> Table:

@@ -18,9 +18,11 @@ import hydra
 from omegaconf import DictConfig
 
 from harness import command
+from harness.composition import components
 from harness.composition.arguments import asks_hydra, prepare
 from harness.launch.folders import umask
 from harness.launch.run import run
+from harness.stages import keys
 from harness.study.pairs import check_run
 from harness.study.planning import expand, plan
 
@@ -41,12 +43,13 @@ def sweep(words: list[str]) -> int:
     Raises:
         UsageError: the study cannot be planned or launched; nothing was started.
     """
-    with command.composed(words) as root:
-        cells = expand(root.config, root.overrides)
-        study = plan(root.config, root.loader, cells, words)
-    check_run(study.facts, study.cells)
-    with umask(group=study.group_writable):
-        return run(study, root.config)
+    with keys.remembered(), components.remembered():
+        with command.composed(words) as root:
+            cells = expand(root.config, root.overrides)
+            study = plan(root.config, root.loader, cells, words)
+        check_run(study.facts, study.cells)
+        with umask(group=study.group_writable):
+            return run(study, root.config)
 
 
 def show(words: list[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from hydra.utils import instantiate
@@ -14,9 +17,28 @@ OWN_EXPERTS = ("oracle", "simulated")  # of a benchmark: judge=oracle and the ot
 HOME = re.compile(r"~[^/\s]*(/.*)?")  # such a text is a path, whatever its setting is called
 
 
+_made: ContextVar[dict[str, Any] | None] = ContextVar("made", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Lets `make` return the same object for equal settings while the block runs: many cells share them."""
+    token = _made.set({})
+    try:
+        yield
+    finally:
+        _made.reset(token)
+
+
 def make(settings: Mapping[str, Any]) -> Any:
     """The object that `settings` describe. All constructors receive plain lists and dicts."""
-    return instantiate(with_homes(settings), _convert_="all")
+    made = _made.get()
+    if made is None:
+        return instantiate(with_homes(settings), _convert_="all")
+    text = json.dumps(settings, sort_keys=True, default=repr)
+    if text not in made:
+        made[text] = instantiate(with_homes(settings), _convert_="all")
+    return made[text]
 
 
 def with_homes(settings: Any) -> Any:

@@ -35,7 +35,7 @@ def write_spec(folder: Path, root: Path, stage: Stage) -> None:
     """Writes `stages.json`: the root folder, the job's stage and its inputs, with the facts of their keys."""
     folder.mkdir(parents=True, exist_ok=True)
     stages = [{**describe(source), "facts": facts(source)} for source in with_inputs([stage]).values()]
-    write_text(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}, indent=1))
+    write_text(folder / "stages.json", json.dumps({"root": str(root.resolve()), "stages": stages}))
 
 
 def read_spec(folder: Path) -> tuple[Path, Stage]:

@@ -21,6 +21,7 @@ OURS = {  # option -> the setting to use instead; None where a job needs the val
     **dict.fromkeys(("ntasks", "ntasks_per_node", "tasks_per_node"), "resources.processes"),
     "mem_gb": "resources.memory_gb",
     "timeout_min": "resources.timeout_min",
+    **dict.fromkeys(("export", "export_file", "get_user_env")),  # jobs get the whole environment
     **dict.fromkeys(("array", "error", "job_name", "name", "open_mode", "output", "parsable", "signal")),
     **dict.fromkeys(("test_only", "wait", "wrap")),
 }
@@ -35,7 +36,7 @@ TEXTS = {
 OTHERS = {
     *("acctg_freq", "batch", "bb", "bbf", "chdir", "cluster_constraint", "clusters", "container"),
     *("container_id", "contiguous", "core_spec", "cores_per_socket", "cpu_freq", "cpus_per_gpu"),
-    *("distribution", "exclusive", "export", "export_file", "get_user_env", "gid", "gpu_bind", "gpu_freq"),
+    *("distribution", "exclusive", "gid", "gpu_bind", "gpu_freq"),
     *("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task", "gres_flags", "hint", "hold"),
     *("ignore_pbs", "input", "kill_on_invalid_dep", "licenses", "mcs_label", "mem_bind", "mincpus"),
     *("network", "nice", "no_kill", "no_requeue", "nodefile", "ntasks_per_core", "ntasks_per_gpu"),
@@ -162,6 +163,8 @@ def _checked(setting: str, name: str, value: Any) -> Any:
         raise ValueError(f"{setting}={value!r}: give a text, in quotes, or a whole number")
     if isinstance(value, str) and (not value.strip() or not value.isprintable()):
         raise ValueError(f"{setting}={value!r}: give a text on one line, or null to leave the option out")
+    if isinstance(value, str) and "\\" in value:
+        raise ValueError(f"{setting}={value!r}: sbatch drops backslashes. Give a text without")
     return value
 
 

@@ -107,7 +107,9 @@ def _requeue(job: str) -> None:
         NotRequeued: Slurm refuses, or does not answer.
     """
     answer = processes.ask(["scontrol", "requeue", job], timeout_s=TIMEOUT_S)
-    if answer is not None and answer.code == 0:
+    if (
+        answer is not None and answer.code <= 0
+    ):  # a signal: the requeue ends all of the job, scontrol included
         print(f"job {job} is queued again", flush=True)
         return
     if answer is None:

@@ -49,7 +49,7 @@ def run(study: Study, config: DictConfig) -> int:
         UsageError: the study cannot run here, is being run already, or its folder cannot be written.
     """
     check_path(study.folder)
-    cluster = _cluster(config)
+    cluster = make_cluster(config.cluster)
     reports_dir = _reports_dir(config, study.name)
     try:
         _check_memory(study, config.resources, cluster)
@@ -57,16 +57,16 @@ def run(study: Study, config: DictConfig) -> int:
             print(cluster.show(tasks_of(study), study.folder))
             return 0
         _check_cluster(study, cluster)
-        with locks.lock(study.folder / "lock"):
+        with locks.lock(study.folder / "lock") as lock:
             write_plan(study)
-            complete = _launch(study, cluster)
+            complete = _launch(study, cluster, lock)
             reported = reports_dir is None or complete is None or _report(study, reports_dir)
     except locks.Held as error:
         raise UsageError(
             f"the study {study.name} is being run by {error.owner or 'another process'}. Wait for it "
             f"(python -m harness.status {study.name}), or give this one another name with study.name=NAME"
         ) from None
-    except (DamagedStageError, locks.NoLocksError) as error:
+    except (DamagedStageError, locks.LostError, locks.NoLocksError) as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         misplaced = isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError)
@@ -79,11 +79,17 @@ def run(study: Study, config: DictConfig) -> int:
     return 0 if complete is not False and reported else 1
 
 
-def _cluster(config: DictConfig) -> Cluster:
+def make_cluster(settings: DictConfig) -> Cluster:
+    """The component of `cluster=`.
+
+    Raises:
+        UsageError: it refuses its settings.
+    """
     try:
-        return make(config.cluster)
+        made: Cluster = make(settings)
     except HydraException as error:
-        raise UsageError(f"cluster={config.cluster.get('_target_')}: {explain(error)}") from error
+        raise UsageError(f"cluster={settings.get('_target_')}: {explain(error)}") from error
+    return made
 
 
 def _check_cluster(study: Study, cluster: Cluster) -> None:
@@ -134,7 +140,7 @@ def _reports_dir(config: DictConfig, study: str) -> Path | None:
     return folder
 
 
-def _launch(study: Study, cluster: Cluster) -> bool | None:
+def _launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
     """Runs the tasks of the study. Returns whether every cell is done in the end; None while jobs run on."""
     tasks = tasks_of(study)
     task_by_name = {task.name: task for task in tasks}
@@ -149,12 +155,14 @@ def _launch(study: Study, cluster: Cluster) -> bool | None:
     _check_private(study, home, [task.folder for task in tasks])
     try:
         with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
-            while tasks or (running and cluster.wait):
+            while True:
+                lock.check()
                 _collect(running, folders, task_by_name)
                 tasks = _start(tasks, running, cluster, folders, home)
                 board.show(_statuses(folders, running))
+                if not tasks and not (running and cluster.wait):
+                    break
                 time.sleep(cluster.poll_s)
-            board.show(_statuses(folders, running))
     except KeyboardInterrupt:
         _stop(running, cluster, folders, home)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from submitit.slurm.slurm import _make_sbatch_string
 from harness import processes
 from harness.launch import site
 from harness.launch.environment import job_environment
-from harness.launch.job import Job
 
 PASSING = (  # what sbatch says when the controller is busy, restarts, or is out of reach for a moment
     "Socket timed out",
@@ -77,8 +76,8 @@ class Sbatch:
             **slurm.parameters,
         )
 
-    def submit(self, job: Job, tasks: Sequence[Path]) -> str:
-        """Submits a job for each task folder; returns Slurm's id of the job or array.
+    def submit(self, job: Callable[[list[str]], Any], tasks: Sequence[Path]) -> str:
+        """Submits a job for each task folder, which gets all folders; returns the id of the job or array.
 
         Raises:
             FailedJobError: sbatch refused it, with its message.

@@ -8,6 +8,7 @@ from functools import lru_cache
 from harness import processes
 
 ANSWER_S = 20.0
+GRACE_S = 30  # Slurm's own default of KillWait
 MANY = 1_000  # jobs of an array where Slurm does not say how many it takes (its default is 1001)
 WORKING = "(idle|mixed|allocated|completing|planned|reserved)[+-]?"
 
@@ -33,6 +34,32 @@ def array_limit() -> int:
     """How many jobs an array may have."""
     size = settings().get("MaxArraySize", "")
     return max(1, int(size) - 1) if size.isdecimal() else MANY
+
+
+def notes(*, no_requeue: bool) -> list[str]:
+    """What of the site's settings makes a study stop where others go on, one sentence each.
+
+    Args:
+        no_requeue: whether `cluster.options.no_requeue` is set.
+    """
+    found = []
+    if no_requeue:
+        found.append(
+            "cluster.options.no_requeue: a job that reaches its time limit or is preempted ends. The same"
+            " command resumes it from its last checkpoint"
+        )
+    if "CANCEL" in settings().get("PreemptMode", ""):
+        found.append(
+            "this site cancels jobs that are preempted and does not queue them again (PreemptMode=CANCEL)."
+            " The same command resumes them from their last checkpoint"
+        )
+    wait_s = re.match(r"(\d+)", settings().get("KillWait", ""))
+    if wait_s and int(wait_s[1]) < GRACE_S:
+        found.append(
+            f"this site ends a job {wait_s[1]} s after it asked it to end (KillWait). A cancelled or"
+            " preempted job whose step takes longer resumes from the checkpoint before"
+        )
+    return found
 
 
 def all_nodes_work() -> bool:

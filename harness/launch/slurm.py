@@ -22,11 +22,14 @@ from harness.launch.queue import Queue
 from harness.launch.record import Submission
 from harness.launch.sbatch import Sbatch
 from harness.settings import Problems, number, whole_number
+from harness.stages import locks
 from harness.stages.keys import key
 from harness.stages.status import OVER, Status, is_silent, read_status
+from harness.study.cell import with_inputs
 from harness.study.tasks import Task
 
 PAUSES_S = (5.0, 15.0, 30.0, 60.0, 120.0, *[300.0] * 10)  # after each refusal in turn; then it is final
+TRIAL_MIN = 2
 LIMIT_PAUSE_S = 60.0  # until Slurm may take more jobs; as long as jobs of ours are there, one will end
 
 
@@ -112,6 +115,7 @@ class Slurm:
         }
         self.gpu_gb = None  # a login node does not know the GPUs of the others: resources.gpu_memory_gb says
         self.host_gb = self._parameters.get("mem_gb")  # not known where an option sets it
+        self.never_requeued = bool(self._options.get("no_requeue"))
         self._queue = Queue()
         self._array = site.array_limit()
         self._refusals, self._again = 0, 0.0  # passing refusals in a row, and when the next attempt may be
@@ -122,9 +126,11 @@ class Slurm:
         Raises:
             ValueError: they could not. The message says all reasons.
         """
-        refusals: dict[str, str] = {}
+        for note in site.notes(no_requeue=self.never_requeued):
+            print(f"note: {note}", file=sys.stderr)
         if site.version() is None:
             return
+        refusals: dict[str, str] = {}
         for task in {task.shared: task for task in tasks}.values():
             with tempfile.TemporaryDirectory() as folder:
                 call = self._call([task], [], Path(folder), code=None)
@@ -133,6 +139,14 @@ class Slurm:
         if refusals:
             listed = "; ".join(f"for the job of {kind}: {said}" for said, kind in refusals.items())
             raise ValueError(f"Slurm would never run these jobs. {listed}. Nothing was submitted")
+
+    def trial(self, folder: Path) -> Sbatch:
+        """A call of sbatch for a job with the resources of a cell that ends within minutes."""
+        parameters = {**self._parameters, "timeout_min": TRIAL_MIN, "name": "doctor"}
+        parameters |= {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": self._threads}
+        parameters["slurm_additional_parameters"] = self._options
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return Sbatch(folder, given, threads=self._threads, code=None)
 
     def show(self, tasks: Sequence[Task], study: Path) -> str:
         """The scripts of all calls of sbatch, each after the names of its tasks."""
@@ -230,10 +244,11 @@ class Slurm:
             tasks=tuple(task.name for task in tasks),
             keys=tuple(key(task.stage) for task in tasks),
         )
-        needs = {running[name].id: None for task in tasks for name in task.needs if name in running}
+        needs = [running[name].id for name in tasks[0].needs if name in running]
+        others = self._makers(tasks, home)
         folder = record.folder_of(home.study, submission.token)
         folder.mkdir(mode=0o700, parents=True)  # whoever can write it chooses what the jobs run
-        call = self._call(tasks, list(needs), folder, home.code)
+        call = self._call(tasks, needs, folder, home.code, others=others)
         record.append(home.study, submission)
         try:
             job = call.submit(self._job, [task.folder for task in tasks])
@@ -276,24 +291,51 @@ class Slurm:
             queue.cancel([job for job, entry in (self._queue.ask() or {}).items() if entry.token in lost])
         return {name: handle for name, handle in running.items() if handle.id in remaining}
 
+    def _makers(self, tasks: Sequence[Task], home: Home) -> list[str]:
+        """Jobs of other studies that make a stage which all the tasks need, and would only wait for."""
+        entries = self._queue.entries() or {}
+        found: list[str] = []
+        for lock in sorted((home.study.parent.parent / "stages").glob("*.lock")):
+            owner = locks.owner_of(lock)
+            if owner is None or owner.job is None or owner.job not in entries:
+                continue
+            if all(lock.stem in _stage_names(task) for task in tasks):
+                found.append(owner.job)
+        return found
+
     def _handle(self, job: str, task: Task, submission: record.Submission, study: Path) -> SlurmHandle:
         logs = record.folder_of(study, submission.token)
         return SlurmHandle(job, task.folder, self._queue, logs=logs)
 
-    def _call(self, tasks: Sequence[Task], needs: Sequence[str], folder: Path, code: Path | None) -> Sbatch:
-        """The call of sbatch for these tasks, after the jobs named by `needs`."""
+    def _call(
+        self,
+        tasks: Sequence[Task],
+        needs: Sequence[str],
+        folder: Path,
+        code: Path | None,
+        *,
+        others: Sequence[str] = (),
+    ) -> Sbatch:
+        """The call of sbatch for these tasks, after the success of the jobs `needs` and the end of others."""
         threads = self._shared_threads if tasks[0].shared else self._threads
         options = {**self._options}
-        if "no_requeue" not in options:
+        if not self.never_requeued:
             options["requeue"] = True
-        if needs:
-            after = f"afterok:{':'.join(needs)}"
-            options["dependency"] = ",".join(filter(None, [options.get("dependency"), after]))
+        after = [
+            f"{kind}:{':'.join(jobs)}" for kind, jobs in (("afterok", needs), ("afterany", others)) if jobs
+        ]
+        if after:
+            options["dependency"] = ",".join(filter(None, [options.get("dependency"), *after]))
             options["kill_on_invalid_dep"] = "yes"
         parameters = {name: value for name, value in self._parameters.items() if value is not None}
         parameters["name"] = tasks[0].name if len(tasks) == 1 else tasks[0].folder.parent.parent.name
         parameters |= {"cpus_per_task": threads, "slurm_additional_parameters": options}
         return Sbatch(folder, parameters, threads=threads, code=code)
+
+
+def _stage_names(task: Task) -> set[str]:
+    """The names of the folders of the task's stage and its inputs."""
+    return {f"{stage.name}-{stage_key}" for stage_key, stage in with_inputs([task.stage]).items()}
 
 
 class SlurmHandle:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    Result = TypeVar("Result")
 
 
 class Workspace(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from harness.stages import contents, sources
@@ -14,12 +16,34 @@ KEY_DIGITS = 12
 SERVING = "serving"  # settings of this name say where and how fast an expert answers, not what it answers
 
 
+_known: ContextVar[dict[int, tuple[Stage, str]] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Computes the key of each stage once while the block runs, as if no external file could change in it."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def key(stage: Stage) -> str:
     """Twelve hex digits: a hash of the stage's `facts`, in which one digest stands for all source files.
 
     Raises:
         ValueError: see `facts`.
     """
+    known = _known.get()
+    if known is None:
+        return _key(stage)
+    if id(stage) not in known:
+        known[id(stage)] = stage, _key(stage)  # with the stage, so that no other one gets its id
+    return known[id(stage)][1]
+
+
+def _key(stage: Stage) -> str:
     hashed = {**_facts_without_sources(stage), "sources": sources.digest(roots(stage))}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 

@@ -122,7 +122,7 @@ class Ranks:
                 self._wait_for_others()
         except BaseException as error:
             failure = self._behind(error)
-            self.close(wait=False)
+            self.close(wait=failure is None and not self._children)
             if failure is not None:
                 raise RankError(failure) from error
             raise
@@ -130,7 +130,7 @@ class Ranks:
             finished.set()
 
     def close(self, *, wait: bool = True) -> None:
-        """Ends the other ranks. With `wait` they end first, so that their exit codes say success."""
+        """Ends the other ranks. With `wait` they end first, and srun sees no failure of theirs."""
         if self._store is not None:
             with suppress(RuntimeError):
                 self._store.set(END, "")

@@ -129,7 +129,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(run.Board, "show", show)
         with pytest.raises(type(error)):
-            run._launch(study, cluster)
+            run._launch(study, cluster, SimpleNamespace(check=lambda: None))
         return handle
 
     return launch

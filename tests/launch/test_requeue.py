@@ -106,6 +106,10 @@ def test_a_job_at_its_limit_is_queued_again(job, tmp_path: Path, monkeypatch, ar
     assert status.state == "stopped" and f"job {asked} has reached its time limit" in str(status.error)
 
 
+def test_a_requeue_that_ends_scontrol_itself_is_no_refusal(job) -> None:
+    assert job(scontrol="kill -TERM $$").state == "stopped"
+
+
 def test_only_limits_without_progress_count(job) -> None:
     for step in (3, 4, 5):
         assert job(stop_at=[step], requeues=0).state == "stopped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from harness.launch.cluster import Home, NotNow
 from harness.launch.queue import Queue
 from harness.launch.record import Submission
 from harness.launch.slurm import Slurm, SlurmHandle
+from harness.stages import locks
 from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
 from harness.study.tasks import Task
@@ -436,3 +437,16 @@ def test_cancel_says_what_it_does_not_know(slurm, planned, capsys):
     assert cancel.main(arguments) == 1
     assert "Try: scancel 5" in capsys.readouterr().err
     assert cancel.main(["other", *arguments[1:]]) == 2
+
+
+def test_a_study_queues_behind_the_job_of_another_that_makes_what_it_needs(slurm, planned):
+    study = planned(2)
+    stages = study.home.study.parent.parent / "stages"
+    stages.mkdir()
+    warm = study.tasks[0].stage
+    owner = replace(locks.me(), host="n7", job="70")
+    (stages / f"warm-{key(warm)}.lock").write_text(json.dumps(asdict(owner)))
+    listed(slurm, "70")
+    study.start(cluster())
+    assert "#SBATCH --dependency=afterany:70\n" in (slurm / "job-4242.sh").read_text()
+    assert "#SBATCH --dependency=afterok:4242\n" in (slurm / "job-4243.sh").read_text()
