@@ -59,7 +59,7 @@ class Sbatch:
         self, folder: Path, parameters: Mapping[str, Any], *, threads: int, code: Path | None
     ) -> None:
         self._folder, self._threads, self._code = folder, threads, code
-        self._options = {name.removeprefix("slurm_") for name in parameters}
+        self._options = {*parameters.get("slurm_additional_parameters", {})}
         self._executor = AutoExecutor(
             folder=folder, cluster="slurm", slurm_python=shlex.join(["sh", "-c", START, "sh", sys.executable])
         )

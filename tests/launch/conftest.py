@@ -66,6 +66,7 @@ class Sweeps:
     outputs: Path
     checkout: Path = ROOT
     toy: Path = TOY
+    module: str = "harness.sweep"
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -74,7 +75,7 @@ class Sweeps:
 
     def start(self, *words: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[str]:
         """Starts a sweep that inherits `sigint`, as from a terminal (SIG_DFL) or a shell's `&` (SIG_IGN)."""
-        command = [sys.executable, "-m", "harness.sweep", "ablations=toy", "--config-dir", str(self.toy)]
+        command = [sys.executable, "-m", self.module, "ablations=toy", "--config-dir", str(self.toy)]
         command += [f"outputs_dir={self.outputs}", "reports_dir=null", *words]
         process = subprocess.Popen(
             command,

@@ -14,10 +14,10 @@ def test_edits_of_the_checkout_change_nothing_for_jobs_that_are_queued_or_run(sl
     the harness change.
     """
     shutil.copytree(sweeps.checkout, tmp_path / "checkout", ignore=LEFT_OUT)
-    sweeps.checkout = tmp_path / "checkout"
+    sweeps.checkout, sweeps.toy = tmp_path / "checkout", tmp_path / "checkout" / "tests" / "toy"
     words = ("arms=half,full", "seed=0,1,2", "cluster.max_jobs=1")
     sweep = sweeps.start_held(*words, held=1)
-    toy = sweeps.checkout / "tests" / "toy" / "toy_parts.py"
+    toy = sweeps.toy / "toy_parts.py"
     before = toy.read_text()
     assert "Score(value=value if" in before and "weight + settings" in before
     edited = before.replace("Score(value=value if", "Score(value=1.0 if").replace(
