@@ -115,7 +115,7 @@ def beside_the_users_files(monkeypatch, tmp_path, prompt_files):
 
 def test_there_are_commands_of_every_kind():
     modules = {words.split()[2] for words in commands()}
-    names = ("sweep", "status", "report", "generate", "bench", "doctor", "fetch", "score")
+    names = ("sweep", "status", "cancel", "report", "generate", "bench", "doctor", "fetch", "score")
     assert modules == {f"harness.{name}" for name in names}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.analysis.results import CellResult, PairResult, StudyResult
 from harness.analysis.stage_results import StageResult
@@ -177,28 +177,49 @@ def cost_table(study: StudyResult) -> Table:
             shared = " †" if stage and users.get(stage.key, 1) > 1 else ""
             shown.append(Shown("–" if seconds[-1] is None else f"{seconds[-1]:,.1f}{shared}"))
         rate, peak = _samples_per_second(cell, stages), _peak_mb(stages)
-        rows.append((*_cell_names(cell), *shown, Shown(_or_dash(rate, ".1f")), Shown(_or_dash(peak, ",.0f"))))
-        records.append((cell.arm, cell.seed, *seconds, rate, peak))
+        outside = _outside_seconds(stages.values())
+        numbers = [_or_dash(outside, ",.1f"), _or_dash(rate, ".1f"), _or_dash(peak, ",.0f")]
+        rows.append((*_cell_names(cell), *shown, *map(Shown, numbers)))
+        records.append((cell.arm, cell.seed, *seconds, outside, rate, peak))
     return Table(
         name="cost",
         title="Cost",
         note=(
             "Seconds per stage; † made once and shared by several cells. Peak memory is the highest of the"
-            " cell's stages."
+            f" cell's stages. The harness itself is what jobs did around stages: {_harness_share(study)}"
         ),
-        header=("arm", "seed", *[f"{name} s" for name in names], "samples/s", "peak MB"),
+        header=("arm", "seed", *[f"{name} s" for name in names], "harness s", "samples/s", "peak MB"),
         rows=tuple(rows),
-        fields=("arm", "seed", *[f"{name}_s" for name in names], "samples_per_s", "peak_mb"),
+        fields=("arm", "seed", *[f"{name}_s" for name in names], "harness_s", "samples_per_s", "peak_mb"),
         records=tuple(records),
     )
 
 
 def total_seconds(study: StudyResult) -> float:
     """Return the seconds of all stages, each counted once."""
-    seconds: dict[str, float] = {}
+    return math.fsum(stage.record.get("seconds", 0) for stage in _complete_stages(study))
+
+
+def _complete_stages(study: StudyResult) -> Sequence[StageResult]:
+    """Return every stage of the study that is complete, once."""
+    stages: dict[str, StageResult] = {}
     for cell in study.planned:
-        seconds |= {stage.key: stage.record.get("seconds", 0) for stage in cell.stages if stage.complete}
-    return math.fsum(seconds.values())
+        stages |= {stage.key: stage for stage in cell.stages if stage.complete}
+    return list(stages.values())
+
+
+def _outside_seconds(stages: Iterable[StageResult]) -> float | None:
+    """Return the seconds that jobs spent around stages; None where none of these is recorded."""
+    seconds = [stage.record["outside_s"] for stage in stages if "outside_s" in stage.record]
+    return math.fsum(seconds) if seconds else None
+
+
+def _harness_share(study: StudyResult) -> str:
+    stages = _complete_stages(study)
+    outside, inside = _outside_seconds(stages), total_seconds(study)
+    if outside is None or not outside + inside:
+        return "not recorded."
+    return f"{outside:,.0f} s, {outside / (outside + inside):.1%} of all seconds."
 
 
 def _stage_names(study: StudyResult) -> list[str]:

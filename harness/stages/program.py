@@ -135,9 +135,42 @@ class SilentWorkspace(Stoppable):
         self._check(step, total)
 
 
+def _age_s() -> float:
+    """Seconds since this process began; 0 where the system does not say."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        began_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # since the machine began, field 22 of the file
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+    except (OSError, ValueError, IndexError, AttributeError):  # no /proc
+        return 0.0
+
+
+class Outside:
+    """The time of this process outside programs: its start, imports, checks; not its waits for others."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic() - _age_s()
+
+    def exclude(self, seconds: float) -> None:
+        """Leaves out seconds that were spent on waiting for another process."""
+        self._since += seconds
+
+    def begin(self) -> float:
+        """Seconds outside since the last program ended, or since the process began; a program begins now."""
+        return round(max(0.0, time.monotonic() - self._since), 3)
+
+    def end(self) -> None:
+        """A program ends now."""
+        self._since = time.monotonic()
+
+
+outside = Outside()
+
+
 class Attempts:
     """Seconds and memory of every attempt at a stage, kept in a file so that a kill does not lose them.
 
+    `outside_s` are the seconds of the job before the program began, since its start or the stage before.
     They decide no number, so a file that is damaged or cannot be written is an attempt forgotten, no error.
     """
 
@@ -145,7 +178,8 @@ class Attempts:
         self.file = file
         reset_peak_memory()
         self._begin = self._saved = time.monotonic()
-        self.records = [*_earlier_attempts(file), {"started": utc_now(), "seconds": 0.0, "peak_mb": 0.0}]
+        record = {"started": utc_now(), "seconds": 0.0, "outside_s": outside.begin(), "peak_mb": 0.0}
+        self.records = [*_earlier_attempts(file), record]
         self.save()
 
     def save(self) -> None:
@@ -165,6 +199,7 @@ class Attempts:
             "started": self.records[0]["started"],
             "finished": utc_now(),
             "seconds": round(sum(attempt["seconds"] for attempt in self.records), 3),
+            "outside_s": round(sum(attempt["outside_s"] for attempt in self.records), 3),
             "peak_mb": max(attempt["peak_mb"] for attempt in self.records),
             "attempts": self.records,
         }
@@ -173,10 +208,8 @@ class Attempts:
 def _earlier_attempts(file: Path) -> list[dict[str, Any]]:
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
-        return [
-            {"started": one["started"], "seconds": one["seconds"] + 0.0, "peak_mb": one["peak_mb"] + 0.0}
-            for one in records
-        ]
+        numbers = ("seconds", "outside_s", "peak_mb")
+        return [{"started": one["started"], **{name: one[name] + 0.0 for name in numbers}} for one in records]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -97,10 +98,12 @@ class StageStore:
             return folder
         inputs = {name: self.make(source, reporter) for name, source in stage.inputs.items()}
         lock = folder.with_name(folder.name + ".lock")
+        began = time.monotonic()
         try:
             with locks.wait_for(
                 lock, lambda owner: reporter.wait(stage, owner), partial(fence, folder)
             ) as ours:
+                program.outside.exclude(time.monotonic() - began)
                 if (folder / "stage.json").is_file():
                     remove_unfinished(folder)
                 else:
@@ -151,6 +154,7 @@ class StageStore:
                 program.run(stage.program, workspace, settings, dict(inputs))
         lock.confirm()
         attempts.save()
+        program.outside.end()
         record = {
             **describe(stage),
             **attempts.summary(),

@@ -201,7 +201,13 @@ def test_cost_and_counts(fake_study):
         "40",
     )
     assert (counts[2]["samples"], counts[2]["state"]) == ("", "failed")
-    assert cost_table(analysis.study).header[-2:] == ("samples/s", "peak MB")
+    table = cost_table(analysis.study)
+    assert table.header[-3:] == ("harness s", "samples/s", "peak MB")
+    assert table.note.endswith("around stages: not recorded.")
+    for cell in analysis.study.planned:
+        for stage in cell.stages:
+            stage.record["outside_s"] = 0.5
+    assert cost_table(analysis.study).records[0][-3] == 0.5 * len(analysis.study.planned[0].stages)
 
 
 def test_final_values_are_means_over_the_last_tenth():

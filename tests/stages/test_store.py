@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.stages import locks
-from harness.stages.program import load_program
+from harness.stages.program import Outside, load_program
 from harness.stages.store import DamagedStageError, StageStore, StorageError
 from harness.types import Stage
 
@@ -284,3 +284,17 @@ def test_peak_memory_is_that_of_the_stage(tmp_path, program):
         folder = store.make(Stage(name="x", program=path, settings={"mb": mb}), Silent())
         peaks.append(json.loads((folder / "stage.json").read_text())["peak_mb"])
     assert peaks[0] > peaks[1] + 100
+
+
+def test_the_time_of_a_job_around_its_stages_is_kept_without_its_waits(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("harness.stages.program.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("harness.stages.program._age_s", lambda: 2.0)
+    outside = Outside()
+    now[0] += 30.0
+    outside.exclude(29.0)
+    assert outside.begin() == 3.0
+    now[0] += 50.0
+    outside.end()
+    now[0] += 0.5
+    assert outside.begin() == 0.5
