@@ -14,8 +14,8 @@ from typing import Any
 
 from harness.launch import queue, record, sbatch, site
 from harness.launch.cluster import Handle, Home, NotNow
+from harness.launch.handle import SlurmHandle
 from harness.launch.job import Job
-from harness.launch.logs import ending
 from harness.launch.options import minutes
 from harness.launch.options import parameters as sbatch_parameters
 from harness.launch.queue import Queue
@@ -24,7 +24,6 @@ from harness.launch.sbatch import Sbatch
 from harness.settings import Problems, number, whole_number
 from harness.stages import locks
 from harness.stages.keys import key
-from harness.stages.status import OVER, Status, is_silent, read_status
 from harness.study.cell import with_inputs
 from harness.study.tasks import Task
 
@@ -336,45 +335,3 @@ class Slurm:
 def _stage_names(task: Task) -> set[str]:
     """The names of the folders of the task's stage and its inputs."""
     return {f"{stage.name}-{stage_key}" for stage_key, stage in with_inputs([task.stage]).items()}
-
-
-class SlurmHandle:
-    """A job of Slurm; an element of an array is one too.
-
-    Args:
-        job: its id, such as `123` or `123_4`.
-        folder: of its status.
-        queue: shared by all handles of a sweep.
-        logs: the folder of its logs.
-    """
-
-    def __init__(self, job: str, folder: Path, queue: Queue, *, logs: Path) -> None:
-        self.id = job
-        self._folder, self._queue, self._logs = folder, queue, logs
-        self._missed: set[int] = set()
-
-    def is_over(self) -> bool:
-        """Whether its status says so, or Slurm has not listed it twice.
-
-        A shared file system may show the last status late. A job that was stopped may be queued again.
-        """
-        status = read_status(self._folder)
-        own = status.job == self.id
-        if own and status.state in ("done", "failed"):
-            return True
-        entries = self._queue.entries()
-        gone = (own and is_silent(self._folder, status)) if entries is None else self.id not in entries
-        if not gone:
-            self._missed.clear()
-            return False
-        self._missed.add(self._queue.count)
-        return len(self._missed) > 1 or (own and status.state in OVER and entries is not None)
-
-    def seen(self, status: Status) -> Status:
-        return queue.seen(status, self.id, self._queue.entries(), self._queue.asked)
-
-    def ending(self) -> list[str]:
-        """The end of its log, and how it ended as far as Slurm says it."""
-        began = read_status(self._folder).job == self.id
-        how = queue.endings([self.id]).get(self.id)
-        return ending(self.id, self._logs, how=how, began=began)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from harness import processes
-from harness.launch import queue, run, slurm
+from harness.launch import jobs, queue, slurm
+from harness.launch.handle import SlurmHandle
 from harness.launch.local import Local
 from harness.launch.queue import Queue
-from harness.launch.slurm import SlurmHandle
 from harness.stages import locks
 from harness.stages.status import Status, read_status, write_status
 
@@ -120,16 +120,16 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             submit=submit,
             cancel=cancel,
         )
-        monkeypatch.setattr(run, "tasks_of", lambda study: [task])
-        monkeypatch.setattr(run, "_frozen", lambda study, tasks: None)
-        monkeypatch.setattr(run, "write_spec", lambda *given: None)
+        monkeypatch.setattr(jobs, "tasks_of", lambda study: [task])
+        monkeypatch.setattr(jobs, "_frozen", lambda study, tasks: None)
+        monkeypatch.setattr(jobs, "write_spec", lambda *given: None)
 
         def show(*given: object) -> None:
             raise error
 
-        monkeypatch.setattr(run.Board, "show", show)
+        monkeypatch.setattr(jobs.Board, "show", show)
         with pytest.raises(type(error)):
-            run._launch(study, cluster, SimpleNamespace(check=lambda: None))
+            jobs.launch(study, cluster, SimpleNamespace(check=lambda: None))
         return handle
 
     return launch

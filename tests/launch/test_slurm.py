@@ -11,11 +11,12 @@ import pytest
 from submitit.core.utils import FailedJobError
 
 from harness import cancel, status
-from harness.launch import record, run, site
+from harness.launch import jobs, record, site
 from harness.launch.cluster import Home, NotNow
+from harness.launch.handle import SlurmHandle
 from harness.launch.queue import Queue
 from harness.launch.record import Submission
-from harness.launch.slurm import Slurm, SlurmHandle
+from harness.launch.slurm import Slurm
 from harness.stages import locks
 from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
@@ -38,7 +39,7 @@ class Given:
     def start(self, chosen: Slurm) -> tuple[list[Task], dict[str, SlurmHandle]]:
         running: dict[str, SlurmHandle] = {}
         folders = {task.name: task.folder for task in self.tasks}
-        return run._start(self.tasks, running, chosen, folders, self.home), running
+        return jobs._start(self.tasks, running, chosen, folders, self.home), running
 
 
 @pytest.fixture
