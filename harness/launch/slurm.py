@@ -29,6 +29,7 @@ from harness.study.tasks import Task
 
 PAUSES_S = (5.0, 15.0, 30.0, 60.0, 120.0, *[300.0] * 10)  # after each refusal in turn; then it is final
 TRIAL_MIN = 2
+SETTLE_S = 20.0  # Slurm may have started a job twice, and the second start only finds that all is done
 LIMIT_PAUSE_S = 60.0  # until Slurm may take more jobs; as long as jobs of ours are there, one will end
 
 
@@ -170,10 +171,22 @@ class Slurm:
             NotNow: jobs were submitted before, and Slurm does not say which of them live.
         """
         adopted, others = self._live(tasks, home)
+        if not tasks:
+            others = self._unsettled(others, home)
         if others:
             print(f"cancelled, as the study no longer needs them: {', '.join(others)}", file=sys.stderr)
             queue.cancel(others)
+        if not tasks:
+            self._unsettled(others, home)
         return adopted
+
+    def _unsettled(self, jobs: list[str], home: Home) -> list[str]:
+        """Waits a while for jobs of a study that is complete. Returns those that have not ended."""
+        end = time.monotonic() + SETTLE_S
+        while jobs and time.monotonic() < end:
+            time.sleep(1.0)
+            _, jobs = self._live([], home)
+        return jobs
 
     def _live(self, tasks: Sequence[Task], home: Home) -> tuple[dict[str, Handle], list[str]]:
         """Task -> job, for live jobs that make these tasks; and the ids of the study's other live jobs."""

@@ -129,7 +129,9 @@ class SlurmSweeps(Sweeps):
 
     def check(self, cells: int, study: str = "toy") -> None:
         """Asserts that a study is complete: no job and no draft left, all stages as in the reference."""
-        assert not self.slurm.jobs()
+        left = [job for job in self.slurm.jobs() if job.state != "COMPLETING"]
+        assert not left
+        self.slurm.until_idle()
         assert [status.state for status in self.cells(study).values()] == ["done"] * cells
         names = {stage["folder"] for cell in self.plan(study)["cells"] for stage in cell["stages"]}
         assert not [path.name for path in (self.outputs / "stages").iterdir() if path.suffix]
