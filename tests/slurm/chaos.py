@@ -6,6 +6,7 @@ spent is followed by one from scratch. After the last fault the command is run u
 outcome is good if then no job is left, and all stages and tables of every study equal those of the
 undisturbed local run.
 
+Sources that are edited meanwhile give other stages: leave the checkout alone while it runs.
 Only root can mount a disk of its own to fill it: for others that fault is left out.
 """
 
