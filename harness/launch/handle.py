@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from harness.launch import queue
 from harness.launch.logs import ending
-from harness.launch.queue import Queue
+from harness.launch.queue import Entry, Queue
 from harness.stages.status import OVER, Status, is_silent, read_status
 
 
@@ -18,11 +20,12 @@ class SlurmHandle:
         folder: of its status.
         queue: shared by all handles of a sweep.
         logs: the folder of its logs.
+        since: when it was submitted at the latest; what Slurm listed before says nothing of it.
     """
 
-    def __init__(self, job: str, folder: Path, queue: Queue, *, logs: Path) -> None:
+    def __init__(self, job: str, folder: Path, queue: Queue, *, logs: Path, since: datetime) -> None:
         self.id = job
-        self._folder, self._queue, self._logs = folder, queue, logs
+        self._folder, self._queue, self._logs, self._since = folder, queue, logs, since
         self._missed: set[int] = set()
 
     def is_over(self) -> bool:
@@ -34,7 +37,7 @@ class SlurmHandle:
         own = status.job == self.id
         if own and status.state in ("done", "failed"):
             return True
-        entries = self._queue.entries()
+        entries = self._entries()
         gone = (own and is_silent(self._folder, status)) if entries is None else self.id not in entries
         if not gone:
             self._missed.clear()
@@ -43,7 +46,12 @@ class SlurmHandle:
         return len(self._missed) > 1 or (own and status.state in OVER and entries is not None)
 
     def seen(self, status: Status) -> Status:
-        return queue.seen(status, self.id, self._queue.entries(), self._queue.asked)
+        return queue.seen(status, self.id, self._entries(), self._queue.asked)
+
+    def _entries(self) -> Mapping[str, Entry] | None:
+        """What Slurm lists; None if it does not say, or has not been asked since the job was submitted."""
+        entries = self._queue.entries()
+        return entries if self._queue.asked >= self._since else None
 
     def ending(self) -> list[str]:
         """The end of its log, and how it ended as far as Slurm says it."""

@@ -59,7 +59,8 @@ def launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
     if running:
         print(_submitted(running, study))
         return None
-    _adopted([], cluster, home)  # ends what a lost answer of the cluster may have left behind
+    with suppress(NotNow):
+        cluster.adopt([], home)  # ends what a lost answer of the cluster may have left behind
     complete = _summary(study)
     if complete:
         remove_old(study.folder)

@@ -91,7 +91,7 @@ def seen(status: Status, job: str, entries: Mapping[str, Entry] | None, asked: d
     if own and status.state not in OVER and status.updated and datetime.fromisoformat(status.updated) > asked:
         return status
     if entries is None and status.state == "planned":
-        return replace(status, state="queued", job=job, waits_for="Slurm (squeue gives no answer)")
+        return replace(status, state="queued", job=job, waits_for="Slurm")
     if entries is None or (own and status.state in ("done", "failed")):
         return status
     entry = entries.get(job)

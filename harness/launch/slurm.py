@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +318,7 @@ class Slurm:
 
     def _handle(self, job: str, task: Task, submission: record.Submission, study: Path) -> SlurmHandle:
         logs = record.folder_of(study, submission.token)
-        return SlurmHandle(job, task.folder, self._queue, logs=logs)
+        return SlurmHandle(job, task.folder, self._queue, logs=logs, since=datetime.now(UTC))
 
     def _call(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,7 @@ def test_a_job_whose_state_slurm_does_not_tell_is_not_over(
 ) -> None:
     offer(commands, "squeue", answer)
     write_status(tmp_path, Status(state="running", host="node7", pid=1))
-    handle = SlurmHandle("7", tmp_path, Queue(), logs=tmp_path)
+    handle = SlurmHandle("7", tmp_path, Queue(), logs=tmp_path, since=datetime.now(UTC))
     assert locks.slurm_lists("7") is None
     assert [handle.is_over() for _ in range(4)] == [False] * 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,7 @@ def test_several_processes_and_nodes_are_tasks_of_srun(slurm, planned, tmp_path)
 @pytest.fixture
 def handle(slurm, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.launch.queue.ASK_EVERY_S", 0.0)
-    return SlurmHandle("7_1", tmp_path, Queue(), logs=tmp_path)
+    return SlurmHandle("7_1", tmp_path, Queue(), logs=tmp_path, since=datetime.now(UTC))
 
 
 def listed(slurm, *jobs):
@@ -217,6 +218,14 @@ def test_a_job_that_was_stopped_and_is_queued_again_is_not_over(slurm, handle, t
     assert seen.state == "queued" and seen.waits_for == "Slurm (Priority)"
     listed(slurm)
     assert handle.is_over()
+
+
+def test_what_slurm_listed_before_the_submission_says_nothing_of_a_job(slurm, tmp_path):
+    asked = Queue()
+    asked.ask()
+    handle = SlurmHandle("7_1", tmp_path, asked, logs=tmp_path, since=datetime.now(UTC))
+    assert not handle.is_over() and not handle.is_over()
+    assert handle.seen(Status()).state == "queued"
 
 
 def test_a_held_job_is_shown_with_what_to_do(slurm, handle, tmp_path):
