@@ -203,7 +203,8 @@ class SlurmCluster:
         self.until(lambda: _listens(self._ports[node]))
         self.until(lambda: not self.node_state(node).endswith("*"))
         if self.node_state(node).startswith(("down", "drain")):
-            self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            with suppress(ClusterError):  # it registered meanwhile, and works
+                self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
         self.until(lambda: self.node_state(node) in {"idle", "mixed", "allocated", "completing"})
 
     def power_off(self, node: str) -> None:

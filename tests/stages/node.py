@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 
+from harness.stages.status import StatusWriter
 from harness.stages.store import StageStore
 from harness.study.cell import run
 from harness.types import Stage
@@ -53,5 +54,6 @@ if __name__ == "__main__":
         module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(module), constant, value)
     sys.path.insert(0, spec["programs"])
-    complete = run(Path(spec["folder"]), Stage(**spec["stage"]), StageStore(Path(spec["root"])))
+    with StatusWriter(Path(spec["folder"])) as status:
+        complete = run(Stage(**spec["stage"]), StageStore(Path(spec["root"])), status)
     sys.exit(0 if complete else 1)
