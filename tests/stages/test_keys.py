@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.stages.keys import differences, facts, key
+from harness.stages.keys import differences, facts, key, remembered
 from harness.types import Stage
 
 
@@ -102,3 +102,15 @@ def test_an_external_file_that_changed_is_named_once_though_settings_hold_its_pa
     planned = facts(stage)
     weights.write_text("another")
     assert differences(planned, facts(stage), stage.external) == [f"external file {weights} differs"]
+
+
+def test_a_key_that_is_remembered_is_computed_once_and_only_within_the_block(tmp_path):
+    file = tmp_path / "prompts"
+    file.write_text("a")
+    stage = _stage(external=(str(file),))
+    with remembered():
+        before = key(stage)
+        file.write_text("longer")
+        assert key(stage) == before
+        assert key(_stage(external=(str(file),))) != before, "another object"
+    assert key(stage) != before

@@ -8,8 +8,9 @@ from hydra import compose, initialize
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.shapes.benchmark import Shapes
+from harness.composition import components
 from harness.composition.arguments import UsageError
-from harness.stages import contents
+from harness.stages import contents, keys
 from harness.stages.keys import key
 from harness.stages.status import Status, read_status, write_status
 from harness.study import planning
@@ -35,6 +36,19 @@ def planned(tmp_path):
             )
 
         yield plan
+
+
+def test_an_arm_that_is_composed_once_for_its_seeds_has_the_settings_of_each_seed_alone(planned):
+    words = ["grpo.steps=${seed}"]
+    with keys.remembered(), components.remembered():
+        together = planned(*words, "arms=baseline,full,w_PI", "seed=3,1,7").cells
+    alone = []
+    for arm in ("baseline", "full", "w_PI"):
+        for seed in (3, 1, 7):
+            alone += planned(*words, f"arms={arm}", f"seed={seed}").cells
+    assert [cell.config for cell in together] == [cell.config for cell in alone]
+    assert [_keys(cell) for cell in together] == [_keys(cell) for cell in alone]
+    assert together[3].config["grpo"]["steps"] != together[4].config["grpo"]["steps"]
 
 
 def _keys(cell):
