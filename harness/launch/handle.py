@@ -27,6 +27,7 @@ class SlurmHandle:
         self.id = job
         self._folder, self._queue, self._logs, self._since = folder, queue, logs, since
         self._missed: set[int] = set()
+        self._shown = Status(state="queued", job=job, waits_for="Slurm")
 
     def is_over(self) -> bool:
         """Whether its status says so, or Slurm has not listed it twice.
@@ -46,7 +47,10 @@ class SlurmHandle:
         return len(self._missed) > 1 or (own and status.state in OVER and entries is not None)
 
     def seen(self, status: Status) -> Status:
-        return queue.seen(status, self.id, self._entries(), self._queue.asked)
+        shown = queue.seen(status, self.id, self._entries(), self._queue.asked)
+        if shown.state != "lost":  # which is said once the job is known to be over
+            self._shown = shown
+        return self._shown
 
     def _entries(self) -> Mapping[str, Entry] | None:
         """What Slurm lists; None if it does not say, or has not been asked since the job was submitted."""

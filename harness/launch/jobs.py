@@ -226,6 +226,7 @@ def _summary(study: Study) -> bool:
             write_status(folder, status)
         if status.state != "done":
             complete = False
-            print(f"\n{cell.id} {status.state}; logs in {folder / 'logs'}", file=sys.stderr)
+            logs = f"; logs in {folder / 'logs'}" if (folder / "logs").is_dir() else ""
+            print(f"\n{cell.id} {status.state}{logs}", file=sys.stderr)
             print(status.error or "", file=sys.stderr)
     return complete

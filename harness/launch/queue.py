@@ -170,6 +170,6 @@ def _ending(facts: Mapping[str, str]) -> str | None:
         "NODE_FAIL": "lost its node",
         "DEADLINE": "reached its deadline",
         "BOOT_FAIL": "did not start: its node did not boot",
-        "FAILED": f"ended with exit code {code}" + (f" (signal {number})" if number not in ("", "0") else ""),
+        "FAILED": f"ended with exit code {code}" if number in ("", "0") else f"was ended by signal {number}",
     }
     return phrases.get(state)

@@ -228,6 +228,16 @@ def test_what_slurm_listed_before_the_submission_says_nothing_of_a_job(slurm, tm
     assert handle.seen(Status()).state == "queued"
 
 
+def test_a_job_that_slurm_no_longer_lists_is_shown_as_before_until_it_is_known_to_be_over(
+    slurm, handle, tmp_path
+):
+    listed(slurm, "7_1")
+    assert not handle.is_over() and handle.seen(Status()).waits_for == "Slurm (Priority)"
+    listed(slurm)
+    assert not handle.is_over() and handle.seen(Status()).waits_for == "Slurm (Priority)"
+    assert handle.is_over()
+
+
 def test_a_held_job_is_shown_with_what_to_do(slurm, handle, tmp_path):
     (slurm / "queue").write_text("7_1|PENDING|launch failed requeued held|/x/jobs/token/x.sh\n")
     assert not handle.is_over()
@@ -240,6 +250,7 @@ def test_a_held_job_is_shown_with_what_to_do(slurm, handle, tmp_path):
         ("JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=TIMEOUT RunTime=00:05:00", "time limit"),
         ("JobId=9 ArrayJobId=7 ArrayTaskId=0-3%2 JobState=CANCELLED RunTime=00:00:00", "before it started"),
         ("JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=FAILED ExitCode=127:0", "exit code 127"),
+        ("JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=FAILED ExitCode=0:9", "was ended by signal 9"),
         ("JobId=9 ArrayJobId=7 ArrayTaskId=2 JobState=TIMEOUT", "exited without reporting"),
         ("", "exited without reporting"),
     ],
