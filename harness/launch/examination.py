@@ -123,8 +123,8 @@ def from_node(chosen: Slurm, outputs: Path) -> Iterator[str]:
     yield (
         "it sees the file lock of this machine: flock is shared"
         if found["flock"]
-        else "it does not see the file lock of this machine: locks of other nodes are told by heartbeats, so"
-        " that a stage of a dead node is taken over after 3 minutes"
+        else "it does not see the file lock of this machine: heartbeats say whether a process of another"
+        " node lives, and a stage of a node that does not answer is taken over after 3 minutes"
     )
 
 

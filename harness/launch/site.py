@@ -37,7 +37,7 @@ def array_limit() -> int:
 
 
 def notes(*, no_requeue: bool) -> list[str]:
-    """What of the site's settings makes a study stop where others go on, one sentence each.
+    """Notes on settings of the site that end jobs which would be queued again elsewhere.
 
     Args:
         no_requeue: whether `cluster.options.no_requeue` is set.

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from harness.launch import site
-from harness.stages import stop
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
@@ -126,12 +125,8 @@ class Sweeps:
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """A job in the tests' own process handles signals only within its test."""
-    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def own_handlers(handlers: None) -> None:
+    """Every test here."""
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,30 +14,6 @@ from harness import processes
 from harness.stages import locks
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLD = """
-import sys, time
-from pathlib import Path
-from harness.stages import locks
-with locks.lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the lock `tmp_path/lock`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def _write_owner(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(asdict(replace(locks.me(), **changes))))
 
 
 def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path):
@@ -86,9 +60,9 @@ def test_the_lock_is_released_when_the_block_raises(tmp_path):
     assert not locks.is_held(tmp_path / "lock")
 
 
-def test_an_owner_on_another_host_is_alive_while_it_touches_the_file(tmp_path):
+def test_an_owner_on_another_host_is_alive_while_it_touches_the_file(tmp_path, write_owner):
     path = tmp_path / "lock"
-    _write_owner(path, host="far-away")
+    write_owner(path, host="far-away")
     with pytest.raises(locks.Held, match="far-away"), locks.lock(path):
         pass
     long_ago = time.time() - locks.DEAD_AFTER_S - 1
@@ -103,9 +77,9 @@ def _age(path: Path) -> None:
     os.utime(path, (long_ago, long_ago))
 
 
-def test_waiting_calls_back_often_but_tries_ever_more_seldom(tmp_path, monkeypatch):
+def test_waiting_calls_back_often_but_tries_ever_more_seldom(tmp_path, monkeypatch, write_owner):
     path, now, calls, tries = tmp_path / "lock", [0.0], [], []
-    _write_owner(path, host="far-away")
+    write_owner(path, host="far-away")
 
     def sleep(seconds: float) -> None:
         now[0] += seconds

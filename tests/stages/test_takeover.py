@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,30 +15,6 @@ import pytest
 from harness.stages import locks
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLD = """
-import sys, time
-from pathlib import Path
-from harness.stages import locks
-with locks.lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the lock `tmp_path/lock`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def _write_owner(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(asdict(replace(locks.me(), **changes))))
 
 
 def _age(path: Path) -> None:
@@ -59,9 +35,9 @@ def test_a_torn_lock_file_holds_as_long_as_a_silent_owner_could(tmp_path, conten
     assert fenced == [path], "nobody knows on which machine its owner was"
 
 
-def test_the_clock_of_another_machine_may_be_wrong(tmp_path, monkeypatch):
+def test_the_clock_of_another_machine_may_be_wrong(tmp_path, monkeypatch, write_owner):
     path = tmp_path / "lock"
-    _write_owner(path, host="far-away")
+    write_owner(path, host="far-away")
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert locks.is_held(path)
     _age(path)
@@ -70,12 +46,12 @@ def test_the_clock_of_another_machine_may_be_wrong(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("host", "count"), [("far-away", 1), (None, 0)])
-def test_only_an_owner_that_may_still_run_is_fenced_off(tmp_path, holder, host, count):
+def test_only_an_owner_that_may_still_run_is_fenced_off(tmp_path, holder, host, count, write_owner):
     path, fenced = tmp_path / "lock", []
     holder.kill()
     holder.wait()
     if host:
-        _write_owner(path, host=host)
+        write_owner(path, host=host)
         _age(path)
     with locks.lock(path, lambda: fenced.append(locks.owner_of(path).host)):
         pass
@@ -99,8 +75,8 @@ with locks.wait_for(folder / "lock", lambda owner: None, fence, poll_s=0.005):
 """
 
 
-def test_many_processes_take_over_from_a_dead_one_and_fence_it_off_once(tmp_path):
-    _write_owner(tmp_path / "lock", host="far-away")
+def test_many_processes_take_over_from_a_dead_one_and_fence_it_off_once(tmp_path, write_owner):
+    write_owner(tmp_path / "lock", host="far-away")
     _age(tmp_path / "lock")
     command = [sys.executable, "-c", TAKE, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
@@ -112,9 +88,9 @@ def test_many_processes_take_over_from_a_dead_one_and_fence_it_off_once(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["fenced"]
 
 
-def test_a_fence_that_fails_leaves_the_lock_with_its_owner(tmp_path):
+def test_a_fence_that_fails_leaves_the_lock_with_its_owner(tmp_path, write_owner):
     path = tmp_path / "lock"
-    _write_owner(path, host="far-away")
+    write_owner(path, host="far-away")
     _age(path)
 
     def fence() -> None:
@@ -126,9 +102,9 @@ def test_a_fence_that_fails_leaves_the_lock_with_its_owner(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["lock"]
 
 
-def test_only_one_process_at_a_time_takes_a_lock_over(tmp_path):
+def test_only_one_process_at_a_time_takes_a_lock_over(tmp_path, write_owner):
     path = tmp_path / "lock"
-    _write_owner(path, host="far-away")
+    write_owner(path, host="far-away")
     _age(path)
     (tmp_path / "lock.dead").touch()
     with pytest.raises(locks.Held, match="far-away"), locks.lock(path):
@@ -140,12 +116,12 @@ def test_only_one_process_at_a_time_takes_a_lock_over(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"host": "far-away"}, {"pid": 1}, {"since": "2020"}, {"node": "n2"}])
-def test_an_owner_notices_that_the_lock_was_taken_over(tmp_path, monkeypatch, change):
+def test_an_owner_notices_that_the_lock_was_taken_over(tmp_path, monkeypatch, change, write_owner):
     path = tmp_path / "lock"
     with locks.lock(path) as ours:
         ours.check()
         ours.confirm()
-        _write_owner(path, **change)
+        write_owner(path, **change)
         ours.check()  # the last look was just now
         monkeypatch.setattr(locks, "LOOK_EVERY_S", 0.0)
         for look in (ours.check, ours.confirm, ours.confirm):
@@ -163,13 +139,13 @@ def test_an_owner_notices_that_the_lock_file_was_removed(tmp_path):
         ours.confirm()
 
 
-def test_the_heartbeat_touches_the_lock_until_it_is_lost(tmp_path, monkeypatch):
+def test_the_heartbeat_touches_the_lock_until_it_is_lost(tmp_path, monkeypatch, write_owner):
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
     path = tmp_path / "lock"
     with locks.lock(path) as ours:
         _age(path)
         assert _becomes_young(path)
-        _write_owner(path, host="far-away")
+        write_owner(path, host="far-away")
         time.sleep(0.1)
         _age(path)
         assert not _becomes_young(path)
@@ -185,10 +161,10 @@ def _becomes_young(path: Path) -> bool:
     return False
 
 
-def test_an_error_after_the_loss_is_explained_by_it(tmp_path):
+def test_an_error_after_the_loss_is_explained_by_it(tmp_path, write_owner):
     path = tmp_path / "lock"
     with pytest.raises(locks.LostError, match="far-away") as lost, locks.lock(path):
-        _write_owner(path, host="far-away")
+        write_owner(path, host="far-away")
         raise FileNotFoundError("the folder has another name")
     assert isinstance(lost.value.__cause__, FileNotFoundError)
     assert locks.owner_of(path).host == "far-away"

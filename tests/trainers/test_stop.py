@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from harness.types import Sample, Score
 
 ONLY_AT_THE_END = 1000  # steps between periodic checkpoints
 Trained = Callable[..., list[dict[str, Any]]]
+
+pytestmark = pytest.mark.usefixtures("handlers")
 
 
 class Signaled(FakeWorkspace):
@@ -54,14 +56,6 @@ class AbsentJudge(LowCodes):
             threading.Timer(0.2, stop.request, [signal.SIGTERM]).start()
             time.sleep(600)
         return super().__call__(samples)
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
