@@ -73,11 +73,14 @@ def configuration(folder: Path, ports: Mapping[str, int], controller_port: int, 
     )
 
 
+PORTS = (10_000, 20_000)  # submitit chooses those from 20000 on for ranks, and the kernel for connections
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens at, below those that the kernel gives to outgoing connections."""
+    """Ports that nothing listens at."""
     found: list[int] = []
     while len(found) < count:
-        port = random.SystemRandom().randrange(12000, 32000)
+        port = random.SystemRandom().randrange(*PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)

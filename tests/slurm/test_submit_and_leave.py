@@ -33,10 +33,10 @@ def test_a_study_that_is_submitted_and_left_completes_and_is_reported(slurm, swe
     jobs = slurm.jobs()
     arrays = {job.id.partition("_")[0] for job in jobs if "_" in job.id}
     assert len(jobs) == 7 and len(arrays) == 1, "the shared stage, and one array of the arms"
-    assert {job.reason for job in jobs if "_" in job.id} == {"Dependency"}
+    assert "Dependency=afterok:" in slurm.ask("scontrol", "show", "job", *arrays)
     said = command("status")
     assert all(f"job {job.id} " in said for job in jobs)
-    assert said.count(" queued ") == 7 and said.count("(Dependency)") == 6
+    assert said.count(" queued ") == 7 and said.count("waits for Slurm (") == 7
     for node in slurm.nodes:
         slurm.start_node(node)
     slurm.until_idle()
