@@ -177,3 +177,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for function in (site.version, site.settings):
         function.cache_clear()
     return folder
+
+
+def listed(slurm: Path, *jobs: str) -> None:
+    """Makes the fake squeue list these jobs."""
+    (slurm / "queue").write_text("".join(f"{job}|PENDING|Priority|/x/jobs/token/x.sh\n" for job in jobs))
