@@ -54,13 +54,14 @@ def _end_sweep(folder: Path) -> bool:
 
 def _end_jobs(folder: Path) -> bool:
     """Cancels the jobs that Slurm still has. Returns whether all are known to be cancelled."""
-    if not record.read(folder):
+    submissions = record.read(folder)
+    if not submissions:
         return True
     entries = Queue().ask()
     if entries is None:
         print("error: squeue gives no answer, so nothing was cancelled. Try again later", file=sys.stderr)
         return False
-    jobs = live_jobs(folder, entries)
+    jobs = live_jobs(submissions, entries)
     with processes.undisturbed():
         remaining = queue.cancel(list(jobs))
         for job, name in jobs.items():

@@ -85,6 +85,14 @@ def threads() -> int | None:
     return int(first) or None if first.isascii() and first.isdecimal() else None
 
 
+def began(pid: int) -> int | None:
+    """When a process of this machine began, in ticks since the machine did; None where that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine runs. A zombie, whose parent has not read its exit code, does not."""
     try:

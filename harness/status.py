@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,9 +119,10 @@ def statuses_of(folder: Path, jobs: Queue) -> dict[str, Status]:
     submissions = record.read(folder)
     entries = jobs.entries() if submissions else {}
     latest = record.jobs(submissions)
-    latest |= {name: job for job, name in live_jobs(folder, entries or {}).items()}
+    latest |= {name: job for job, name in live_jobs(submissions, entries or {}).items()}
+    folders = task_folders(folder)
     statuses = {}
-    for name, path in task_folders(folder).items():
+    for name, path in folders.items():
         status = read_status(path)
         shared = path.parent.name == "shared"
         if shared and (status.state == "done" or not (path / "status.json").exists()):
@@ -131,11 +132,14 @@ def statuses_of(folder: Path, jobs: Queue) -> dict[str, Status]:
         elif is_silent(path, status):
             status = replace(status, state="lost", eta_s=None)
         statuses[f"{SHARED}{name}" if shared else name] = status
-    return _with_reasons(folder, statuses, submissions)
+    return _with_reasons(folder, folders, statuses, submissions)
 
 
 def _with_reasons(
-    folder: Path, statuses: Mapping[str, Status], submissions: Sequence[Submission]
+    folder: Path,
+    folders: Mapping[str, Path],
+    statuses: Mapping[str, Status],
+    submissions: Sequence[Submission],
 ) -> dict[str, Status]:
     """The statuses; where a job is lost and no sweep has said why, with the reason."""
     lost = {}
@@ -150,7 +154,7 @@ def _with_reasons(
     for name, job in lost.items():
         task = name.removeprefix(SHARED)
         logs = record.folder_of(folder, token_by_task[task])
-        began = read_status(task_folders(folder)[task]).job == job
+        began = read_status(folders[task]).job == job
         lines = ending(job, logs, how=how.get(job), began=began)
         explained[name] = replace(statuses[name], error="\n".join(lines))
     return explained
@@ -164,13 +168,13 @@ def task_folders(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def live_jobs(folder: Path, entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Job id -> task, for all jobs of a study that Slurm lists, also those whose id got lost."""
+def live_jobs(submissions: Iterable[Submission], entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Job id -> task, for all jobs of these submissions that Slurm lists, also those whose id got lost."""
     found = {}
     by_token: dict[str, list[str]] = {}
     for job, entry in entries.items():
         by_token.setdefault(entry.token, []).append(job)
-    for submission in record.read(folder):
+    for submission in submissions:
         for job in by_token.get(submission.token, []):
             position = job.partition("_")[2]
             found[job] = submission.tasks[int(position) if position.isdecimal() else 0]

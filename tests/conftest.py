@@ -37,11 +37,12 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """A job in the tests' own process handles signals only within its test."""
+    """A job in the tests' own process handles signals, and is asked to stop, only within its test."""
     from harness.stages import stop
 
     before = {number: signal.getsignal(number) for number in stop.SIGNALS}
     yield
+    stop.install()  # forgets requests
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -77,6 +77,14 @@ class Cluster(Protocol):
         """
         ...
 
+    def finish(self, home: Home) -> None:
+        """Leaves no job of a study behind whose tasks are all over.
+
+        Raises:
+            NotNow: it is not known which jobs live.
+        """
+        ...
+
     def startable(self, waiting: Sequence[Task], running: Mapping[str, Handle]) -> list[Task]:
         """Tasks that can be submitted together now; empty if there are none."""
         ...

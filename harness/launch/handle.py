@@ -26,7 +26,7 @@ class SlurmHandle:
     def __init__(self, job: str, folder: Path, queue: Queue, *, logs: Path, since: datetime) -> None:
         self.id = job
         self._folder, self._queue, self._logs, self._since = folder, queue, logs, since
-        self._missed: set[int] = set()
+        self._missed: set[datetime] = set()  # when Slurm was asked and did not list it
         self._shown = Status(state="queued", job=job, waits_for="Slurm")
 
     def is_over(self) -> bool:
@@ -43,7 +43,7 @@ class SlurmHandle:
         if not gone:
             self._missed.clear()
             return False
-        self._missed.add(self._queue.count)
+        self._missed.add(self._queue.asked)
         return len(self._missed) > 1 or (own and status.state in OVER and entries is not None)
 
     def seen(self, status: Status) -> Status:

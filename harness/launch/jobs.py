@@ -31,7 +31,7 @@ def launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
     folders = {task.name: task.folder for task in tasks if task.shared}
     folders |= {cell.id: study.folder_of(cell) for cell in study.cells}
     home = Home(study=study.folder, code=_frozen(study, tasks))
-    running = _adopted(tasks, cluster, home)
+    running = _adopted(tasks, cluster, home) if tasks else {}
     tasks = [task for task in tasks if task.name not in running]
     for task in tasks:
         write_spec(task.folder, study.store.root, task.stage)
@@ -60,7 +60,7 @@ def launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
         print(_submitted(running, study))
         return None
     with suppress(NotNow):
-        cluster.adopt([], home)  # ends what a lost answer of the cluster may have left behind
+        cluster.finish(home)
     complete = _summary(study)
     if complete:
         remove_old(study.folder)

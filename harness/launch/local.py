@@ -77,6 +77,9 @@ class Local:
         """None: the jobs of another sweep end with it."""
         return {}
 
+    def finish(self, home: Home) -> None:
+        """Jobs of this machine are over when their tasks are."""
+
     def startable(self, waiting: Sequence[Task], running: Mapping[str, Handle]) -> list[Task]:
         """The first task that needs no other one any more, if it fits beside the running jobs."""
         names = {task.name for task in waiting}.union(running)

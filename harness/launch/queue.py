@@ -51,7 +51,6 @@ class Queue:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] | None = None
         self._asked_s = float("-inf")
-        self.count = 0  # how often Slurm was asked
         self.asked = datetime.fromtimestamp(0, UTC)  # when it was asked last
 
     def entries(self) -> Mapping[str, Entry] | None:
@@ -62,7 +61,6 @@ class Queue:
 
     def ask(self) -> dict[str, Entry] | None:
         """Asks now. Returns the same as `entries`."""
-        self.count += 1
         command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", f"--format={FORMAT}"]
         answer = processes.ask(command, timeout_s=ANSWER_S)
         self._entries, self._asked_s, self.asked = None, time.monotonic(), datetime.now(UTC)

@@ -41,9 +41,8 @@ class Reached:
 
     def then(self, job: str, stage: str | None, step: int) -> Reached:
         """The same at the next limit. Progress is another stage or a larger step."""
-        if job != self.job:  # somebody has run the command again
-            return Reached(job=job, stage=stage, step=step)
-        if stage != self.stage or step > self.step:
+        again = job != self.job  # somebody has run the command
+        if again or stage != self.stage or step > self.step:
             return Reached(job=job, stage=stage, step=step)
         return Reached(job=job, stage=stage, step=self.step, idle=self.idle + 1)
 

@@ -143,11 +143,8 @@ class Slurm:
 
     def trial(self, folder: Path) -> Sbatch:
         """A call of sbatch for a job with the resources of a cell that ends within minutes."""
-        parameters = {**self._parameters, "timeout_min": TRIAL_MIN, "name": "doctor"}
-        parameters |= {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": self._threads}
-        parameters["slurm_additional_parameters"] = self._options
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return Sbatch(folder, given, threads=self._threads, code=None)
+        changes = {"name": "doctor", "timeout_min": TRIAL_MIN, "nodes": 1, "tasks_per_node": 1}
+        return self._sbatch(folder, self._options, threads=self._threads, code=None, **changes)
 
     def show(self, tasks: Sequence[Task], study: Path) -> str:
         """The scripts of all calls of sbatch, each after the names of its tasks."""
@@ -172,18 +169,23 @@ class Slurm:
             NotNow: jobs were submitted before, and Slurm does not say which of them live.
         """
         adopted, others = self._live(tasks, home)
-        if not tasks:
-            others = self._unsettled(others, home)
-        if others:
-            print(f"cancelled, as the study no longer needs them: {', '.join(others)}", file=sys.stderr)
-            queue.cancel(others)
-        if not tasks:
-            self._unsettled(others, home)
+        _cancel_unneeded(others)
         return adopted
 
-    def _unsettled(self, jobs: list[str], home: Home) -> list[str]:
-        """Waits a while for jobs of a study that is complete. Returns those that have not ended."""
+    def finish(self, home: Home) -> None:
+        """Waits a while for the jobs of a study that is over, and cancels those that have not ended.
+
+        Raises:
+            NotNow: Slurm does not say which jobs live.
+        """
+        if others := self._unsettled(home):
+            _cancel_unneeded(others)
+            self._unsettled(home)
+
+    def _unsettled(self, home: Home) -> list[str]:
+        """The jobs of the study that have not ended after a while."""
         end = time.monotonic() + SETTLE_S
+        _, jobs = self._live([], home)
         while jobs and time.monotonic() < end:
             time.sleep(1.0)
             _, jobs = self._live([], home)
@@ -340,10 +342,23 @@ class Slurm:
         if after:
             options["dependency"] = ",".join(filter(None, [options.get("dependency"), *after]))
             options["kill_on_invalid_dep"] = "yes"
-        parameters = {name: value for name, value in self._parameters.items() if value is not None}
-        parameters["name"] = tasks[0].name if len(tasks) == 1 else tasks[0].folder.parent.parent.name
-        parameters |= {"cpus_per_task": threads, "slurm_additional_parameters": options}
-        return Sbatch(folder, parameters, threads=threads, code=code)
+        name = tasks[0].name if len(tasks) == 1 else tasks[0].folder.parent.parent.name
+        return self._sbatch(folder, options, threads=threads, code=code, name=name)
+
+    def _sbatch(
+        self, folder: Path, options: Mapping[str, Any], *, threads: int, code: Path | None, **changes: Any
+    ) -> Sbatch:
+        """A call of sbatch with the parameters of every job, but for the changes."""
+        parameters = {**self._parameters, **changes, "cpus_per_task": threads}
+        given = {name: value for name, value in parameters.items() if value is not None}
+        given["slurm_additional_parameters"] = options
+        return Sbatch(folder, given, threads=threads, code=code)
+
+
+def _cancel_unneeded(jobs: Sequence[str]) -> None:
+    if jobs:
+        print(f"cancelled, as the study no longer needs them: {', '.join(jobs)}", file=sys.stderr)
+        queue.cancel(jobs)
 
 
 def _stage_names(task: Task) -> set[str]:

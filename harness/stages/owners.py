@@ -8,7 +8,6 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from harness import processes
 
@@ -137,8 +136,5 @@ def _restarts() -> str | None:
 
 
 def _start(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None where that is not known."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
+    ticks = processes.began(pid)
+    return None if ticks is None else str(ticks)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness import processes
 from harness.files import write_rows, write_text
 from harness.stages import process_group, stop
 
@@ -137,12 +138,10 @@ class SilentWorkspace(Stoppable):
 
 def _age_s() -> float:
     """Seconds since this process began; 0 where the system does not say."""
-    try:
-        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        began_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # since the machine began, field 22 of the file
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
-    except (OSError, ValueError, IndexError, AttributeError):  # no /proc
+    ticks = processes.began(os.getpid())
+    if ticks is None:
         return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Outside:

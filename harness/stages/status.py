@@ -56,8 +56,8 @@ def read_status(folder: Path) -> Status:
 
 def write_status(folder: Path, status: Status) -> None:
     """Writes the status into a cell's folder, with the time and without secrets in the error."""
-    told = replace(status, updated=_now(), error=status.error and masked(status.error))
-    write_text(folder / "status.json", json.dumps(asdict(told), indent=1))
+    written = replace(status, updated=_now(), error=status.error and masked(status.error))
+    write_text(folder / "status.json", json.dumps(asdict(written), indent=1))
 
 
 def is_silent(folder: Path, status: Status, limit_s: float = 10 * HEARTBEAT_S) -> bool:

@@ -284,7 +284,7 @@ def folder_setting(config: DictConfig, name: str) -> str:
 
 
 def write_plan(study: Study) -> None:
-    """Writes `plan.json` and the configuration of every cell, and the status of those that are complete."""
+    """Writes `plan.json`, the configuration of every cell, and the status of each complete cell."""
     planned = []
     for cell in study.cells:
         folder = study.folder_of(cell)

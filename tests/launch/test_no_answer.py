@@ -117,6 +117,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             jobs_go_on=goes_on,
             wait=True,
             adopt=lambda *_: {},
+            finish=lambda _: None,
             startable=lambda waiting, running: waiting,
             submit=submit,
             cancel=cancel,

@@ -12,7 +12,7 @@ import torch
 
 
 def act(work: Any, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
-    """Every rank does as it is told under its number, once all are there."""
+    """Each rank does what the settings name under its number, once all ranks are there."""
     rank = os.environ["RANK"]
     (work.folder / f"pid{rank}").write_text(str(os.getpid()))
     while len(list(work.folder.glob("pid*"))) < 2:

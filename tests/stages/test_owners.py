@@ -134,7 +134,7 @@ def test_a_job_is_named_as_squeue_names_it(monkeypatch, variables, job):
 
 def test_another_process_with_the_number_of_a_dead_owner_is_not_the_owner(tmp_path):
     path = tmp_path / "lock"
-    _write_owner(path, pid=os.getppid())
+    _write_owner(path, pid=os.getppid(), start="1")
     assert not locks.is_held(path), "its start is another"
     _write_owner(path, pid=os.getppid(), start=None)
     assert locks.is_held(path), "an earlier version did not write when the process began"
