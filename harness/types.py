@@ -148,7 +148,8 @@ class Sample:
 
     `logprobs` has one value per chain id and then per image id, under the distribution that was
     sampled from (temperature and guidance applied); 0.0 at a forced begin-of-image. `seed` is None for an
-    image made elsewhere with an unknown seed.
+    image made elsewhere with an unknown seed. `certainty` has one value per id too, the `certainty` of
+    `TokenLogprobs`; None where no reward component asked for it.
     """
 
     prompt: Prompt
@@ -157,6 +158,7 @@ class Sample:
     tokens: Tokens
     logprobs: tuple[float, ...]
     seed: int | None
+    certainty: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +186,20 @@ class TokenLogprobs:
 
     Column t of row b is the t-th id of that row's chain followed by its image; `action_BT` is False at
     padding and at a forced begin-of-image; `image_BT` marks image ids.
+
+    `measures` hold what `Policy.logprobs` was asked to measure of the distributions, by name: [B, T] in
+    float32, without gradient, 0 where there is no action.
+
+    - `entropy`: of the distribution that scored the id, in nats;
+    - `certainty`: KL(uniform || that distribution), in nats;
+    - `contrast`: log-prob of the id under the unconditional row minus that under the conditional row, for
+      image ids under guidance > 1; 0 elsewhere.
     """
 
     values_BT: torch.Tensor
     action_BT: torch.Tensor
     image_BT: torch.Tensor
+    measures: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +234,14 @@ class Reward:
 
     total: Score
     components: Mapping[str, Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """What a stage of one scored sample is rewarded for: its total, and the components in that total."""
+
+    total: float
+    components: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from harness.protocols.expert import (
     Vqa,
 )
 from harness.protocols.needing import Needing
+from harness.protocols.objective import Advantage, Ratio
 from harness.protocols.policy import ImageSource, Policy, PolicyRecipe
 from harness.protocols.race import Race
 from harness.protocols.reward import Component
@@ -33,6 +34,7 @@ from harness.protocols.stage import Workspace
 from harness.protocols.trainer import Trainer
 
 __all__ = [
+    "Advantage",
     "Benchmark",
     "Component",
     "DepthEstimator",
@@ -50,6 +52,7 @@ __all__ = [
     "Policy",
     "PolicyRecipe",
     "Race",
+    "Ratio",
     "Scorer",
     "Similarity",
     "Trainer",

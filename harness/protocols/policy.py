@@ -68,13 +68,18 @@ class Policy(ABC):
         raise NotImplementedError
 
     def logprobs(
-        self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+        self,
+        tokens: Sequence[Tokens],
+        sampling: Sampling,
+        *,
+        unconditional: Sequence[bool] = (),
+        measures: Sequence[str] = (),
     ) -> TokenLogprobs:
         """Teacher-forced log-probs under `sampling`, with gradient where it is enabled.
 
         `sampling.guidance` > 1 scores image ids under the guided distribution, 1 scores them under the
         conditional one. Rows marked `unconditional` have prompt and chain erased (condition dropout) and
-        score only their image ids.
+        score only their image ids. `measures` name what to measure besides (see `TokenLogprobs`).
         """
         raise NotImplementedError
 

@@ -79,6 +79,15 @@ class Total:
                 "Change the total, or add the component under rewards.components."
             )
 
+    def part(self, names: Iterable[str]) -> Total | None:
+        """The total with only these names; None if it has none of them.
+
+        An operand without any of the names is dropped from its sum, product or argument list. Constants
+        stay where their neighbor stays; the sign and a constant divisor stay too.
+        """
+        kept = _part(self._tree, frozenset(names))
+        return None if kept is None else Total(ast.unparse(kept), _names(kept), kept)
+
     def evaluate(self, values: Mapping[str, float]) -> float:
         """Return the total for one sample's component values.
 
@@ -102,6 +111,37 @@ def _value(node: ast.AST, values: Mapping[str, float]) -> float:
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _CALLS[name]([_value(argument, values) for argument in arguments])
     raise AssertionError(ast.dump(node))
+
+
+def _part(node: ast.expr, names: frozenset[str]) -> ast.expr | None:
+    """The expression with only these names, or None; one without any name stays as it is."""
+    if not _names(node):
+        return node
+    match node:
+        case ast.Name(id=name):
+            return node if name in names else None
+        case ast.UnaryOp(op=sign, operand=operand):
+            kept = _part(operand, names)
+            return None if kept is None else ast.UnaryOp(sign, kept)
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _part_of_pair(node, _part(left, names), sign, _part(right, names))
+        case ast.Call(func=function, args=arguments):
+            parts = [part for argument in arguments if (part := _part(argument, names)) is not None]
+            return ast.Call(function, parts, []) if any(map(_names, parts)) else None
+    raise AssertionError(ast.dump(node))
+
+
+def _part_of_pair(
+    whole: ast.BinOp, left: ast.expr | None, sign: ast.operator, right: ast.expr | None
+) -> ast.expr | None:
+    """What stays of `left sign right` when its operands have become these parts."""
+    if left is not None and right is not None:
+        return ast.BinOp(left, sign, right)
+    if left is None and right is not None and _names(right):
+        return ast.UnaryOp(ast.USub(), right) if isinstance(sign, ast.Sub) else right
+    if left is not None and _names(left):
+        return left
+    return None  # neither has a name: what is left is a constant
 
 
 def _names(tree: ast.AST) -> frozenset[str]:
