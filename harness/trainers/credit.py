@@ -86,12 +86,10 @@ class Credit:
         """
         scored = [[sample for sample in group if sample is not None] for group in groups]
         by_stage = {stage: self._stage(stage, scored) for stage in STAGES}
-        credits: list[list[StageValues | None]] = []
+        credits = []
         for number, group in enumerate(groups):
-            values = iter(zip(*(by_stage[stage][number] for stage in STAGES), strict=True))
-            credits.append(
-                [None if sample is None else dict(zip(STAGES, next(values), strict=True)) for sample in group]
-            )
+            values = {stage: by_stage[stage][number] for stage in STAGES}
+            credits.append(_with_unscored(group, values))
         return credits
 
     def _stage(self, stage: str, groups: Sequence[Sequence[Scored]]) -> list[list[float]]:
@@ -112,6 +110,21 @@ class Credit:
             total=part.evaluate(sample.components) - taken_off,
             components={name: sample.components[name] for name in sorted(part.names)},
         )
+
+
+def _with_unscored(
+    group: Sequence[Scored | None], values: Mapping[str, Sequence[float]]
+) -> list[StageValues | None]:
+    """One entry per sample of a group from the values of its scored samples, stage by stage."""
+    advantages: list[StageValues | None] = []
+    number = 0
+    for sample in group:
+        if sample is None:
+            advantages.append(None)
+            continue
+        advantages.append({stage: values[stage][number] for stage in STAGES})
+        number += 1
+    return advantages
 
 
 def has_spread(group: Sequence[StageValues | None]) -> bool:

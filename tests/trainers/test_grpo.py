@@ -1,205 +1,31 @@
-"""GRPO against plain Python: loss, its gradient, who takes part, and what is counted."""
+"""GRPO with its default settings against plain Python: loss, gradient, who takes part, what is counted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import torch
+from mini_grpo import (
+    CODES,
+    DRAWN,
+    PROMPTS,
+    TOTALS,
+    WORDS,
+    FakePolicy,
+    flat,
+    frozen_of,
+    plain_logprob,
+    world,
+)
 from mini_world import GRPO, REWARDS
-from PIL import Image
-from torch import Tensor, nn
 
 from harness.composition.components import make
-from harness.protocols import Policy
 from harness.reward.function import RewardFunction
 from harness.trainers.advantage import standard_scores
-from harness.trainers.grpo import Grpo
 from harness.trainers.rollouts import UnscoredError
-from harness.types import Chain, Prompt, Sample, Sampling, Score, TokenLogprobs, Tokens
-
-WORDS, CODES = 5, 4
-# (chain, image, forced end) of two groups of three; the chains are ragged
-DRAWN = [
-    ((1, 4), (0, 2), False),
-    ((2, 2, 3, 4), (1, 1), False),
-    ((3, 1, 4), (3, 0), True),
-    ((4,), (2, 2), False),
-    ((0, 1, 2, 4), (3, 3), True),
-    ((1, 1, 4), (0, 1), False),
-]
-TOTALS: list[float | None] = [0.1, 0.9, 0.4, None, 0.7, 0.2]
-PROMPTS = [Prompt(id=str(n), text=f"prompt {n}", category="color", facts={}) for n in range(2)]
-
-
-class Table(nn.Module):
-    """A model without context: one distribution over words and one over codes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(1)
-        self.words = nn.Parameter(torch.randn(WORDS, generator=generator, dtype=torch.float64))
-        self.codes = nn.Parameter(torch.randn(CODES, generator=generator, dtype=torch.float64))
-
-
-@dataclass
-class FakePolicy(Policy):
-    """Draws `DRAWN` repeatedly; records are off by `error`, guidance shifts images by `guided_shift`."""
-
-    module: Table = field(default_factory=Table)
-    error: float = 0.0
-    guided_shift: float = 0.0
-    asked: list[tuple[list[str], list[int]]] = field(default_factory=list)
-    drawn: int = 0
-
-    def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
-        self.asked.append(([prompt.id for prompt in prompts], list(seeds)))
-        drawn = self.drawn % len(DRAWN)
-        self.drawn += len(prompts)
-        rows = [
-            Tokens(prompt=(0,), chain=chain, image=image, forced_end=forced)
-            for chain, image, forced in DRAWN[drawn : drawn + len(prompts)]
-        ]
-        with torch.no_grad():
-            scored = self.logprobs(rows, sampling)
-        return [
-            Sample(
-                prompt=prompt,
-                chain=Chain(text="", objects=(), bare_text="", faults=("odd",) * tokens.forced_end),
-                image=Image.new("RGB", (1, 1)),
-                tokens=tokens,
-                logprobs=tuple((values[: len(tokens.chain + tokens.image)] + self.error).tolist()),
-                seed=seed,
-            )
-            for prompt, seed, tokens, values in zip(prompts, seeds, rows, scored.values_BT, strict=True)
-        ]
-
-    def logprobs(
-        self,
-        tokens: Sequence[Tokens],
-        sampling: Sampling,
-        *,
-        unconditional: Sequence[bool] = (),
-        measures: Sequence[str] = (),
-    ) -> TokenLogprobs:
-        width = max(len(row.chain + row.image) for row in tokens)
-        values, action, image = [], [], []
-        for row in tokens:
-            padding = width - len(row.chain + row.image)
-            words = torch.log_softmax(self.module.words, 0)[list(row.chain)]
-            codes = torch.log_softmax(self.module.codes, 0)[list(row.image)]
-            codes = codes + self.guided_shift * (sampling.guidance > 1)
-            acting = len(row.chain) - row.forced_end
-            values.append(torch.cat((words, codes, codes.new_zeros(padding))))
-            action.append(
-                [True] * acting + [False] * row.forced_end + [True] * len(row.image) + [False] * padding
-            )
-            image.append([False] * len(row.chain) + [True] * len(row.image) + [False] * padding)
-        values_BT = torch.stack(values)
-        return TokenLogprobs(
-            values_BT,
-            torch.tensor(action),
-            torch.tensor(image),
-            {name: self._measure(name, values_BT, torch.tensor(image)) for name in measures},
-        )
-
-    def _measure(self, name: str, values_BT: Tensor, image_BT: Tensor) -> Tensor:
-        """Entropies of 1 for words and 2 for codes; a contrast that is the log-prob."""
-        return image_BT + torch.ones_like(values_BT) if name == "entropy" else values_BT.detach() * image_BT
-
-
-@dataclass
-class FakeLearner:
-    """Plain gradient descent that remembers every gradient."""
-
-    module: nn.Module
-    rate: float = 4.0
-    learning_rate: float = 0.5
-    gradients: list[list[float]] = field(default_factory=list)
-
-    def share(self, items: Sequence[Any]) -> list[Any]:
-        return list(items)
-
-    def total(self, value: Any) -> Any:
-        return value
-
-    def collect(self, items: Sequence[Any]) -> list[Any]:
-        return list(items)
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    @torch.no_grad()
-    def step(self) -> float:
-        gradient = torch.cat([parameter.grad.flatten() for parameter in self.module.parameters()])
-        for parameter in self.module.parameters():
-            parameter -= self.rate * parameter.grad
-            parameter.grad = None
-        self.gradients.append(gradient.tolist())
-        return float(gradient.norm())
-
-
-@dataclass
-class Given:
-    """A reward component with fixed totals."""
-
-    totals: Sequence[float | None]
-    name: str = "red"
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Score]:
-        return [
-            Score(value=None, unscored="left out") if total is None else Score(value=total)
-            for total in self.totals
-        ]
-
-
-@dataclass
-class World:
-    run: Grpo
-    policy: FakePolicy
-    learner: FakeLearner
-    start: list[float]
-
-
-def world(
-    totals: Sequence[float | None] = TOTALS,
-    *,
-    sampling: Sampling | None = None,
-    policy: FakePolicy | None = None,
-    **changes: Any,
-) -> World:
-    policy = policy or FakePolicy()
-    frozen = FakePolicy(guided_shift=policy.guided_shift)
-    with torch.no_grad():
-        frozen.module.words += torch.linspace(-0.3, 0.3, WORDS, dtype=torch.float64)
-        frozen.module.codes += torch.linspace(0.2, -0.2, CODES, dtype=torch.float64)
-    learner = FakeLearner(policy.module)
-    rewards = RewardFunction(total="red", components={"red": Given(totals)})
-    settings = GRPO | {"prompts": 2} | changes
-    run = Grpo(
-        policy,
-        lambda: nullcontext(frozen),
-        rewards,
-        rewards,
-        learner,
-        sampling or Sampling(),
-        settings,
-        3,
-        lambda step, batch: PROMPTS,
-    )
-    return World(run, policy, learner, flat(policy.module))
-
-
-def flat(module: nn.Module) -> list[float]:
-    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).tolist()
-
-
-def plain_logprob(logits: Sequence[float], index: int) -> float:
-    return logits[index] - math.log(sum(math.exp(value) for value in logits))
+from harness.types import Sampling
 
 
 def plain_advantages(totals: Sequence[float | None]) -> list[float | None]:
@@ -252,11 +78,6 @@ def plain_gradient(weights: list[float], *others: Any) -> list[float]:
         down[place] -= 1e-5
         gradient.append((plain_loss(up, *others)["loss"] - plain_loss(down, *others)["loss"]) / 2e-5)
     return gradient
-
-
-def frozen_of(one: World) -> list[float]:
-    with one.run._update._reference() as frozen:
-        return flat(frozen.module)
 
 
 def test_the_first_update_is_the_plain_one() -> None:

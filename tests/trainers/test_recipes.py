@@ -152,7 +152,6 @@ LORA = {"rank": 2, "alpha": 4, "targets": ".*q_proj"}
         ({"rollout_batch": 0}, "grpo.rollout_batch=0: give a whole number from 1"),
         ({"unscored_tolerance": -0.1}, "grpo.unscored_tolerance=-0.1: give a share from 0 to 1"),
         ({"unscored_tolerance": 1.5}, "grpo.unscored_tolerance=1.5: give a share from 0 to 1"),
-        ({"clip": 0}, "grpo.clip=0: give a number above 0"),
         ({"gap_tolerance": 0}, "grpo.gap_tolerance=0: give a number above 0"),
         ({"kl_weight": -1}, "grpo.kl_weight=-1: give a number from 0"),
         ({"kl_weight": True}, "grpo.kl_weight=True: give a number from 0"),
@@ -200,3 +199,71 @@ def test_wrong_totals_are_refused_before_any_job() -> None:
 @pytest.mark.parametrize("lora", [None, LORA], ids=str)
 def test_right_settings_pass(lora: dict[str, Any] | None) -> None:
     assert len(SftGrpo(sft=SFT, data=DATA, grpo=GRPO | {"lora": lora}).stages(CONFIG, START)) == 3
+
+
+TOKEN = {"_target_": "harness.trainers.ratio.TokenRatio", "clip_low": 0.2, "clip_high": 0.2}
+CISPO = {"_target_": "harness.trainers.ratio.Cispo", "clip_low": None, "clip_high": 4.0}
+GDPO = {"_target_": "harness.trainers.advantage.Gdpo", "weights": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"credit": "both"}, "grpo.credit='both': allowed are total, causal, split, chain, image"),
+        ({"aggregate": "mean"}, "grpo.aggregate='mean': allowed are sample, token, fixed, stage"),
+        ({"advantage_clip": 0}, "grpo.advantage_clip=0: give a number above 0, or null for no bound"),
+        ({"advantage": "group"}, "advantage='group': choose one with advantage=NAME"),
+        ({"advantage": TOKEN}, "TokenRatio is no subclass of harness.protocols.Advantage"),
+        ({"ratio": GDPO}, "Gdpo is no subclass of harness.protocols.Ratio"),
+        (
+            {"ratio": {**TOKEN, "clip_low": 0}},
+            "ratio.clip_low=0: give a number above 0, or null for no bound",
+        ),
+        ({"ratio": CISPO}, "Cispo: with grpo.inner_epochs=1 all ratios are 1, so it has no effect"),
+        ({"ratio": {**TOKEN, "clip_high": 0.28}}, "clip_high is not the default: with grpo.inner_epochs=1"),
+        ({"ratio": {**TOKEN, "dual_clip": 3.0}}, "ratio.dual_clip=3.0: with grpo.inner_epochs=1"),
+        ({"kl": "k2", "kl_weight": 0}, "grpo.kl=k2 has no effect with grpo.kl_weight=0"),
+        ({"kl": "reward", "advantage": GDPO}, "grpo.kl=reward takes the KL off the total"),
+        ({"truncated": "penalise", "advantage": GDPO}, "grpo.truncated=penalise lowers the total"),
+        ({"truncated": "penalise", "credit": "image"}, "grpo.credit=image trains none of them"),
+        ({"resample_batches": 3}, "grpo.resample_batches=3 has no effect without grpo.zero_spread=resample"),
+        ({"token_weights": "guidance", "image_logprobs": "conditional"}, "conditional has only one"),
+        ({"token_weights": "guidance", "credit": "chain"}, "grpo.credit=chain trains none of them"),
+    ],
+    ids=str,
+)
+def test_variants_that_cannot_act_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Grpo(grpo=GRPO | changes)
+    assert message in str(caught.value)
+
+
+def test_variants_that_can_act_are_accepted() -> None:
+    for ratio in (CISPO, {**TOKEN, "clip_high": 0.28}):
+        Grpo(grpo=GRPO | {"inner_epochs": 2, "ratio": ratio})
+    Grpo(grpo=GRPO | {"zero_spread": "resample", "resample_batches": 3, "kl_weight": 0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rollout", "message"),
+    [
+        ({"token_weights": "guidance"}, {}, "token_weights=guidance has no effect with rollout.guidance=1.0"),
+        ({"truncated": "mask"}, {"max_chain_tokens": 0}, "truncated=mask has no effect with"),
+        ({"credit": "causal"}, {}, "grpo.credit=causal equals total here: rewards.total='low' names no"),
+        ({"advantage": {**GDPO, "weights": {"high": 1.0}}}, {}, "advantage.weights.high has no effect"),
+    ],
+    ids=str,
+)
+def test_variants_that_do_not_fit_rollouts_or_rewards_are_refused(
+    changes: dict[str, Any], rollout: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        Grpo(grpo=GRPO | changes).stages({**CONFIG, "rollout": ROLLOUT | rollout}, START)
+    assert message in str(caught.value)
+
+
+def test_an_empty_part_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Grpo(grpo=GRPO | {"credit": "split"}).stages(CONFIG, START)
+    assert "rewards nothing of the chain: only the KL acts there" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="rewards.scopes has no effect with grpo.credit=total"):
+        Grpo(grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "scopes": {"low": "image"}}}, START)
