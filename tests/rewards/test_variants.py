@@ -75,8 +75,8 @@ def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
 
 
 SCOPES = {
-    **{name: "chain" for name in ("sem", "spa", "spa_text")},
-    **{name: "image" for name in ("pi", "clip", "hps")},
+    **dict.fromkeys(("sem", "spa", "spa_text"), "chain"),
+    **dict.fromkeys(("pi", "clip", "hps"), "image"),
     "ri": "both",
 }
 
