@@ -25,6 +25,7 @@ class ChainImage:
     """
 
     name = "ri"
+    scope = "both"
 
     def __init__(self, *, grounder: Grounder) -> None:
         self.grounder = grounder

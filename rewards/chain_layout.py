@@ -23,6 +23,7 @@ class ChainLayout:
     """
 
     name = "spa"
+    scope = "chain"
 
     def __init__(self, *, judge: Judge, rubric: str = "spatial", size: int = 448) -> None:
         self.judge = judge

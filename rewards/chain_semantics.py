@@ -16,6 +16,7 @@ class ChainSemantics:
     """Prompt-chain semantic reward of GoT-R1 (arXiv 2505.17022, section 3)."""
 
     name = "sem"
+    scope = "chain"
 
     def __init__(self, *, judge: Judge, rubric: str = "semantic") -> None:
         self.judge = judge

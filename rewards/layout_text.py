@@ -21,6 +21,7 @@ class LayoutText:
     """
 
     name = "spa_text"
+    scope = "chain"
 
     def __init__(self, *, judge: Judge, rubric: str = "spatial_text") -> None:
         self.judge = judge

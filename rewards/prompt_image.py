@@ -16,6 +16,7 @@ class PromptImage:
     """Prompt-image reward of GoT-R1 (arXiv 2505.17022, section 3)."""
 
     name = "pi"
+    scope = "image"
 
     def __init__(self, *, judge: Judge, rubric: str = "prompt_image") -> None:
         self.judge = judge

@@ -26,6 +26,7 @@ class PromptSimilarity:
     """
 
     name = "similarity"
+    scope = "image"
 
     def __init__(self, *, similarity: protocols.Similarity, low: float, high: float) -> None:
         if not -float("inf") < low < high < float("inf"):

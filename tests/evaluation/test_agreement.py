@@ -21,6 +21,7 @@ class Redness:
     """The share of red, or what `given` says of a prompt; counts what it was asked about."""
 
     name = "red"
+    scope = "image"
 
     def __init__(self, given: dict[str, Score] | None = None, external: tuple[str, ...] = ()) -> None:
         self.given, self.external, self.asked = given or {}, external, []

@@ -60,6 +60,7 @@ class LowCodes:
     """The share of image codes below 8 of 32; unscored where `silent` is the prompt."""
 
     name = "low"
+    scope = "image"
 
     def __init__(self, *, silent: str | None = None) -> None:
         self._silent = silent

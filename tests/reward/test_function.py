@@ -35,6 +35,7 @@ class Fixed:
     """A component that gives the listed values, None meaning unscored."""
 
     name = "fixed"
+    scope = "both"
 
     def __init__(self, *values: float | None) -> None:
         self.values = values
@@ -124,6 +125,7 @@ class Given:
     """A component that returns whatever it was made with; a callable is called."""
 
     name = "given"
+    scope = "both"
 
     def __init__(self, given):
         self.given = given

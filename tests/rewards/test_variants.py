@@ -74,6 +74,21 @@ def test_a_variant_prefers_the_faithful_sample(variant, composed, records):
     assert [reward.total.value for reward in wrong] == [0.0] * len(records)
 
 
+SCOPES = {
+    **dict.fromkeys(("sem", "spa", "spa_text"), "chain"),
+    **dict.fromkeys(("pi", "clip", "hps"), "image"),
+    "ri": "both",
+}
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_a_component_says_what_its_score_depends_on(variant, composed):
+    components = make(composed(f"rewards={variant}", *EXACT))["components"]
+    assert {name: component.scope for name, component in components.items()} == {
+        name: SCOPES[name] for name in NAMES[variant]
+    }
+
+
 def crossed(records) -> list[Sample]:
     """Samples of each record's prompt with its own chain and image, and with those of another one."""
     others = [*records[1:], records[0]]

@@ -185,6 +185,7 @@ class ToyMeasured(ToyBenchmark):
 
 class Glow:
     name = "glow"
+    scope = "image"
 
     def __init__(self, *, gain: float) -> None:
         if gain < 0:

@@ -6,11 +6,10 @@ from harness.types import Score
 
 
 class Apart:
-    """1 where no two planned boxes overlap by more than `tolerance` (IoU); 0 where two coincide or
-    there is none.
-    """
+    """1 where no planned boxes overlap by more than `tolerance` (IoU), 0 if two coincide or there is none."""
 
     name = "apart"
+    scope = "chain"
 
     def __init__(self, *, tolerance: float) -> None:
         if not 0 <= tolerance < 1:
