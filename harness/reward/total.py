@@ -120,9 +120,9 @@ def _part(node: ast.expr, names: frozenset[str]) -> ast.expr | None:
     match node:
         case ast.Name(id=name):
             return node if name in names else None
-        case ast.UnaryOp(op=sign, operand=operand):
+        case ast.UnaryOp(operand=operand):
             kept = _part(operand, names)
-            return None if kept is None else ast.UnaryOp(sign, kept)
+            return None if kept is None else _negative(kept)
         case ast.BinOp(left=left, op=sign, right=right):
             return _part_of_pair(node, _part(left, names), sign, _part(right, names))
         case ast.Call(func=function, args=arguments):
@@ -138,10 +138,15 @@ def _part_of_pair(
     if left is not None and right is not None:
         return ast.BinOp(left, sign, right)
     if left is None and right is not None and _names(right):
-        return ast.UnaryOp(ast.USub(), right) if isinstance(sign, ast.Sub) else right
+        return _negative(right) if isinstance(sign, ast.Sub) else right
     if left is not None and _names(left):
         return left
     return None  # neither has a name: what is left is a constant
+
+
+def _negative(node: ast.expr) -> ast.expr:
+    """The expression with the other sign; two signs cancel, as in the canonical text."""
+    return node.operand if isinstance(node, ast.UnaryOp) else ast.UnaryOp(ast.USub(), node)
 
 
 def _names(tree: ast.AST) -> frozenset[str]:
@@ -235,8 +240,7 @@ class _Grammar(ast.NodeTransformer):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if not isinstance(node.op, ast.USub):
             self.generic_visit(node)
-        operand = self.visit(node.operand)
-        return operand.operand if isinstance(operand, ast.UnaryOp) else ast.UnaryOp(node.op, operand)
+        return _negative(self.visit(node.operand))
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         left, right = self.visit(node.left), self.visit(node.right)

@@ -15,6 +15,8 @@ ROLES: dict[str, tuple[type, ...]] = {
     "trainers": (protocols.Trainer,),
     "evaluation.agreement": (protocols.Scorer,),
     "intervention": (Intervention,),
+    "advantage": (protocols.Advantage,),
+    "ratio": (protocols.Ratio,),
 }
 
 

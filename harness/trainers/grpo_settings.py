@@ -6,14 +6,17 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
-from harness.protocols import Advantage, Ratio
 from harness.reward.function import RewardFunction
 from harness.settings import choice, number, share, whole_number
+from harness.study.roles import make_component
 from harness.trainers import credit
 from harness.trainers.ratio import Clipped, TokenRatio
+
+if TYPE_CHECKING:
+    from harness.protocols import Advantage, Ratio
 
 IMAGE_LOGPROBS = ("guided", "conditional")
 LORA = ("rank", "alpha", "targets")
@@ -76,23 +79,18 @@ def check(grpo: Mapping[str, Any]) -> None:
         whole_number("grpo.rollout_batch", grpo["rollout_batch"])
     share("grpo.unscored_tolerance", grpo["unscored_tolerance"])
     check_lora("grpo", grpo["lora"])
-    _check_advantage(grpo, _made("advantage", grpo["advantage"], Advantage))
-    _check_ratio(grpo, _made("ratio", grpo["ratio"], Ratio))
+    _check_advantage(grpo, _made("advantage", grpo["advantage"]))
+    _check_ratio(grpo, _made("ratio", grpo["ratio"]))
     _check_effects(grpo)
 
 
-def _made(name: str, settings: Any, base: type) -> Any:
+def _made(group: str, settings: Any) -> Any:
     if not isinstance(settings, Mapping) or "_target_" not in settings:
         raise ValueError(
-            f"{name}={settings!r}: choose one with {name}=NAME. Your own: FOLDER/{name}/NAME.yaml with"
+            f"{group}={settings!r}: choose one with {group}=NAME. Your own: FOLDER/{group}/NAME.yaml with"
             " _target_: MODULE.CLASS, and --config-dir FOLDER"
         )
-    made = make(settings)
-    if not isinstance(made, base):
-        raise ValueError(
-            f"{name}: {settings['_target_']} is no subclass of harness.protocols.{base.__name__}"
-        )
-    return made
+    return make_component(group, settings)
 
 
 def _check_advantage(grpo: Mapping[str, Any], advantage: Advantage) -> None:

@@ -218,6 +218,72 @@ def test_what_is_no_text_is_a_clear_error_that_shows_the_quoting(value):
     assert "'rewards.total=\"pi*ri\"'" in str(error.value)
 
 
+def naive_part(tree, kept):
+    """What stays of a tree with only these names; None where nothing does."""
+    if not names_of(tree):
+        return tree
+    if isinstance(tree, str):
+        return tree if tree in kept else None
+    kind, *operands = tree
+    parts = [naive_part(operand, kept) for operand in operands]
+    remaining = [part for part in parts if part is not None]
+    if not any(names_of(part) for part in remaining):
+        return None
+    if kind == "-" and parts[0] is None:
+        return ("negative", parts[1])
+    if kind in BINDING and kind != "negative" and len(remaining) == 1:
+        return remaining[0]
+    return (kind, *remaining)
+
+
+def names_of(tree):
+    if isinstance(tree, str):
+        return {tree} & set(VALUES)
+    return set().union(*map(names_of, tree[1:]))
+
+
+@given(trees, st.sets(st.sampled_from(sorted(VALUES))))
+def test_a_part_is_what_dropping_names_from_a_tree_leaves(tree, kept):
+    if not names_of(tree):
+        return
+    part, expected = Total.parse(reference_text(tree)).part(kept), naive_part(tree, kept)
+    if expected is None:
+        assert part is None
+        return
+    assert part.text == reference_text(simplified(expected))
+    assert part == Total.parse(part.text)
+    assert part.names == names_of(expected) <= kept
+    assert part.evaluate(VALUES).hex() == float(reference_value(expected)).hex()
+
+
+@pytest.mark.parametrize(
+    ("expression", "names", "part"),
+    [
+        ("pi * (sem + spa) / 2 * ri", "sem spa", "(sem + spa) / 2"),
+        ("pi * (sem + spa) / 2 * ri", "pi ri", "pi / 2 * ri"),
+        ("pi * (sem + spa) / 2 * ri", "pi ri sem spa", "pi * (sem + spa) / 2 * ri"),
+        ("pi - sem", "sem", "-sem"),
+        ("pi - -sem", "sem", "sem"),
+        ("-(pi - sem)", "sem", "sem"),
+        ("-pi * sem", "pi", "-pi"),
+        ("-pi * sem", "sem", "sem"),
+        ("2 * pi + 0.5 + sem", "pi", "2 * pi + 0.5"),
+        ("2 * pi + 0.5 + sem", "sem", "sem"),
+        ("(sem + 0.5) * pi", "pi", "pi"),
+        ("(sem + 0.5) * pi", "sem", "sem + 0.5"),
+        ("min(pi, max(sem, spa, 0.3), 1) / 4", "spa", "min(max(spa, 0.3), 1) / 4"),
+        ("min(pi, max(sem, spa, 0.3), 1) / 4", "pi", "min(pi, 1) / 4"),
+        ("mean(pi, mean(sem, spa)) - ri / 3", "ri", "-(ri / 3)"),
+        ("pi / (1 + 2)", "pi", "pi / (1 + 2)"),
+        ("pi + sem", "ri", None),
+        ("pi + sem", "", None),
+    ],
+)
+def test_a_part_keeps_constants_divisors_and_signs_of_what_stays(expression, names, part):
+    found = Total.parse(expression).part(names.split())
+    assert (found and found.text) == part
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest():
     with pytest.raises(
         ValueError, match=r"'smen', which is no component.*pi, ri, sem, spa.*Did you mean 'sem'"
