@@ -267,5 +267,5 @@ def test_variants_that_do_not_fit_rollouts_or_rewards_are_refused(
 def test_an_empty_part_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     Grpo(grpo=GRPO | {"credit": "split"}).stages(CONFIG, START)
     assert "rewards nothing of the chain: only the KL acts there" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="rewards.scopes has no effect with grpo.credit=total"):
+    with pytest.raises(ValueError, match=r"rewards\.scopes has no effect with grpo\.credit=total"):
         Grpo(grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "scopes": {"low": "image"}}}, START)
