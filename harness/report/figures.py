@@ -73,6 +73,18 @@ FIGURES: tuple[tuple[str, Callable[[Analysis], Figure | None], str], ...] = (
         training_figures.components,
         "Raw value of every reward component that an arm's total uses, smoothed.",
     ),
+    (
+        "spread",
+        training_figures.spread,
+        "Standard deviation of the total and of every component among the samples of a prompt, mean over"
+        " prompts, smoothed. A component without spread teaches nothing.",
+    ),
+    (
+        "curves",
+        training_figures.curves,
+        "Entropy of the model's tokens, KL to the start of training per token, length of chains, and groups"
+        " whose samples all earn the same, smoothed.",
+    ),
 )
 
 

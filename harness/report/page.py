@@ -27,11 +27,13 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
-from harness.report.plan_sections import Section, plan_findings, plan_sections
+from harness.report.plan_sections import plan_findings, plan_sections
 from harness.report.preference_examples import vote_examples
 from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
 from harness.report.published_tables import paper_order
+from harness.report.section import Section
 from harness.report.table import Table, markdown
+from harness.report.training_section import training_section
 
 _TABLES_BELOW_CLAIMS = (
     "agreement_by_category", "votes", "judges", "judge_agreement", "strengths", "vote_cost",
@@ -86,7 +88,10 @@ def fence(text: str) -> Markup:
 def _values(contents: Contents) -> dict[str, Any]:
     analysis = contents.analysis
     study = analysis.study
-    sections = plan_sections(contents.tables, contents.captions)
+    sections, training = (
+        plan_sections(contents.tables, contents.captions),
+        training_section(contents.captions),
+    )
     return {
         "study": study,
         "question": study.study.get("question") or f"Study {study.name}",
@@ -107,7 +112,8 @@ def _values(contents: Contents) -> dict[str, Any]:
         "rules": verdict_rules(analysis.verdicts),
         "contrasts": contents.tables.get("contrasts"),
         "details": _details(contents.tables),
-        "captions": _plots(contents.captions, sections),
+        "captions": _plots(contents.captions, [*sections, training]),
+        "training": training,
         "exhibits": contents.exhibits,
         "sheet_arms": SHEET_ARMS,
         "origin": contents.origin,

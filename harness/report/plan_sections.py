@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from harness.analysis import mirror
 from harness.analysis.measures import RELATION
@@ -11,6 +10,7 @@ from harness.analysis.plan_checks import blindness
 from harness.analysis.plans import PlanAnalysis, plan_analysis
 from harness.analysis.study import Analysis
 from harness.report.cells import signed
+from harness.report.section import Section
 from harness.report.table import Table
 
 PREFIX = "plan_"  # begins the names of these tables and figures
@@ -62,16 +62,6 @@ _SECTIONS = (
         (),
     ),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A section of the pages: a text that explains its words, tables, and figures by name and caption."""
-
-    title: str
-    text: str
-    tables: tuple[Table, ...]
-    figures: Mapping[str, str]
 
 
 def plan_sections(tables: Mapping[str, Table], captions: Mapping[str, str]) -> list[Section]:

@@ -1,9 +1,10 @@
-"""The figures about training: total reward and reward components by step."""
+"""The figures about training, by step: rewards, their spread within groups, and curves of every run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn
@@ -11,13 +12,27 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.study import DONE, Analysis
 from harness.report.cost import COMPONENT, REWARD, Metrics, component_names, reward_metrics
-from harness.report.figure_style import BAD, INK, QUIET, arm_color, panels
+from harness.report.figure_style import ACCENT, BAD, INK, QUIET, arm_color, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLUMNS = 5
+_HUES = 10
+_SPREAD, _TOTAL = "spread/", "total"
+
+# Name in metrics.jsonl and title of each curve, which is shown if a run logged more than the last number.
+_CURVES = (
+    ("entropy/chain", "entropy of chain tokens (nats)", -math.inf),
+    ("entropy/image", "entropy of image tokens (nats)", -math.inf),
+    ("kl/chain", "KL of chain tokens (nats)", -math.inf),
+    ("kl/image", "KL of image tokens (nats)", -math.inf),
+    ("length/chain", "length of chains (tokens)", -math.inf),
+    ("chain_share", "share of tokens in chains", -math.inf),
+    ("zero_spread_share", "share of groups without spread", -math.inf),
+    ("sampler_gap", "gap to the sampler (nats per token)", 0.01),  # below: rounding
+)
 
 
 def rewards(analysis: Analysis) -> Figure | None:
@@ -38,20 +53,84 @@ def rewards(analysis: Analysis) -> Figure | None:
 
 def components(analysis: Analysis) -> Figure | None:
     """Mean raw value of every logged reward component by training step, one panel per arm."""
-    trained, names = _trained(analysis), component_names(analysis.study)
-    if not trained or not names:
+    names = component_names(analysis.study)
+    return _by_component(analysis, COMPONENT, names, "component value")
+
+
+def spread(analysis: Analysis) -> Figure | None:
+    """Deviation of total and components within a group by training step, one panel per arm."""
+    names = [*component_names(analysis.study), _TOTAL]
+    return _by_component(analysis, _SPREAD, names, "deviation within a group")
+
+
+def curves(analysis: Analysis) -> Figure | None:
+    """Entropy, KL, chain length and groups without spread by training step: a panel each, a line per run."""
+    trained = _trained(analysis)
+    shown = [(name, title) for name, title, least in _CURVES if _exceeds(trained, name, least)]
+    if not shown:
+        return None
+    styles = _line_styles(analysis, list(trained))
+    figure, axes = panels(len(shown), 4, 2.9, 2.1, sharex=True)
+    for axis, (name, title) in zip(axes, shown, strict=True):
+        for arm, runs in trained.items():
+            for metrics in runs:
+                steps, values = _series(metrics, name)
+                axis.plot(steps, _smooth(values), **styles[arm])
+        axis.set_title(title, fontsize=8.5)
+        axis.grid(axis="y")
+        axis.set_axisbelow(True)
+        if axis.dataLim.ymin >= 0:
+            axis.set_ylim(bottom=0)
+        axis.tick_params(labelcolor=QUIET)
+        seaborn.despine(ax=axis)
+    handles = [Line2D([], [], label=_title(analysis, arm), **style) for arm, style in styles.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 6), frameon=False)
+    figure.supxlabel("training step", fontsize=9, color=QUIET)
+    return figure
+
+
+def _by_component(analysis: Analysis, prefix: str, names: Sequence[str], quantity: str) -> Figure | None:
+    """Every logged `prefix + name` by training step, one panel per arm; None where nothing is logged."""
+    trained = _trained(analysis)
+    logged = [name for name in names if _exceeds(trained, prefix + name)]
+    if not logged:
         return None
     palette = dict(zip(names, seaborn.color_palette("colorblind", len(names)), strict=True))
+    palette |= {name: INK for name in names if name == _TOTAL}
     figure, axes = panels(len(trained), _COLUMNS, 2.3, 1.75, sharex=True, sharey=True)
     for axis, runs in zip(axes, trained.values(), strict=True):
         for metrics in runs:
-            for name in names:
-                steps, values = _series(metrics, COMPONENT + name)
+            for name in logged:
+                steps, values = _series(metrics, prefix + name)
                 axis.plot(steps, _smooth(values), color=palette[name], linewidth=1.6)
-    handles = [Line2D([], [], color=palette[name], linewidth=2, label=name) for name in names]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(names), 8), frameon=False)
-    _finish_curves(figure, axes, analysis, list(trained), "component value")
+    handles = [Line2D([], [], color=palette[name], linewidth=2, label=name) for name in logged]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(logged), 8), frameon=False)
+    _finish_curves(figure, axes, analysis, list(trained), quantity)
     return figure
+
+
+def _exceeds(trained: Mapping[str, Sequence[Metrics]], name: str, least: float = -math.inf) -> bool:
+    """Return whether any run logged a value of `name` above `least`."""
+    for runs in trained.values():
+        for metrics in runs:
+            if any(value > least for value in _series(metrics, name)[1]):
+                return True
+    return False
+
+
+def _line_styles(analysis: Analysis, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return arm -> color and style of its line. Ten colors, then the same ones dashed and dotted."""
+    others = [arm for arm in arms if arm != analysis.full]
+    palette = seaborn.color_palette("husl", min(len(others), _HUES))
+    styles: dict[str, dict[str, Any]] = {}
+    for arm in arms:
+        if arm == analysis.full:
+            styles[arm] = {"color": ACCENT, "linewidth": 2.4, "zorder": 3}
+            continue
+        number = others.index(arm)
+        dashes = ("-", "--", ":")[number // _HUES % 3]
+        styles[arm] = {"color": palette[number % _HUES], "linewidth": 1.2, "linestyle": dashes}
+    return styles
 
 
 def _trained(analysis: Analysis) -> dict[str, list[Metrics]]:
@@ -69,8 +148,7 @@ def _finish_curves(
     figure: Figure, axes: Sequence[Axes], analysis: Analysis, arms: Sequence[str], quantity: str
 ) -> None:
     for number, (axis, arm) in enumerate(zip(axes, arms, strict=True)):
-        state = analysis.state(arm)
-        axis.set_title(arm if state == DONE else f"{arm} ({state})", color=INK if state == DONE else BAD)
+        axis.set_title(_title(analysis, arm), color=INK if analysis.state(arm) == DONE else BAD)
         axis.grid(axis="y")
         axis.set_axisbelow(True)
         axis.set_ylim(bottom=0)
@@ -78,6 +156,12 @@ def _finish_curves(
         seaborn.despine(ax=axis)
     figure.supxlabel("training step", fontsize=9, color=QUIET)
     figure.supylabel(quantity, fontsize=9, color=QUIET)
+
+
+def _title(analysis: Analysis, arm: str) -> str:
+    """Return the arm's name, with its state where it is not done."""
+    state = analysis.state(arm)
+    return arm if state == DONE else f"{arm} ({state})"
 
 
 def _series(metrics: Metrics, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -125,8 +125,9 @@ def test_a_claimed_difference_is_a_number_from_0(above):
 
 def test_the_papers_studies_are_there():
     assert {"reward_components", "training_details", "reward_hacking"} <= set(ABLATIONS)
-    arms = yaml.safe_load(ABLATIONS["reward_components"].read_text(encoding="utf-8"))["study"]["arms"]
-    assert len(arms) == 10
+    study = yaml.safe_load(ABLATIONS["reward_components"].read_text(encoding="utf-8"))["study"]
+    assert list(study["arms"]) == [*study["published"]["rows"], "self_certainty"]
+    assert len(study["published"]["rows"]) == 10
 
 
 def paper_studies() -> list[str]:

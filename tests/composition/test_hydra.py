@@ -161,6 +161,8 @@ def test_every_arm_of_every_ablation_composes_into_a_cell(composed, ablation, pr
     arguments = [f"ablations={ablation}", f"preset={preset}", *NEEDS.get(f"preset={preset}", [])]
     if ablation == "chain_preference" and preset.startswith("paper"):
         arguments.append("study.preference.more_judges=[]")  # else the exact judge of the miniature
+    if ablation == "group_size" and preset.startswith("paper"):
+        arguments.append("resources.processes=2")  # they divide the prompts of a step, at least 2
     config = composed(*arguments)
     lines = planning.expand(config, arguments)
     planned = planning.plan(config, GlobalHydra.instance().config_loader(), lines)

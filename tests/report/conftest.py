@@ -40,6 +40,7 @@ class FakeStudy:
     )  # (arm, seed) -> state, error
     unscored: Mapping[str, int] = field(default_factory=dict)  # arm -> how many samples
     metrics: Callable[[str, int], Mapping[str, Any] | None] = lambda arm, seed: None  # what metric.json holds
+    logged: Callable[[str, int], Mapping[str, float]] = lambda arm, step: {}  # further metrics of a GRPO step
     facts: Mapping[str, Any] = field(default_factory=dict)  # further entries of the plan's study
     text: str = "a red circle"
     question: str = "Does it work?"
@@ -118,6 +119,7 @@ class FakeStudy:
                     "unscored": 1,
                     "truncated_chains": 0,
                     "faulty_chains": 2,
+                    **self.logged(arm, step),
                 }
                 for step in range(20)
             ]
