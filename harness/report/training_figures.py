@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 5
-_HUES = 10
+_WIDE_COLUMNS = 4
+_DASHES = ("-", "--", ":", "-.")
 _SPREAD, _TOTAL = "spread/", "total"
 
 # Name in metrics.jsonl and title of each curve, which is shown if a run logged more than the last number.
@@ -70,8 +71,8 @@ def curves(analysis: Analysis) -> Figure | None:
     if not shown:
         return None
     styles = _line_styles(analysis, list(trained))
-    figure, axes = panels(len(shown), 4, 2.9, 2.1, sharex=True)
-    for axis, (name, title) in zip(axes, shown, strict=True):
+    figure, axes = panels(len(shown), _WIDE_COLUMNS, 2.9, 2.1, sharex=True)
+    for number, (axis, (name, title)) in enumerate(zip(axes, shown, strict=True)):
         for arm, runs in trained.items():
             for metrics in runs:
                 steps, values = _series(metrics, name)
@@ -81,7 +82,7 @@ def curves(analysis: Analysis) -> Figure | None:
         axis.set_axisbelow(True)
         if axis.dataLim.ymin >= 0:
             axis.set_ylim(bottom=0)
-        axis.tick_params(labelcolor=QUIET)
+        axis.tick_params(labelbottom=number + _WIDE_COLUMNS >= len(shown), labelcolor=QUIET)
         seaborn.despine(ax=axis)
     handles = [Line2D([], [], label=_title(analysis, arm), **style) for arm, style in styles.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 6), frameon=False)
@@ -119,18 +120,15 @@ def _exceeds(trained: Mapping[str, Sequence[Metrics]], name: str, least: float =
 
 
 def _line_styles(analysis: Analysis, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return arm -> color and style of its line. Ten colors, then the same ones dashed and dotted."""
-    others = [arm for arm in arms if arm != analysis.full]
-    palette = seaborn.color_palette("husl", min(len(others), _HUES))
+    """Return arm -> color and style of its line. Where the colors end, they come again with other dashes."""
+    palette = seaborn.color_palette("tab10")[1:]  # the first is like that of the full method
     styles: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        if arm == analysis.full:
-            styles[arm] = {"color": ACCENT, "linewidth": 2.4, "zorder": 3}
-            continue
-        number = others.index(arm)
-        dashes = ("-", "--", ":")[number // _HUES % 3]
-        styles[arm] = {"color": palette[number % _HUES], "linewidth": 1.2, "linestyle": dashes}
-    return styles
+    for number, arm in enumerate(arm for arm in arms if arm != analysis.full):
+        dashes = _DASHES[number // len(palette) % len(_DASHES)]
+        styles[arm] = {"color": palette[number % len(palette)], "linewidth": 1.2, "linestyle": dashes}
+    if analysis.full is not None and analysis.full in arms:
+        styles[analysis.full] = {"color": ACCENT, "linewidth": 2.4, "zorder": 3}
+    return {arm: styles[arm] for arm in arms}
 
 
 def _trained(analysis: Analysis) -> dict[str, list[Metrics]]:
