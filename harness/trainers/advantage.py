@@ -92,14 +92,8 @@ def decoupled(
         epsilon: is added to every deviation.
     """
     summed = [_weighted_scores(group, weights, bessel=bessel, epsilon=epsilon) for group in groups]
-    everything: list[float] = []
-    for values in summed:
-        everything += values
-    mean = sum(everything) / len(everything) if everything else 0.0
-    if abs(mean) < LEAST_SPREAD:  # by construction, where no sample lacks a component: dead groups stay at 0
-        mean = 0.0
-    shifted = [[value - mean for value in values] for values in summed]
-    return divided_by_step(shifted, summed, bessel=bessel, epsilon=epsilon)
+    # Their mean is 0: the scores of a component add up to 0 in every group, whoever lacks it.
+    return divided_by_step(summed, summed, bessel=bessel, epsilon=epsilon)
 
 
 def _weighted_scores(
