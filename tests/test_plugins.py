@@ -1,7 +1,8 @@
-"""docs/plugins.md is true: its files are a package that installs, joins `rewards=`, and runs in a sweep."""
+"""docs/plugins.md is true: its files install, join `rewards=` and `advantage=`, and run in a sweep."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -14,6 +15,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from harness.command import composed
+from harness.study import planning
+from harness.types import Grade
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tests" / "plugin_package"
@@ -102,8 +108,9 @@ def test_the_page_shows_the_files_of_the_package_and_no_others():
     }
 
 
-def test_the_component_takes_about_twenty_lines():
-    code = [line for line in SHOWN["got_r1_apart/__init__.py"].splitlines() if line.strip()]
+@pytest.mark.parametrize("name", ["got_r1_apart/__init__.py", "mine/against_median.py"])
+def test_a_plugin_takes_about_twenty_lines(name):
+    code = [line for line in SHOWN[name].splitlines() if line.strip()]
     assert len(code) <= 20
 
 
@@ -128,10 +135,44 @@ def test_the_same_files_in_a_folder_need_no_installation(tmp_path):
     ):
         (tmp_path / "mine" / place).parent.mkdir(parents=True)
         (tmp_path / "mine" / place).write_text(SHOWN[name], encoding="utf-8")
-    (words,) = [words for words in COMMANDS if "--config-dir" in words]
+    (words,) = [words for words in COMMANDS if "--config-dir" in words and "rewards=" in words]
     (cells,) = plan([words], tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
     assert [arm for arm, _, _ in cells] == ["baseline", "full", "mine"]
     assert cells[2][2]["_target_"] == "got_r1_apart.Apart"
+
+
+def test_the_advantage_of_a_folder_joins_the_built_in_ones():
+    (words,) = [words for words in COMMANDS if "advantage=median" in words]
+    with composed(
+        shlex.split(words.replace("--config-dir mine", f"--config-dir {PACKAGE / 'mine'}"))
+    ) as root:
+        lines = planning.expand(root.config, root.overrides)
+        cells = planning.plan(root.config, GlobalHydra.instance().config_loader(), lines).cells
+    settings = {cell.arm: cell.config["grpo"]["advantage"]["_target_"] for cell in cells}
+    assert list(settings) == ["baseline", "product", "median"]
+    assert settings["median"] == "against_median.AgainstMedian"
+    assert settings["product"] == "harness.trainers.advantage.Group"
+
+
+@pytest.fixture
+def against_median(monkeypatch):
+    """The class of the page's advantage."""
+    monkeypatch.syspath_prepend(PACKAGE / "mine")
+    return importlib.import_module("against_median").AgainstMedian
+
+
+def graded(*totals: float) -> list[Grade]:
+    return [Grade(total=total, components={}) for total in totals]
+
+
+def test_the_advantage_is_robust_against_one_outlier(against_median):
+    wild, equal, single, empty = against_median(bound=3.0)(
+        [graded(0.1, 0.2, 0.3, 0.4, 1.0), graded(0.5, 0.5), graded(0.7), graded()]
+    )
+    assert wild == pytest.approx([-0.2 / 0.22, -0.1 / 0.22, 0, 0.1 / 0.22, 3.0])
+    assert (equal, single, empty) == ([0.0, 0.0], [0.0], [])
+    with pytest.raises(ValueError, match="bound=0: give a number above 0"):
+        against_median(bound=0)
 
 
 def test_an_edit_of_the_package_makes_only_its_own_arms_anew(installed, tmp_path):
@@ -189,8 +230,9 @@ def _counts(path: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_the_reward_runs_in_a_sweep_next_to_a_built_in_one(installed, tmp_path):
-    arms = "arm.mine=rewards=apart arms=w_PI,mine"
+def test_reward_and_advantage_run_in_a_sweep_next_to_built_in_ones(installed, tmp_path):
+    halved = "arm.halved=rewards.total=pi arm.halved=advantage=median arm.halved=advantage.bound=0.5"
+    arms = f"arm.mine=rewards=apart {halved} arms=w_PI,mine,halved --config-dir {PACKAGE / 'mine'}"
     words = f"ablations=reward_components preset=smoke {arms} reports_dir=null {TINY}"
     done = run(
         ["-m", "harness.sweep", *shlex.split(words), f"outputs_dir={tmp_path / 'outputs'}"],
@@ -208,7 +250,9 @@ def test_the_reward_runs_in_a_sweep_next_to_a_built_in_one(installed, tmp_path):
         logged[cell["arm"]] = json.loads(
             (folders["grpo"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]
         )
-    assert set(logged) == {"w_PI", "mine"}
+    assert set(logged) == {"w_PI", "mine", "halved"}
+    assert logged["halved"]["reward"] == logged["w_PI"]["reward"]  # the same samples
+    assert 0 < logged["halved"]["grad_norm"] == pytest.approx(logged["w_PI"]["grad_norm"] / 2, rel=1e-3)
     assert {name for name in logged["mine"] if name.startswith("component/")} == {
         f"component/{name}" for name in ("pi", "sem", "spa", "ri", "apart")
     }
