@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from harness.plugin_values import scores
 from harness.reward.total import Total
+from harness.settings import choice
 from harness.types import Reward, Sample, Score
 
 if TYPE_CHECKING:
     from harness.protocols import Component
 
+SCOPES = ("chain", "image", "both")
+
 
 def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of `rewards` that decide numbers: the canonical total and its components.
+    """Return the settings of `rewards` that decide numbers: the canonical total, its components, scopes.
 
     This requires neither torch nor the components, so it can check a configuration when it is composed.
 
@@ -35,8 +38,24 @@ def used_components(config: Mapping[str, Any]) -> dict[str, Any]:
         entry = components[name]
         if not isinstance(entry, Mapping) or "_target_" not in entry:
             raise ValueError(f"rewards.components.{name} must name its class under _target_, got {entry!r}")
-    used = {name: settings for name, settings in components.items() if name in total.names}
-    return {"total": total.text, "components": used}
+    used = {
+        "total": total.text,
+        "components": {name: settings for name, settings in components.items() if name in total.names},
+    }
+    scopes = _scopes(config.get("scopes") or {}, components)
+    scopes = {name: scope for name, scope in scopes.items() if name in total.names}
+    return {**used, "scopes": scopes} if scopes else used
+
+
+def _scopes(scopes: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name, scope in scopes.items():
+        if name not in components:
+            raise ValueError(
+                f"rewards.scopes names {name!r}, which is no component. Known components: "
+                f"{', '.join(components)}"
+            )
+        choice(f"rewards.scopes.{name}", scope, ("chain", "image"))
+    return scopes
 
 
 class RewardFunction:
@@ -45,13 +64,40 @@ class RewardFunction:
     Args:
         total: expression over the keys of `components`.
         components: the reward components by their names in the total. Others are never called.
+        scopes: component -> the stage that it counts for, `chain` or `image`, in place of its own scope.
     """
 
-    def __init__(self, *, total: str, components: Mapping[str, Component]) -> None:
+    def __init__(
+        self, *, total: str, components: Mapping[str, Component], scopes: Mapping[str, str] | None = None
+    ) -> None:
         self.total = Total.parse(total)
         self.total.check(components)
         names = self.total.names
         self.components = {name: component for name, component in components.items() if name in names}
+        self._scopes = dict(scopes or {})
+
+    @property
+    def scopes(self) -> dict[str, str]:
+        """Component -> `chain`, `image` or `both`: what its score depends on.
+
+        Raises:
+            ValueError: a component does not say.
+        """
+        scopes = {}
+        for name, component in self.components.items():
+            scope = self._scopes.get(name) or getattr(component, "scope", None)
+            if scope not in SCOPES:
+                raise ValueError(
+                    f"component {name!r} has the scope {scope!r}: credit between chain and image requires"
+                    f" one of {', '.join(SCOPES)}. Give its class a `scope`, or set rewards.scopes.{name}"
+                )
+            scopes[name] = scope
+        return scopes
+
+    @property
+    def needs_certainty(self) -> bool:
+        """Whether a component reads `Sample.certainty`."""
+        return any(getattr(component, "needs_certainty", False) for component in self.components.values())
 
     def __call__(self, samples: Sequence[Sample]) -> list[Reward]:
         """Return one reward per sample, in order.

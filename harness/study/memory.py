@@ -152,7 +152,7 @@ def _grpo(
         },
     )
     resident = _weights_and_optimizer(sizes, training, gpu)
-    if not grpo["lora"]:
+    if not grpo["lora"] and grpo["kl_weight"]:
         resident = (*resident, Item("reference", _all_weights(sizes), lora))
     fewer = _half("grpo.rollout_batch", drawn)
     phases = _rollout(sizes, drawn, chain, guided, bool(grpo["lora"]), gpu, fewer)

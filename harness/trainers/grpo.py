@@ -1,9 +1,13 @@
 """Stage program `grpo`: group relative policy optimization over chain and image tokens.
 
 `Grpo.step` is the algorithm: rollouts, rewards, advantages, and a clipped-ratio update with a KL penalty
-(k3 estimator) to the frozen start. It differs from the textbook in three points. The loss is a mean over
+to the frozen start. By default it is the paper's, with three points of its own. The loss is a mean over
 each sample's tokens, then over samples. A begin-of-image forced at the length limit is not an action.
 Unscored samples and groups without spread have no advantage; the metrics count them.
+
+Every choice is a setting: `harness.trainers.advantage`, `credit`, `ratio`, `aggregate`, `kl`, `length`,
+`token_weights` and `resample` hold one each. The order of a step is: rollouts, rewards, the scored samples,
+groups with spread, parts of the total, advantages per part, clip, token weights, loss, mean.
 
 Several processes can train together. Each takes whole groups, seeds depend on a sample's position in the
 step, and every mean is over the whole step, so two processes compute the same as one.
@@ -15,38 +19,35 @@ that was sampled from; `conditional` differs from it if guidance > 1, by `sample
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from harness.composition.components import make
 from harness.reward.function import RewardFunction
 from harness.seeds import derive
-from harness.trainers import lora, order
-from harness.trainers.advantage import group_advantages
+from harness.trainers import length, order
+from harness.trainers.credit import ROUTED, Credit, Scored, StageValues, has_spread
+from harness.trainers.frozen_start import Reference, load, write_checkpoint
 from harness.trainers.learner import Learner
-from harness.trainers.outcomes import Metrics, Outcome, outcomes_of, reward_metrics
-from harness.types import Group, Prompt, Reward, Sample, Sampling, TokenLogprobs
+from harness.trainers.outcomes import Metrics, Outcome, counts_of, reward_metrics
+from harness.trainers.resample import first_live
+from harness.trainers.rollouts import Drawn, NotJudgedError, Rollouts, UnscoredError, judged
+from harness.trainers.update import StepCounts, Update
+from harness.types import Prompt, Reward, Sample, Sampling
 
 if TYPE_CHECKING:
     from harness.protocols import Policy, Workspace
 
-Reference = Callable[[], "AbstractContextManager[Policy]"]  # opens a context with the frozen start
+MorePrompts = Callable[[int, int], list[Prompt]]  # step, batch within the step from 1
 RESUME_FILES = ("training.pt",)  # of an unfinished stage; see `harness.stages.program`
-NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 
 
 def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Runs `grpo.steps` steps from the start checkpoint and writes `checkpoint/`."""
-    grpo = settings["grpo"]
-    policy, reference = _load(settings, inputs["start"] / "checkpoint")
+    grpo, seed = settings["grpo"], settings["seed"]
+    policy, reference = load(settings["policy"], grpo["lora"], inputs["start"] / "checkpoint", seed)
     prompts = make(settings["benchmark"]).prompts("train")
     if not prompts:
         raise ValueError("the benchmark gave no training prompts: choose one that has them")
@@ -58,12 +59,14 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         weight_decay=grpo["weight_decay"],
         max_grad_norm=grpo["max_grad_norm"],
     )
-    rewards = partial(_rewards, work, RewardFunction(**make(settings["rewards"])))
-    run = Grpo(policy, reference, rewards, learner, Sampling(**settings["rollout"]), grpo, settings["seed"])
+    function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
+    rewards = judged(work, function, policy, sampling, grpo["micro_batch"])
+    more = partial(_more_prompts, prompts, grpo["prompts"], seed)
+    run = Grpo(policy, reference, rewards, function, learner, sampling, grpo, seed, more)
     saved = work.folder / RESUME_FILES[0]
     for step in work.steps(learner.restore(saved), grpo["steps"]):
         try:
-            metrics = run.step(order.batch(prompts, grpo["prompts"], step, settings["seed"]), step)
+            metrics = run.step(order.batch(prompts, grpo["prompts"], step, seed), step)
         except UnscoredError:
             learner.save(saved, step)
             raise
@@ -76,84 +79,52 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
             learner.save(saved, step + 1, last=last)
     learner.finish()
     if learner.rank == 0:
-        _write_checkpoint(policy, work.folder / "checkpoint", has_adapters=bool(grpo["lora"]))
+        write_checkpoint(policy, work.folder / "checkpoint", has_adapters=bool(grpo["lora"]))
 
 
-class UnscoredError(ValueError):
-    """Too many samples of a step have no reward. The experts that judge have failed, not the policy."""
-
-
-class NotJudgedError(Exception):
-    """A stop was requested before the samples of a step were judged. Nothing was trained in this step."""
-
-
-def _rewards(work: Workspace, function: RewardFunction, samples: list[Sample]) -> list[Reward]:
-    """The rewards of samples. Judges may be absent for long, so a request to stop ends the wait.
-
-    Raises:
-        NotJudgedError: a stop was requested of any rank.
-    """
-    rewards = work.interruptible(partial(function, samples))
-    if work.stopping() or rewards is None:
-        raise NotJudgedError
-    return rewards
-
-
-def _write_checkpoint(policy: Policy, checkpoint: Path, *, has_adapters: bool) -> None:
-    """Writes the trained policy. Adapters are written to `lora/` first, then folded into the weights."""
-    if has_adapters:
-        lora.write(policy.module, checkpoint / "lora")
-        lora.merge(policy.module)
-    policy.save(checkpoint)
-
-
-def _load(settings: dict[str, Any], start: Path) -> tuple[Policy, Reference]:
-    """The policy to train and its frozen start.
-
-    For full weights the start is a second copy of the model; for LoRA it is the policy without adapters.
-    """
-    recipe, adapters = make(settings["policy"]), settings["grpo"]["lora"]
-    policy = recipe.load(start, trainable=True)
-    if not adapters:
-        frozen: Policy = recipe.load(start)
-        return policy, lambda: nullcontext(frozen)
-    torch.manual_seed(derive(settings["seed"], "lora"))
-    lora.add(policy.module, **adapters)
-    return policy, partial(_without_adapters, policy)
-
-
-@contextmanager
-def _without_adapters(policy: Policy) -> Iterator[Policy]:
-    with lora.switched_off(policy.module):
-        yield policy
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatch:
-    """Samples that go through the model at once, with their advantages (None: unscored)."""
-
-    samples: list[Sample]
-    advantages: list[float | None]
+def _more_prompts(prompts: list[Prompt], count: int, seed: int, step: int, batch: int) -> list[Prompt]:
+    """The prompts of a further batch of a step, whose groups replace those without spread."""
+    return order.batch(prompts, count, batch - 1, derive(seed, "resample", step))
 
 
 class Grpo:
-    """One training run; `step` is the algorithm."""
+    """One training run; `step` is the algorithm.
+
+    Args:
+        policy: is trained.
+        reference: the frozen start.
+        rewards: scores samples.
+        function: the reward that these scores are of.
+        learner: the optimizer.
+        sampling: of the rollouts.
+        settings: those under `grpo`.
+        seed: of the run.
+        more_prompts: prompts for `zero_spread=resample`.
+    """
 
     def __init__(
         self,
         policy: Policy,
         reference: Reference,
         rewards: Callable[[list[Sample]], list[Reward]],
+        function: RewardFunction,
         learner: Learner,
         sampling: Sampling,
         settings: dict[str, Any],
         seed: int,
+        more_prompts: MorePrompts,
     ) -> None:
-        self._policy, self._reference, self._rewards, self._learner = policy, reference, rewards, learner
-        self._sampling, self._settings, self._seed = sampling, settings, seed
-        guided = settings["image_logprobs"] == "guided"
-        self._trained_sampling = sampling if guided else replace(sampling, guidance=1.0)
-        self._trains_sampled_distribution = guided or sampling.guidance <= 1
+        self._learner, self._sampling, self._settings = learner, sampling, settings
+        self._rollouts = Rollouts(policy, rewards, learner, sampling, settings, seed, "grpo")
+        self._credit = Credit(
+            settings["credit"],
+            make(settings["advantage"]),
+            function.total,
+            function.scopes if settings["credit"] in ROUTED else {},
+            settings["advantage_clip"],
+        )
+        self._update = Update(policy, reference, make(settings["ratio"]), learner, sampling, settings)
+        self._more_prompts = more_prompts
 
     def step(self, prompts: list[Prompt], step: int) -> Metrics:
         """Runs one step: rollouts, rewards, advantages, update. Returns the metrics of the step.
@@ -167,149 +138,76 @@ class Grpo:
             NotJudgedError: a stop was requested before the samples were judged. Nothing was trained.
         """
         started = time.perf_counter()
-        samples = self._rollout(self._learner.share(list(enumerate(prompts))), step)
-        groups = self._group(samples, self._rewards(samples))
-        outcomes = self._learner.collect(outcomes_of(groups))  # of all processes
-        self._check_scored(outcomes, step)
+        drawn, resampling = self._draw(prompts, step)
+        advantages = self._credit(self._scored(drawn, self._penalties(drawn)))
 
-        metrics = reward_metrics(outcomes)
-        advantages: list[float | None] = []
-        zero_spread = 0
-        for group in groups:
-            result = group_advantages([reward.total.value for reward in group.rewards])
-            advantages += result.values
-            zero_spread += result.zero_spread
-        metrics["zero_spread_groups"] = self._learner.total(zero_spread)
+        metrics = reward_metrics(drawn.outcomes) | resampling
+        live = [has_spread(group) for group in advantages]
+        metrics["zero_spread_groups"] = live.count(False)
+        metrics["zero_spread_share"] = live.count(False) / len(live)
         metrics["lr"] = self._learner.learning_rate
 
-        scored = sum(outcome.reward is not None for outcome in outcomes)
-        metrics |= self._update(self._micro_batches(samples, advantages), scored)
+        samples: list[Sample] = []
+        own: list[StageValues | None] = []
+        for position, group in drawn.own.items():
+            samples += group.samples
+            own += advantages[position]
+        metrics |= self._update(samples, own, self._counts(drawn, live))
         metrics["seconds"] = time.perf_counter() - started
         return metrics
 
-    def _rollout(self, prompts: list[tuple[int, Prompt]], step: int) -> list[Sample]:
-        """N samples per prompt, drawn `rollout_batch` at a time.
+    def _draw(self, prompts: list[Prompt], step: int) -> tuple[Drawn, Metrics]:
+        """The groups to train on; with `resample`, further ones are drawn for those without spread."""
+        drawn = self._rollouts.draw(prompts, step)
+        if self._settings["zero_spread"] != "resample":
+            return drawn, {}
+        batches, live = 1, self._live(drawn)
+        while sum(live) < len(prompts) and batches < self._settings["resample_batches"]:
+            more = self._rollouts.draw(self._more_prompts(step, batches), step, f"resample {batches}")
+            drawn, live, batches = drawn.with_more(more), live + self._live(more), batches + 1
+        chosen = drawn.chosen(first_live(live, len(prompts)))
+        discarded = (len(live) - len(prompts)) * self._settings["samples"]
+        return chosen, {"resample_batches": batches, "discarded_samples": discarded}
 
-        `prompts` are pairs of the prompt's position in the step, on which the seeds depend, and the prompt.
-        """
-        group_size = self._settings["samples"]
-        repeated: list[Prompt] = []
-        seeds: list[int] = []
-        for position, prompt in prompts:
-            for number in range(group_size):
-                repeated.append(prompt)
-                seeds.append(derive(self._seed, "rollout", step, position * group_size + number))
-        size = self._settings["rollout_batch"] or len(repeated)
-        samples: list[Sample] = []
-        for start in range(0, len(repeated), size):
-            chunk = slice(start, start + size)
-            samples += self._policy.rollout(repeated[chunk], seeds[chunk], self._sampling)
-        return samples
+    def _live(self, drawn: Drawn) -> list[bool]:
+        return [has_spread(group) for group in self._credit(self._scored(drawn, {}))]
 
-    def _group(self, samples: list[Sample], rewards: list[Reward]) -> list[Group]:
-        size = self._settings["samples"]
-        groups = []
-        for start in range(0, len(samples), size):
-            prompt, members = samples[start].prompt, slice(start, start + size)
-            group = Group(prompt=prompt, samples=tuple(samples[members]), rewards=tuple(rewards[members]))
-            groups.append(group)
+    def _penalties(self, drawn: Drawn) -> dict[int, list[StageValues]]:
+        """Position of a group -> KL penalties of its samples; empty unless they are part of the reward."""
+        if self._settings["kl"] != "reward" or not self._settings["kl_weight"]:
+            return {}
+        own = []
+        for position, group in drawn.own.items():
+            own.append((position, self._update.penalties(group.samples)))
+        return dict(self._learner.collect(own))
+
+    def _scored(self, drawn: Drawn, penalties: dict[int, list[StageValues]]) -> list[list[Scored | None]]:
+        """What credit asks of every sample of the step."""
+        groups: list[list[Scored | None]] = []
+        for position, outcomes in enumerate(drawn.outcomes):
+            kl = penalties.get(position, [{}] * len(outcomes))
+            groups.append([self._deduct(*pair) for pair in zip(outcomes, kl, strict=True)])
         return groups
 
-    def _check_scored(self, outcomes: list[Outcome], step: int) -> None:
-        reasons = Counter(outcome.unscored for outcome in outcomes if outcome.unscored is not None)
-        tolerance, count = self._settings["unscored_tolerance"], reasons.total()
-        if count > tolerance * len(outcomes):
-            named = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(NAMED_REASONS))
-            raise UnscoredError(
-                f"{count} of {len(outcomes)} samples of step {step + 1} have no reward: {named}. Allowed is a"
-                f" share of grpo.unscored_tolerance={tolerance}. Fix the cause and run the same command again"
-                " to resume at this step; or raise the tolerance if so few scored samples are enough"
-            )
+    def _deduct(self, outcome: Outcome, kl: StageValues) -> Scored | None:
+        """The scores of a sample with what is taken off; None if it has no reward."""
+        if outcome.reward is None:
+            return None
+        deductions = dict(kl)
+        if self._settings["truncated"] == "penalise":
+            penalty = length.overlong_penalty(outcome.chain_actions, self._sampling.max_chain_tokens)
+            deductions["chain"] = deductions.get("chain", 0.0) - penalty
+        components = {name: value for name, value in outcome.components.items() if value is not None}
+        return Scored(components=components, deductions=deductions)
 
-    def _micro_batches(self, samples: list[Sample], advantages: list[float | None]) -> list[MicroBatch]:
-        size = self._settings["micro_batch"]
-        batches = []
-        for start in range(0, len(samples), size):
-            chunk = slice(start, start + size)
-            batches.append(MicroBatch(samples=samples[chunk], advantages=advantages[chunk]))
-        return batches
-
-    def _update(self, batches: list[MicroBatch], scored: int) -> dict[str, float]:
-        """Takes `inner_epochs` optimizer steps and returns their mean loss terms.
-
-        The old log-probs are those before the first step, under the distribution that is trained.
-
-        Args:
-            batches: the samples of this process.
-            scored: how many samples of all processes have a reward.
-        """
-        with torch.no_grad(), self._reference() as frozen:
-            reference = [self._logprobs(frozen, batch).values_BT for batch in batches]
-        old: list[Tensor] = []
-        gap = actions = 0.0
-        epochs = self._settings["inner_epochs"]
-        sums = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
-        for epoch in range(epochs):
-            for index, batch in enumerate(batches):
-                new = self._logprobs(self._policy, batch)
-                if epoch == 0:
-                    old.append(new.values_BT.detach())
-                    gaps = self._sampler_gaps(batch, new)
-                    gap += gaps.sum().item()
-                    actions += len(gaps)
-                loss, terms = self._loss(batch, new, old[index], reference[index], scored)
-                self._learner.backward(loss)
-                for name, value in terms.items():
-                    sums[name] += value / epochs
-            grad_norm = self._learner.step()
-        means = {name: self._learner.total(value) for name, value in sums.items()}
-        sampler_gap = self._learner.total(gap) / self._learner.total(actions)
-        return {**means, "grad_norm": grad_norm, "sampler_gap": sampler_gap}
-
-    def _logprobs(self, policy: Policy, batch: MicroBatch) -> TokenLogprobs:
-        return policy.logprobs([sample.tokens for sample in batch.samples], self._trained_sampling)
-
-    def _loss(
-        self, batch: MicroBatch, new: TokenLogprobs, old_BT: Tensor, reference_BT: Tensor, scored: int
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The clipped objective plus KL of one micro-batch, and its terms.
-
-        The mean is over all `scored` samples of the step. Unscored samples contribute to no term.
-        """
-        values_BT = new.values_BT
-        advantage_B1 = values_BT.new_tensor([value or 0.0 for value in batch.advantages])[:, None]
-        unscored_B = torch.tensor([value is None for value in batch.advantages], device=values_BT.device)
-        action_BT = new.action_BT & ~unscored_B[:, None]
-        actions_B = action_BT.sum(1).clamp(min=1)
-
-        def mean(terms_BT: Tensor) -> Tensor:
-            return ((terms_BT * action_BT).sum(1) / actions_B).sum() / max(scored, 1)
-
-        clip = self._settings["clip"]
-        ratio_BT = (values_BT - old_BT).exp()
-        clipped_BT = ratio_BT.clamp(1 - clip, 1 + clip)
-        gain_BT = torch.minimum(ratio_BT * advantage_B1, clipped_BT * advantage_B1)
-        gap_BT = reference_BT - values_BT
-        kl = mean(gap_BT.exp() - gap_BT - 1)
-        loss = self._settings["kl_weight"] * kl - mean(gain_BT)
-        outside = mean((ratio_BT != clipped_BT).float())
-        return loss, {"loss": loss.item(), "kl": kl.item(), "clip_fraction": outside.item()}
-
-    def _sampler_gaps(self, batch: MicroBatch, replayed: TokenLogprobs) -> Tensor:
-        """|replayed - recorded| log-prob of every action.
-
-        Raises:
-            ValueError: rollout and training should use the same distribution, and the gap is too large.
-        """
-        recorded_BT = torch.zeros_like(replayed.values_BT)
-        for row_T, sample in zip(recorded_BT, batch.samples, strict=True):
-            row_T[: len(sample.logprobs)] = row_T.new_tensor(sample.logprobs)
-        gaps = (replayed.values_BT.detach() - recorded_BT).abs()[replayed.action_BT]
-        gap, tolerance = gaps.mean().item(), self._settings["gap_tolerance"]
-        if self._trains_sampled_distribution and not gap <= tolerance:  # NaN fails this too
-            raise ValueError(
-                f"replayed log-probs differ from the sampler's by {gap:.2g} nats per token; allowed is"
-                f" grpo.gap_tolerance={tolerance}. Rollout and training do not score the same distribution"
-                " (low-precision weights alone explain little: find the cause before raising the tolerance)"
-            )
-        return gaps
+    def _counts(self, drawn: Drawn, live: Sequence[bool]) -> StepCounts:
+        """The denominators of the step; with `drop`, groups without spread leave that of the policy term."""
+        scored: list[Outcome] = []
+        kept: list[Outcome] = []
+        for has_advantage, outcomes in zip(live, drawn.outcomes, strict=True):
+            of_group = [outcome for outcome in outcomes if outcome.reward is not None]
+            scored += of_group
+            if has_advantage or self._settings["zero_spread"] != "drop":
+                kept += of_group
+        counts = partial(counts_of, without_truncated_chains=self._settings["truncated"] == "mask")
+        return StepCounts(policy=counts(kept), kl=counts(scored))

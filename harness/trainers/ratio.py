@@ -62,15 +62,15 @@ class TokenRatio(Clipped):
         super().__init__(clip_low=clip_low, clip_high=clip_high)
         if dual_clip is not None:
             number("ratio.dual_clip", dual_clip, above=1, hint=", or null for no bound")
-        self._dual_clip = dual_clip
+        self.dual_clip = dual_clip
 
     def __call__(
         self, new_BT: Tensor, old_BT: Tensor, advantage_BT: Tensor, regions: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         ratio_BT = (new_BT - old_BT).exp()
         gain_BT = (ratio_BT * advantage_BT).minimum(self.clip(ratio_BT) * advantage_BT)
-        if self._dual_clip is not None:
-            bounded_BT = gain_BT.maximum(self._dual_clip * advantage_BT)
+        if self.dual_clip is not None:
+            bounded_BT = gain_BT.maximum(self.dual_clip * advantage_BT)
             gain_BT = bounded_BT.where(advantage_BT < 0, gain_BT)
         return -gain_BT, self.binds(ratio_BT, advantage_BT)
 

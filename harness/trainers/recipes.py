@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,23 +10,13 @@ from typing import TYPE_CHECKING, Any
 from harness.composition.components import make
 from harness.protocols import Trainer
 from harness.reward.function import used_components
-from harness.settings import check_rollout, choice, flag, number, share, whole_number
+from harness.settings import check_rollout, flag, share, whole_number
+from harness.trainers import grpo_settings
+from harness.trainers.grpo_settings import check_optimisation
 from harness.types import Config, Stage
 
 if TYPE_CHECKING:
     from harness.protocols import PolicyRecipe, TrainingData
-
-IMAGE_LOGPROBS = ("guided", "conditional")
-LORA = ("rank", "alpha", "targets")
-
-
-def _optimisation(section: str, settings: Mapping[str, Any], *, steps_from: int = 1) -> None:
-    whole_number(f"{section}.steps", settings["steps"], least=steps_from)
-    whole_number(f"{section}.checkpoint_every", settings["checkpoint_every"])
-    whole_number(f"{section}.warmup_steps", settings["warmup_steps"], least=0)
-    for name in ("learning_rate", "max_grad_norm"):
-        number(f"{section}.{name}", settings[name], above=0)
-    number(f"{section}.weight_decay", settings["weight_decay"], least=0)
 
 
 class Sft(Trainer):
@@ -41,7 +30,7 @@ class Sft(Trainer):
     """
 
     def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        _optimisation("sft", sft, steps_from=0)
+        check_optimisation("sft", sft, steps_from=0)
         whole_number("sft.batch_size", sft["batch_size"])
         for name in ("records", "micro_batch"):
             if sft[name] is not None:
@@ -113,30 +102,18 @@ class Grpo(Trainer):
     """GRPO against the rewards, straight from the policy's checkpoint (paper section 3, stage 2)."""
 
     def __init__(self, *, grpo: Mapping[str, Any]) -> None:
-        _optimisation("grpo", grpo)
-        for name in ("prompts", "samples", "inner_epochs", "micro_batch"):
-            whole_number(f"grpo.{name}", grpo[name])
-        for name in ("clip", "gap_tolerance"):
-            number(f"grpo.{name}", grpo[name], above=0)
-        number("grpo.kl_weight", grpo["kl_weight"], least=0)
-        if grpo["samples"] < 2:
-            raise ValueError(
-                f"grpo.samples={grpo['samples']}: a group needs at least 2 samples to have an advantage"
-            )
-        choice("grpo.image_logprobs", grpo["image_logprobs"], IMAGE_LOGPROBS)
-        if grpo["rollout_batch"] is not None:
-            whole_number("grpo.rollout_batch", grpo["rollout_batch"])
-        share("grpo.unscored_tolerance", grpo["unscored_tolerance"])
-        _lora(grpo["lora"])
+        grpo_settings.check(grpo)
         self._grpo = dict(grpo)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
         _rollout(config["rollout"])
         _check_prompts(json.dumps(config["benchmarks"]))
+        rewards = used_components(config["rewards"])
+        grpo_settings.check_together(self._grpo, config["rollout"], rewards)
         settings = {
             "grpo": self._grpo,
             "rollout": config["rollout"],
-            "rewards": used_components(config["rewards"]),
+            "rewards": rewards,
             "policy": config["policies"],
             "benchmark": config["benchmarks"],
             "seed": config["seed"],
@@ -176,19 +153,3 @@ def _rollout(rollout: Mapping[str, Any]) -> None:
             " train with per_sample (evaluation.rollout.random=upstream draws the benchmark's prompts as"
             " GoT-R1's script does)"
         )
-
-
-def _lora(adapters: Any) -> None:
-    if adapters is None:
-        return
-    if not isinstance(adapters, Mapping) or set(adapters) != set(LORA):
-        raise ValueError(f"grpo.lora={adapters!r}: give null for full weights, or {', '.join(LORA)}")
-    for name in ("rank", "alpha"):
-        whole_number(f"grpo.lora.{name}", adapters[name])
-    try:
-        re.compile(adapters["targets"])
-    except (re.error, TypeError) as error:
-        raise ValueError(
-            f"grpo.lora.targets={adapters['targets']!r}: give a regular expression for names of layers"
-            f" ({error})"
-        ) from None

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from harness.composition.components import make
 from harness.protocols import Policy
 from harness.reward.function import RewardFunction
-from harness.trainers.advantage import group_advantages
-from harness.trainers.grpo import Grpo, UnscoredError
+from harness.trainers.advantage import standard_scores
+from harness.trainers.grpo import Grpo
+from harness.trainers.rollouts import UnscoredError
 from harness.types import Chain, Prompt, Sample, Sampling, Score, TokenLogprobs, Tokens
 
 WORDS, CODES = 5, 4
@@ -77,7 +78,14 @@ class FakePolicy(Policy):
             for prompt, seed, tokens, values in zip(prompts, seeds, rows, scored.values_BT, strict=True)
         ]
 
-    def logprobs(self, tokens: Sequence[Tokens], sampling: Sampling) -> TokenLogprobs:
+    def logprobs(
+        self,
+        tokens: Sequence[Tokens],
+        sampling: Sampling,
+        *,
+        unconditional: Sequence[bool] = (),
+        measures: Sequence[str] = (),
+    ) -> TokenLogprobs:
         width = max(len(row.chain + row.image) for row in tokens)
         values, action, image = [], [], []
         for row in tokens:
@@ -91,7 +99,17 @@ class FakePolicy(Policy):
                 [True] * acting + [False] * row.forced_end + [True] * len(row.image) + [False] * padding
             )
             image.append([False] * len(row.chain) + [True] * len(row.image) + [False] * padding)
-        return TokenLogprobs(torch.stack(values), torch.tensor(action), torch.tensor(image))
+        values_BT = torch.stack(values)
+        return TokenLogprobs(
+            values_BT,
+            torch.tensor(action),
+            torch.tensor(image),
+            {name: self._measure(name, values_BT, torch.tensor(image)) for name in measures},
+        )
+
+    def _measure(self, name: str, values_BT: Tensor, image_BT: Tensor) -> Tensor:
+        """Entropies of 1 for words and 2 for codes; a contrast that is the log-prob."""
+        return image_BT + torch.ones_like(values_BT) if name == "entropy" else values_BT.detach() * image_BT
 
 
 @dataclass
@@ -163,7 +181,15 @@ def world(
     rewards = RewardFunction(total="red", components={"red": Given(totals)})
     settings = GRPO | {"prompts": 2} | changes
     run = Grpo(
-        policy, lambda: nullcontext(frozen), rewards, learner, sampling or Sampling(), settings, seed=3
+        policy,
+        lambda: nullcontext(frozen),
+        rewards,
+        rewards,
+        learner,
+        sampling or Sampling(),
+        settings,
+        3,
+        lambda step, batch: PROMPTS,
     )
     return World(run, policy, learner, flat(policy.module))
 
@@ -176,6 +202,11 @@ def plain_logprob(logits: Sequence[float], index: int) -> float:
     return logits[index] - math.log(sum(math.exp(value) for value in logits))
 
 
+def plain_advantages(totals: Sequence[float | None]) -> list[float | None]:
+    scores = iter(standard_scores([total for total in totals if total is not None]))
+    return [None if total is None else next(scores) for total in totals]
+
+
 def plain_loss(
     weights: list[float],
     old: list[float],
@@ -184,7 +215,7 @@ def plain_loss(
     settings: dict[str, Any],
 ) -> dict[str, float]:
     """The objective of the module's docstring, token by token."""
-    advantages = [value for start in (0, 3) for value in group_advantages(totals[start : start + 3]).values]
+    advantages = [value for start in (0, 3) for value in plain_advantages(totals[start : start + 3])]
     gains, kls, outside = [], [], []
     for (chain, image, forced), advantage in zip(DRAWN, advantages, strict=True):
         if advantage is None:
@@ -196,10 +227,10 @@ def plain_loss(
         for first, last, index in actions:
             new, before, reference = (plain_logprob(one[first:last], index) for one in (weights, old, frozen))
             ratio = math.exp(new - before)
-            clipped = min(max(ratio, 1 - settings["clip"]), 1 + settings["clip"])
+            clipped = min(max(ratio, 0.8), 1.2)
             gain += min(ratio * advantage, clipped * advantage)
             kl += math.exp(reference - new) - (reference - new) - 1
-            out += ratio != clipped
+            out += clipped * advantage < ratio * advantage
         gains.append(gain / len(actions))
         kls.append(kl / len(actions))
         outside.append(out / len(actions))
@@ -224,7 +255,7 @@ def plain_gradient(weights: list[float], *others: Any) -> list[float]:
 
 
 def frozen_of(one: World) -> list[float]:
-    with one.run._reference() as frozen:
+    with one.run._update._reference() as frozen:
         return flat(frozen.module)
 
 
