@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from mini_world import BENCHMARK, FakeWorkspace, Interrupted, dpo_settings
+from mini_world import BENCHMARK, FakeWorkspace, Interrupted, dpo_settings, with_ranks
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from harness.files import read_rows
 from harness.protocols import Policy
-from harness.stages import program
-from harness.trainers import dpo, pairs
+from harness.stages import program, ranks
+from harness.trainers import dpo
 from harness.trainers.dpo import Task, Update, gains, pair_losses, schedule
 from harness.trainers.pairs import Pair, StepPairs
 from harness.types import Prompt, Sample, Sampling, TokenLogprobs, Tokens
@@ -343,8 +344,8 @@ def test_all_steps_of_an_offline_run_train_on_pairs_of_the_start(train) -> None:
 
 def test_a_renewed_round_is_drawn_by_the_policy_as_it_is_then(train) -> None:
     slow, fast = (train(dpo.train, dpo_settings(learning_rate=rate, renew_every=2)) for rate in (1e-3, 1e-1))
-    rows = [program.resume_files("harness.trainers.dpo.train"), pairs.read_rows(slow.folder / "pairs.jsonl")]
-    assert [row["step"] for row in rows[1]] == [2, 3], "the file holds the last round alone"
+    rows = read_rows(slow.folder / "pairs.jsonl")
+    assert [row["step"] for row in rows] == [2, 3], "the file holds the last round alone"
     assert (slow.folder / "pairs.jsonl").read_bytes() != (fast.folder / "pairs.jsonl").read_bytes()
     first, again = (trained_lines(work)[:2] for work in (slow, train(dpo.train, dpo_settings())))
     assert [line["reward_best"] for line in first] == [line["reward_best"] for line in again], (
@@ -358,17 +359,12 @@ def test_what_a_stage_resumes_from_is_named(train) -> None:
     assert sorted(path.name for path in work.folder.iterdir()) == sorted(["checkpoint", *named])
 
 
-def test_pairs_that_are_gone_are_a_clear_error(train, janus_folder: Path, tmp_path: Path) -> None:
+def test_pairs_that_are_gone_are_a_clear_error(janus_folder: Path, tmp_path: Path) -> None:
     settings, inputs = dpo_settings(checkpoint_every=1), {"start": janus_folder.parent}
-    work = FakeWorkspace(tmp_path / "stage")
-    work.stop_at = 3
+    work = Killed(tmp_path / "stage")
+    work.at = 5
     with pytest.raises(Interrupted):
-        dpo.train(work, settings, inputs)  # in the round
-    work.stop_at = None
-    work = Killed(work.folder)
-    work.at = 3
-    with pytest.raises(Interrupted):
-        dpo.train(work, settings, inputs)  # in training
+        dpo.train(work, settings, inputs)  # in the second training step
     (work.folder / "pairs.jsonl").unlink()
     with pytest.raises(ValueError, match=r"pairs\.jsonl lacks the pairs of step 1\. Delete training\.pt"):
         dpo.train(work, settings, inputs)
@@ -386,23 +382,43 @@ def test_the_reports_of_a_round_come_before_those_of_training(train) -> None:
     }
 
 
-def test_the_first_step_starts_at_the_reference_and_unscored_groups_give_no_pair(train) -> None:
-    work = train(dpo.train, dpo_settings(pairs=4, learning_rate=1e-2, beta=0.5))
+def test_training_starts_at_the_reference_and_unscored_groups_give_no_pair(train) -> None:
+    work = train(dpo.train, dpo_settings(pairs=4))
     lines = trained_lines(work)
     assert lines[0]["loss"] == pytest.approx(math.log(2), abs=1e-5) and abs(lines[0]["margin"]) < 1e-4
     assert all(line["unscored"] == 3 and line["groups_without_pair"] >= 1 for line in lines)
     assert all(line["pairs"] + line["groups_without_pair"] == 4 for line in lines)
-    assert lines[-1]["loss"] < lines[0]["loss"]
 
 
-def test_preferred_samples_become_more_likely(train) -> None:
-    settings = dpo_settings(steps=12, samples=6, renew_every=3, learning_rate=5e-3)
-    lines = trained_lines(train(dpo.train, settings))
-    assert lines[-1]["accuracy"] >= 0.5 and lines[2]["margin"] > 0.1
-    assert (
-        lines[-1]["reward_best"] + lines[-1]["reward_worst"]
-        > lines[0]["reward_best"] + lines[0]["reward_worst"]
+def sum_of(lines: list[dict[str, Any]], *names: str) -> float:
+    return sum(line[name] for line in lines for name in names)
+
+
+def test_offline_pairs_teach_which_samples_are_preferred(train) -> None:
+    lines = trained_lines(train(dpo.train, dpo_settings(steps=15, samples=6, beta=0.1, learning_rate=2e-3)))
+    assert sum_of(lines[-5:], "margin") > sum_of(lines[:5], "margin") + 0.5
+
+
+def test_the_reward_of_renewed_pairs_rises(train) -> None:
+    settings = dpo_settings(steps=15, samples=6, beta=0.1, learning_rate=5e-3, renew_every=1)
+    lines, names = trained_lines(train(dpo.train, settings)), ("reward_best", "reward_worst")
+    assert sum_of(lines[-4:], *names) > sum_of(lines[:4], *names) + 2
+
+
+def test_two_processes_have_the_losses_of_one(train, janus_folder: Path, tmp_path: Path) -> None:
+    settings = dpo_settings({"guidance": 3.0}, steps=3, pairs=4, renew_every=2, micro_batch=1)
+    alone, together = train(dpo.train, settings), FakeWorkspace(tmp_path / "two")
+    inputs = {"start": janus_folder.parent}
+    named = {name: str(path) for name, path in inputs.items()}
+    call = ranks.ProgramCall(
+        program="harness.trainers.dpo.train", settings=settings, inputs=named, folder=str(together.folder)
     )
+    with with_ranks(call, 2):
+        dpo.train(together, settings, inputs)
+    assert len(together.lines) == len(alone.lines) == 4
+    for one, two in zip(alone.lines, together.lines, strict=True):
+        assert {**two, "seconds": 0} == pytest.approx({**one, "seconds": 0}, rel=1e-4, abs=1e-5)
+    assert (together.folder / "pairs.jsonl").read_bytes() == (alone.folder / "pairs.jsonl").read_bytes()
 
 
 def test_lora_changes_its_targets_alone(train, janus_folder: Path) -> None:
