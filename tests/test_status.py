@@ -112,6 +112,19 @@ def test_the_eta_counts_from_where_this_attempt_began(tmp_path, monkeypatch):
         assert writer.status.eta_s == 80.0
 
 
+def test_the_eta_starts_again_where_a_stage_counts_something_else(tmp_path, monkeypatch):
+    """As one that draws all pairs of a round, then trains on them."""
+    reports = ((0, 1, 4), (10, 3, 4), (20, 1, 4), (100, 2, 4), (200, 1, 9))  # seconds, step, total
+    etas = []
+    with StatusWriter(tmp_path) as writer:
+        writer.begin(STAGE)
+        for now, step, total in reports:
+            monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+            writer.progress(step, total, {})
+            etas.append(writer.status.eta_s)
+    assert etas == [None, 5.0, None, 160.0, None]
+
+
 def test_quick_steps_are_not_all_written(tmp_path):
     with StatusWriter(tmp_path) as writer:
         writer.begin(STAGE)

@@ -122,7 +122,9 @@ class StatusWriter:
             self._set(state="waiting", stage=stage.name, step=None, total=None, eta_s=None, waits_for=name)
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float | int | None]) -> None:
-        if self._first_step is None:  # this attempt resumed there; how long the step took is unknown
+        seen = self.status
+        if self._first_step is None or total != seen.total or step < (seen.step or 0):
+            # this attempt resumed there, or the stage now counts something else; how long it took is unknown
             self._first_step, self._stage_began = step, time.monotonic()
         changes: dict[str, float | int | None] = {"step": step, "total": total, "eta_s": None}
         if steps_done := step - self._first_step:

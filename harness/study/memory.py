@@ -130,34 +130,71 @@ def _sizes(stage: Stage, store: StageStore) -> ModelSizes | None:
 def _grpo(
     settings: Mapping[str, Any], config: Mapping[str, Any], sizes: ModelSizes, processes: int, gpu: bool
 ) -> StageMemory:
-    grpo, rollout = settings["grpo"], settings["rollout"]
-    chain, guided = rollout["max_chain_tokens"], rollout["guidance"] > 1
+    grpo = settings["grpo"]
     share = grpo["prompts"] * grpo["samples"] // processes
-    drawn = min(share, grpo["rollout_batch"] or share)
     micro_batch = min(grpo["micro_batch"], share)
-    lora = "" if grpo["lora"] else "grpo.lora={rank: 32, alpha: 32, targets: ...}"
-    half = "policies.weights=bfloat16" if grpo["lora"] and sizes.weight_bytes > 2 else ""
+    return _on_rollouts("grpo", settings, sizes, processes, gpu, share, micro_batch, sequences=1)
+
+
+def _dpo(
+    settings: Mapping[str, Any], config: Mapping[str, Any], sizes: ModelSizes, processes: int, gpu: bool
+) -> StageMemory:
+    dpo = settings["dpo"]
+    share = dpo["pairs"] // processes
+    micro_batch = min(dpo["micro_batch"], share)
+    drawn = share * dpo["samples"]
+    return _on_rollouts("dpo", settings, sizes, processes, gpu, drawn, micro_batch, sequences=2)
+
+
+def _on_rollouts(
+    stage: str,
+    settings: Mapping[str, Any],
+    sizes: ModelSizes,
+    processes: int,
+    gpu: bool,
+    share: int,
+    micro_batch: int,
+    *,
+    sequences: int,
+) -> StageMemory:
+    """A stage that draws samples and trains on them.
+
+    Args:
+        stage: its name, under which its settings stand.
+        settings: of the stage.
+        sizes: of the model.
+        processes: train together.
+        gpu: whether they have GPUs.
+        share: the samples of a step that each process draws.
+        micro_batch: the items of a forward pass.
+        sequences: of an item.
+    """
+    own, rollout = settings[stage], settings["rollout"]
+    chain, guided = rollout["max_chain_tokens"], rollout["guidance"] > 1
+    drawn = min(share, own["rollout_batch"] or share)
+    lora = "" if own["lora"] else f"{stage}.lora={{rank: 32, alpha: 32, targets: ...}}"
+    half = "policies.weights=bfloat16" if own["lora"] and sizes.weight_bytes > 2 else ""
     training = Training(
-        rows=micro_batch * (2 if guided and grpo["image_logprobs"] == "guided" else 1),
+        rows=micro_batch * sequences * (2 if guided and own["image_logprobs"] == "guided" else 1),
         tokens=PROMPT_TOKENS + chain + sizes.image_tokens,
         chain=chain,
-        adapters=_adapters(sizes, grpo["lora"]) if grpo["lora"] else None,
+        adapters=_adapters(sizes, own["lora"]) if own["lora"] else None,
         shards=1,
         remedies={
             "weights": half or lora,
             "gradients": lora,
             "optimizer": lora,
             "casts": half,
-            "activations": _fewer_activations(sizes, "grpo.micro_batch", micro_batch),
+            "activations": _fewer_activations(sizes, f"{stage}.micro_batch", micro_batch),
         },
     )
     resident = _weights_and_optimizer(sizes, training, gpu)
-    if not grpo["lora"] and grpo["kl_weight"]:
+    if not own["lora"] and own.get("kl_weight", 1):
         resident = (*resident, Item("reference", _all_weights(sizes), lora))
-    fewer = _half("grpo.rollout_batch", drawn)
-    phases = _rollout(sizes, drawn, chain, guided, bool(grpo["lora"]), gpu, fewer)
+    fewer = _half(f"{stage}.rollout_batch", drawn)
+    phases = _rollout(sizes, drawn, chain, guided, bool(own["lora"]), gpu, fewer)
     phases["update"] = _update(sizes, training, processes, gpu)
-    return StageMemory(stage="grpo", resident=resident, phases=phases)
+    return StageMemory(stage=stage, resident=resident, phases=phases)
 
 
 def _sft(
@@ -201,6 +238,7 @@ def _samples(
 
 
 ESTIMATES = {
+    "harness.trainers.dpo.train": _dpo,
     "harness.trainers.grpo.train": _grpo,
     "harness.trainers.sft.train": _sft,
     "harness.evaluation.draw.sample": _samples,

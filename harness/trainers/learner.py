@@ -70,7 +70,7 @@ class Learner:
             if parameter.dtype != torch.float32:
                 raise ValueError(
                     f"trained weights must be float32, but {name} is {parameter.dtype}: small steps would be"
-                    " rounded away. Use policies.weights=float32, or train adapters (grpo.lora)"
+                    " rounded away. Use policies.weights=float32, or train adapters (lora)"
                 )
         self._unsharded, sharded = shards.split(self._named.values())
         groups = [{"params": group} for group in (self._unsharded, sharded) if group]

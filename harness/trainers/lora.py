@@ -30,7 +30,7 @@ def add(module: torch.nn.Module, *, rank: int, alpha: int, targets: str) -> None
     chosen = [name for name in layers if re.fullmatch(targets, name)]
     if not chosen:
         raise ValueError(
-            f"grpo.lora.targets={targets!r} matches no trained linear layer: give a regular expression for"
+            f"lora.targets={targets!r} matches no trained linear layer: give a regular expression for"
             f" whole names such as {layers[len(layers) // 2]} or {layers[-1]}"
         )
     module.requires_grad_(False)

@@ -106,8 +106,8 @@ class Grpo(Trainer):
         self._grpo = dict(grpo)
 
     def stages(self, config: Config, start: Stage) -> list[Stage]:
-        _rollout(config["rollout"])
-        _check_prompts(json.dumps(config["benchmarks"]))
+        check_training_rollout(config["rollout"])
+        check_training_prompts(json.dumps(config["benchmarks"]))
         rewards = used_components(config["rewards"])
         grpo_settings.check_together(self._grpo, config["rollout"], rewards)
         settings = {
@@ -136,7 +136,7 @@ class SftGrpo(Trainer):
 
 
 @cache
-def _check_prompts(benchmark: str) -> None:
+def check_training_prompts(benchmark: str) -> None:
     """Raises the error of a benchmark without training prompts before anything is trained.
 
     `benchmark` are its settings as JSON, so that the result can be cached.
@@ -144,8 +144,8 @@ def _check_prompts(benchmark: str) -> None:
     make(json.loads(benchmark)).prompts("train")
 
 
-def _rollout(rollout: Mapping[str, Any]) -> None:
-    """Refuses rollout settings that cannot be, or that GRPO cannot train with, before any job."""
+def check_training_rollout(rollout: Mapping[str, Any]) -> None:
+    """Refuses rollout settings that cannot be, or whose samples cannot be compared, before any job."""
     check_rollout("rollout", rollout)
     if rollout["random"] == "upstream":
         raise ValueError(

@@ -185,6 +185,23 @@ GRPO = {
     "lora": None,
     "checkpoint_every": 2,
 }
+DPO = {
+    "steps": 4,
+    "pairs": 3,
+    "samples": 3,
+    "beta": 0.5,
+    "renew_every": None,
+    "learning_rate": 1e-3,
+    "warmup_steps": 1,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "image_logprobs": "guided",
+    "micro_batch": 2,
+    "rollout_batch": None,
+    "unscored_tolerance": 1.0,
+    "lora": None,
+    "checkpoint_every": 3,
+}
 ROLLOUT = {
     "guidance": 1.0,
     "text_temperature": 1.0,
@@ -219,6 +236,12 @@ def grpo_settings(rollout: Mapping[str, Any] | None = None, **changes: Any) -> d
         "benchmark": BENCHMARK,
         "seed": 5,
     }
+
+
+def dpo_settings(rollout: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    settings = grpo_settings(rollout)
+    del settings["grpo"]
+    return settings | {"dpo": DPO | changes}
 
 
 def janus_config(*, vocabulary: int, codes: int, text: dict[str, Any], **vision: Any) -> Any:

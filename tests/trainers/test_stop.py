@@ -18,6 +18,7 @@ from mini_world import (
     REWARDS,
     FakeWorkspace,
     LowCodes,
+    dpo_settings,
     grpo_settings,
     sft_settings,
     with_ranks,
@@ -89,6 +90,7 @@ def tokenizer_settings() -> dict[str, Any]:
 
 
 GRPO = grpo_settings(steps=4, prompts=4, checkpoint_every=ONLY_AT_THE_END)
+DPO = dpo_settings(steps=4, pairs=4, renew_every=1, checkpoint_every=ONLY_AT_THE_END)
 SFT = sft_settings(steps=4, batch_size=4, checkpoint_every=ONLY_AT_THE_END)
 
 
@@ -97,11 +99,12 @@ SFT = sft_settings(steps=4, batch_size=4, checkpoint_every=ONLY_AT_THE_END)
     [
         ("harness.trainers.grpo.train", GRPO, 1),
         ("harness.trainers.grpo.train", GRPO, 2),
+        ("harness.trainers.dpo.train", DPO, 2),
         ("harness.trainers.sft.train", SFT, 1),
         ("harness.trainers.sft.train", {**SFT, "sft": SFT["sft"] | {"fsdp": True}}, 2),
         ("policies.janus.tiny.build", tokenizer_settings(), 1),
     ],
-    ids=["grpo-1", "grpo-2", "sft-1", "sft-2", "tokenizer"],
+    ids=["grpo-1", "grpo-2", "dpo-2", "sft-1", "sft-2", "tokenizer"],
 )
 def test_a_stop_loses_no_step_and_changes_no_bit(
     trained: Trained, tmp_path: Path, path: str, settings: dict[str, Any], processes: int
@@ -120,10 +123,11 @@ def test_a_stop_loses_no_step_and_changes_no_bit(
     ("path", "settings"),
     [
         ("harness.trainers.grpo.train", GRPO),
+        ("harness.trainers.dpo.train", DPO),
         ("harness.trainers.sft.train", SFT),
         ("policies.janus.tiny.build", tokenizer_settings()),
     ],
-    ids=["grpo", "sft", "tokenizer"],
+    ids=["grpo", "dpo", "sft", "tokenizer"],
 )
 def test_after_its_last_step_a_trainer_ends_as_if_nobody_had_asked(
     trained: Trained, tmp_path: Path, path: str, settings: dict[str, Any]
@@ -148,4 +152,29 @@ def test_a_judge_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(AbsentJudge, "is_back", True)
     rest = trained("harness.trainers.grpo.train", settings, tmp_path / "cut")
     assert rest == whole[1:], "the first step is done, and the second was not trained"
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_stop_while_pairs_are_drawn_loses_none(trained: Trained, tmp_path: Path) -> None:
+    offline = {**DPO, "dpo": DPO["dpo"] | {"renew_every": None}}
+    whole = trained("harness.trainers.dpo.train", offline, tmp_path / "whole")
+    with pytest.raises(stop.Stopped):
+        trained("harness.trainers.dpo.train", offline, tmp_path / "cut", at=2)
+    rest = trained("harness.trainers.dpo.train", offline, tmp_path / "cut")
+    assert rest == whole[2:], "the pairs of two steps were there"
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_judge_that_is_absent_in_the_last_round_ends_no_training(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AbsentJudge, "calls", 0)
+    two = {**DPO, "dpo": DPO["dpo"] | {"steps": 2}}
+    whole = trained("harness.trainers.dpo.train", two, tmp_path / "whole")
+    judge = {"_target_": f"{__name__}.AbsentJudge", "silent": "x"}
+    settings = {**two, "rewards": {**REWARDS, "components": {"low": judge}}}
+    with pytest.raises(stop.Stopped):
+        trained("harness.trainers.dpo.train", settings, tmp_path / "cut")
+    monkeypatch.setattr(AbsentJudge, "is_back", True)
+    assert trained("harness.trainers.dpo.train", settings, tmp_path / "cut") == whole[1:]
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
