@@ -133,7 +133,12 @@ def guide(logits: Tensor, guidance: float) -> Tensor:
     return unconditional + guidance * (conditional - unconditional)
 
 
+def scale(logits: Tensor, temperature: float) -> Tensor:
+    """Logits / temperature in float32; temperature 0 counts as 1."""
+    return logits.float() / (temperature or 1.0)
+
+
 def chosen_logprob(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
     """Log-prob of `ids` under softmax(logits / temperature) in float32; temperature 0 counts as 1."""
-    scaled = logits.float() / (temperature or 1.0)
+    scaled = scale(logits, temperature)
     return scaled.gather(-1, ids[..., None]).squeeze(-1) - scaled.logsumexp(-1)

@@ -1,23 +1,25 @@
-"""Log-probs of chosen ids from hidden states, through an output head, with bounded memory.
+"""Log-probs of chosen ids and measures of their distributions, from hidden states, with bounded memory.
 
 Logits are the largest tensors of a training step (Janus-Pro's vocabulary is 102,400). They are computed for
 some positions at a time, and again in the backward pass, so memory does not grow with the number of
 positions. If all positions fit at once, their logits are computed once and kept.
 
-Shapes: K rows of one distribution (conditional, unconditional), N positions, H hidden.
+Shapes: K rows of one distribution (conditional, unconditional), N positions, H hidden, V ids, M measures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from policies.janus.draw import chosen_logprob, guide
+from policies.janus.draw import chosen_logprob, guide, scale
 
 LOGITS = 2**25  # logits at a time: 128 MiB in float32; the backward pass holds a few copies
+MEASURES = ("entropy", "certainty", "contrast")
 
 
 def logprobs(
@@ -28,8 +30,11 @@ def logprobs(
     *,
     guidance: float,
     temperature: float,
-) -> Tensor:
-    """[N] log-probs in float32 of `ids_N` under softmax(logits / temperature), guided if K is 2.
+    measures: Sequence[str] = (),
+) -> tuple[Tensor, Tensor]:
+    """[N] log-probs of `ids_N` under softmax(logits / temperature), guided if K is 2, and [M, N] measures.
+
+    Both are in float32, and the measures have no gradient.
 
     Args:
         head: hidden states [..., H] to logits [..., vocabulary].
@@ -38,20 +43,52 @@ def logprobs(
         ids_N: the ids.
         guidance: the weight of conditional over unconditional logits.
         temperature: 0 (greedy) counts as 1.
+        measures: names from `MEASURES` (`harness.types.TokenLogprobs` defines them). Contrast is 0 if K is 1.
     """
     size = max(1, LOGITS // (vocabulary * len(states_KNH)))
     if len(ids_N) <= size:
-        return _score(head, states_KNH, ids_N, guidance, temperature)
+        return _score(head, states_KNH, ids_N, guidance, temperature, measures)
     parts = zip(states_KNH.split(size, dim=1), ids_N.split(size), strict=True)
     # nothing here is random; a non-reentrant checkpoint also works if only the head's weights need a gradient
     scores = []
     for states, ids in parts:
-        arguments = (head, states, ids, guidance, temperature)
+        arguments = (head, states, ids, guidance, temperature, measures)
         scores.append(checkpoint(_score, *arguments, use_reentrant=False, preserve_rng_state=False))
-    return torch.cat(scores)
+    values, measured = zip(*scores, strict=True)
+    return torch.cat(values), torch.cat(measured, dim=1)
 
 
 def _score(
-    head: Callable[[Tensor], Tensor], states_KNH: Tensor, ids_N: Tensor, guidance: float, temperature: float
-) -> Tensor:
-    return chosen_logprob(guide(head(states_KNH.flatten(0, 1)), guidance), ids_N, temperature)
+    head: Callable[[Tensor], Tensor],
+    states_KNH: Tensor,
+    ids_N: Tensor,
+    guidance: float,
+    temperature: float,
+    measures: Sequence[str],
+) -> tuple[Tensor, Tensor]:
+    logits = head(states_KNH.flatten(0, 1))
+    scaled_NV = scale(guide(logits, guidance), temperature)
+    normalizer_N = scaled_NV.logsumexp(-1)
+    values_N = scaled_NV.gather(-1, ids_N[:, None]).squeeze(-1) - normalizer_N
+    # a recomputation ends where the log-probs have what their gradient needs, so that it skips what follows
+    with torch.no_grad():
+        measured_MN = values_N.new_zeros(len(measures), len(ids_N))
+        for index, name in enumerate(measures):
+            if name == "entropy":
+                measured_MN[index] = _entropy(scaled_NV, normalizer_N)
+            elif name == "certainty":
+                measured_MN[index] = normalizer_N - scaled_NV.mean(-1) - math.log(scaled_NV.shape[-1])
+            elif len(states_KNH) == 2:
+                measured_MN[index] = _contrast(logits, ids_N, temperature)
+    return values_N, measured_MN
+
+
+def _entropy(scaled_NV: Tensor, normalizer_N: Tensor) -> Tensor:
+    """[N] entropies in nats of softmax(scaled logits)."""
+    return normalizer_N - torch.softmax(scaled_NV, -1).mul_(scaled_NV).sum(-1)
+
+
+def _contrast(logits: Tensor, ids_N: Tensor, temperature: float) -> Tensor:
+    """[N] log-probs under the unconditional minus under the conditional rows, which come first."""
+    conditional_N, unconditional_N = chosen_logprob(logits, ids_N.repeat(2), temperature).chunk(2)
+    return unconditional_N - conditional_N

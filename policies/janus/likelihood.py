@@ -3,7 +3,7 @@
 The decoder layers are called as transformers' own modules, so that LoRA, recomputation and wrappers (FSDP)
 apply. Text positions go through lm_head only, image positions through generation_head only.
 Shapes: B rows, T ids of chain then image, S slots of the decoder's input (`policies.janus.packing`),
-K rows of one distribution (conditional, unconditional), N positions scored, H hidden.
+K rows of one distribution (conditional, unconditional), N positions scored, M measures, H hidden.
 """
 
 from __future__ import annotations
@@ -55,13 +55,18 @@ class Likelihood:
         return self._decoder.embed_tokens.weight.device
 
     def logprobs(
-        self, tokens: Sequence[Tokens], sampling: Sampling, unconditional: Sequence[bool]
+        self,
+        tokens: Sequence[Tokens],
+        sampling: Sampling,
+        unconditional: Sequence[bool],
+        measures: Sequence[str] = (),
     ) -> TokenLogprobs:
         """Log-probs under `sampling`. Rows marked `unconditional` are erased and score their image ids only.
 
         Raises:
-            ValueError: a row is longer than `pack`.
+            ValueError: a row is longer than `pack`, a measure is unknown, or contrast lacks guidance.
         """
+        _check(measures, sampling.guidance)
         rows: list[Tokens] = []
         actions: list[int] = []  # numbers of chain ids that count
         for row, erased in zip(tokens, unconditional or [False] * len(tokens), strict=True):
@@ -78,11 +83,16 @@ class Likelihood:
         states_SH = self._states(self._inputs(rows, layout), layout)
         action_BT, image_BT = _masks(tokens, actions, self._device)
         values_BT = torch.zeros(action_BT.shape, device=self._device)
+        measured_MBT = torch.zeros(len(measures), *action_BT.shape, device=self._device)
         if any(actions):
-            chain_logprobs = self._chain_logprobs(states_SH, tokens, actions, layout, sampling)
-            values_BT = values_BT.masked_scatter(action_BT & ~image_BT, chain_logprobs)
-        image_logprobs = self._image_logprobs(states_SH, rows, layout, sampling)
-        return TokenLogprobs(values_BT.masked_scatter(image_BT, image_logprobs), action_BT, image_BT)
+            chain_BT = action_BT & ~image_BT
+            values_N, measured_MN = self._score_chains(states_SH, tokens, actions, layout, sampling, measures)
+            values_BT = values_BT.masked_scatter(chain_BT, values_N)
+            measured_MBT = measured_MBT.masked_scatter(chain_BT, measured_MN)
+        values_N, measured_MN = self._score_images(states_SH, rows, layout, sampling, measures)
+        values_BT = values_BT.masked_scatter(image_BT, values_N)
+        measured_MBT = measured_MBT.masked_scatter(image_BT, measured_MN)
+        return TokenLogprobs(values_BT, action_BT, image_BT, dict(zip(measures, measured_MBT, strict=True)))
 
     def _erase(self, row: Tokens) -> Tokens:
         """The unconditional row: every id but BOS and the final begin-of-image is padding."""
@@ -122,15 +132,16 @@ class Likelihood:
                 hidden = layer(hidden, **arguments)
         return self._decoder.norm(hidden).flatten(0, 1)
 
-    def _chain_logprobs(
+    def _score_chains(
         self,
         states_SH: Tensor,
         tokens: Sequence[Tokens],
         actions: Sequence[int],
         layout: Layout,
         sampling: Sampling,
-    ) -> Tensor:
-        """[N] log-probs of the first `actions` chain ids of every row."""
+        measures: Sequence[str],
+    ) -> tuple[Tensor, Tensor]:
+        """[N] log-probs and [M, N] measures of the first `actions` chain ids of every row."""
         ids: list[int] = []
         slots = []
         for index, (row, count) in enumerate(zip(tokens, actions, strict=True)):
@@ -145,12 +156,18 @@ class Likelihood:
             torch.tensor(ids, device=self._device),
             guidance=1.0,
             temperature=sampling.text_temperature,
+            measures=measures,
         )
 
-    def _image_logprobs(
-        self, states_SH: Tensor, rows: Sequence[Tokens], layout: Layout, sampling: Sampling
-    ) -> Tensor:
-        """[N] log-probs of all image ids.
+    def _score_images(
+        self,
+        states_SH: Tensor,
+        rows: Sequence[Tokens],
+        layout: Layout,
+        sampling: Sampling,
+        measures: Sequence[str],
+    ) -> tuple[Tensor, Tensor]:
+        """[N] log-probs and [M, N] measures of all image ids.
 
         Begin-of-image and every image id but the last have the states that predict them.
         """
@@ -170,6 +187,18 @@ class Likelihood:
             torch.tensor(ids, device=self._device),
             guidance=sampling.guidance,
             temperature=sampling.image_temperature,
+            measures=measures,
+        )
+
+
+def _check(measures: Sequence[str], guidance: float) -> None:
+    for name in measures:
+        if name not in heads.MEASURES:
+            raise ValueError(f"unknown measure {name!r}: choose from {', '.join(heads.MEASURES)}")
+    if "contrast" in measures and guidance <= 1:
+        raise ValueError(
+            f"the measure contrast compares conditional with unconditional rows, and guidance={guidance:g}"
+            " has no unconditional ones: set rollout.guidance above 1, or do without contrast"
         )
 
 

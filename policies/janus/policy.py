@@ -240,10 +240,15 @@ class JanusPolicy(Policy):
             )
 
     def logprobs(
-        self, tokens: Sequence[Tokens], sampling: Sampling, *, unconditional: Sequence[bool] = ()
+        self,
+        tokens: Sequence[Tokens],
+        sampling: Sampling,
+        *,
+        unconditional: Sequence[bool] = (),
+        measures: Sequence[str] = (),
     ) -> TokenLogprobs:
         with self._products():
-            return self._likelihood.logprobs(tokens, sampling, unconditional)
+            return self._likelihood.logprobs(tokens, sampling, unconditional, measures)
 
     def save(self, folder: Path) -> None:
         """Writes weights and tokenizer to `folder`, always in transformers' layout."""
