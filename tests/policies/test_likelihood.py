@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from mini_world import janus_config
+from mini_likelihood import (
+    BOI,
+    BOS,
+    ERASED,
+    GUIDED,
+    IMAGE,
+    PAD,
+    PLAIN,
+    TOKENS,
+    VARIANTS,
+    VOCABULARY,
+    Model,
+    Settings,
+    gradients,
+    log_probs,
+    naive,
+    score,
+    scored,
+    sequences,
+    use_the_kernel_of_gpus,
+)
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import JanusForConditionalGeneration
 
 from harness.trainers import lora
 from harness.types import Sampling, Tokens
@@ -21,129 +39,13 @@ from policies.janus import attention, heads
 from policies.janus.likelihood import Likelihood
 from policies.janus.packing import one_per_row
 
-BOS, PAD, BOI = 0, 1, 2
-VOCABULARY, CODES, IMAGE = 4096, 2048, 9
 DECODER = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\..*"
-PLAIN = Sampling(text_temperature=0.9, image_temperature=1.1)
-GUIDED = Sampling(guidance=3.0, text_temperature=0.9)
-PACKED = {"pack": 150, "recompute": True}
-Model = JanusForConditionalGeneration
-Settings = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def start() -> Model:
-    """Two layers with grouped heads and large vocabularies; copy it to train or convert it."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    text = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    }
-    config = janus_config(
-        vocabulary=VOCABULARY, codes=CODES, text={**text, "initializer_range": 0.2}, num_image_tokens=IMAGE
-    )
-    model = Model(config).eval()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(
-            not name.startswith(("model.vision_model", "model.vqmodel", "model.aligner"))
-        )
-    return model
-
-
-@pytest.fixture
-def model(start: Model) -> Model:
-    return copy.deepcopy(start)
-
-
-def sequences(count: int, *, chain: tuple[int, int] = (1, 30), seed: int = 0) -> list[Tokens]:
-    """Rows of mixed lengths; every third ends by force, and so has a last chain id that is no action."""
-    rng = random.Random(seed)
-
-    def ids(length: int, size: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(size) for _ in range(length))
-
-    return [
-        Tokens(
-            prompt=(BOS, *ids(rng.randint(1, 12), VOCABULARY)),
-            chain=(*ids(rng.randint(*chain), VOCABULARY), BOI),
-            image=ids(IMAGE, CODES),
-            forced_end=row % 3 == 0,
-        )
-        for row in range(count)
-    ]
-
-
-TOKENS = sequences(7)
-ERASED = [False, True, False, False, True, False, False]
-
-
-def scored(
-    model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = (), **settings: Any
-) -> Tensor:
-    """The log-probs of all actions in a row, row after row."""
-    result = Likelihood(model, bos=BOS, pad=PAD, **settings).logprobs(tokens, sampling, erased)
-    assert not result.values_BT[~result.action_BT].any()
-    return result.values_BT[result.action_BT]
-
-
-def naive(model: Model, tokens: Sequence[Tokens], sampling: Sampling, erased: Sequence[bool] = ()) -> Tensor:
-    """The same by transformers' own forward, one sequence at a time, with all logits of both heads."""
-    model.model.language_model.set_attn_implementation("eager")
-
-    def logits(ids: list[int], image: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        text = model.model.language_model.embed_tokens(torch.tensor([ids]))
-        drawn = model.prepare_embeddings_for_image_generation(torch.tensor([image[:-1]]))
-        states = model.model.language_model(inputs_embeds=torch.cat((text, drawn), 1)).last_hidden_state[0]
-        return model.lm_head(states), model.model.generation_head(states)
-
-    values = []
-    for row, gone in zip(tokens, erased or [False] * len(tokens), strict=True):
-        ids = [*row.prompt, *row.chain]
-        blank = [BOS, *[PAD] * (len(ids) - 2), ids[-1]]
-        text, image = logits(blank if gone else ids, row.image)
-        if sampling.guidance > 1:
-            unguided = logits(blank, row.image)[1]
-            image = unguided + sampling.guidance * (image - unguided)
-        text = torch.log_softmax(text / sampling.text_temperature, -1)[len(row.prompt) - 1 :]
-        image = torch.log_softmax(image / sampling.image_temperature, -1)[len(ids) - 1 :]
-        actions = 0 if gone else len(row.chain) - row.forced_end
-        values += [text[place, id] for place, id in enumerate(row.chain[:actions])]
-        values += [image[place, id] for place, id in enumerate(row.image)]
-    return torch.stack(values)
-
-
-def gradients(model: Model, values: Tensor) -> dict[str, Tensor]:
-    """Of a sum with unequal weights; the model's own are cleared."""
-    weights = torch.linspace(-1, 1, len(values))
-    (values * weights).sum().backward()
-    found = {
-        name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
-    }
-    model.zero_grad()
-    return found
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """The largest difference, as a share of the largest gradient of its parameter."""
     assert one.keys() == other.keys()
     return max(float((one[name] - other[name]).abs().max() / one[name].abs().max()) for name in one)
-
-
-def use_the_kernel_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "PRODUCTS", attention.FUSED)
-
-
-VARIANTS = [
-    ({}, 2**25, False),
-    ({}, 2**16, True),
-    ({"recompute": True}, 2**16, False),
-    ({"pack": 60}, 2**25, True),
-    (PACKED, 2**16, False),
-]
 
 
 @pytest.mark.parametrize(("settings", "budget", "fused"), VARIANTS, ids=str)
@@ -159,7 +61,7 @@ def test_values_and_gradients_are_those_of_all_logits(
     budget: int,
     fused: bool,
 ) -> None:
-    expected = naive(model, TOKENS, sampling, erased)
+    expected = log_probs(naive(model, TOKENS, sampling, erased))
     expected_gradients = gradients(model, expected)
     monkeypatch.setattr(heads, "LOGITS", budget)
     if fused:
@@ -184,12 +86,14 @@ class Largest(TorchDispatchMode):
 
 def largest(model: Model, tokens: Sequence[Tokens], sampling: Sampling, **settings: Any) -> int:
     with Largest() as mode:
-        scored(model, tokens, sampling, **settings).sum().backward()
+        score(model, tokens, sampling, (), **settings).values_BT.sum().backward()
     model.zero_grad()
     return mode.numel
 
 
-@pytest.mark.parametrize("settings", [{}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"recompute": True}, {"measures": ("entropy", "certainty")}], ids=str
+)
 @pytest.mark.parametrize("sampling", [PLAIN, GUIDED], ids=["plain", "guided"])
 def test_no_tensor_grows_with_positions_times_vocabulary(
     model: Model, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, settings: Settings

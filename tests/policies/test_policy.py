@@ -48,6 +48,17 @@ def test_a_sample_holds_what_was_drawn(policy: JanusPolicy) -> None:
     assert policy.rollout([], [], Sampling()) == []
 
 
+def test_a_policy_measures_the_distributions_of_its_samples(policy: JanusPolicy) -> None:
+    sampling = Sampling(guidance=3.0, max_chain_tokens=8)
+    tokens = policy.encode(RECORDS)
+    plain = policy.logprobs(tokens, sampling)
+    measured = policy.logprobs(tokens, sampling, measures=("contrast", "entropy"))
+    assert list(measured.measures) == ["contrast", "entropy"] and not plain.measures
+    assert torch.equal(measured.values_BT, plain.values_BT)
+    assert (measured.measures["entropy"] > 0).equal(measured.action_BT)
+    assert (measured.measures["contrast"] != 0).equal(measured.image_BT)
+
+
 def test_only_the_drawing_parts_are_trainable_and_only_when_asked(
     policy: JanusPolicy, janus_folder: Path
 ) -> None:
