@@ -132,7 +132,9 @@ def test_words_of_the_command_are_taken_raw():
 def test_help_lists_the_groups(capsys):
     assert command.run(lambda words: pytest.fail("it ran"), ["x=1", "--help"], "how to use it\n") == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("how to use it") and "trainers: dpo, frozen, grpo, sft, sft_dpo, sft_grpo" in shown
+    assert (
+        shown.startswith("how to use it") and "trainers: dpo, frozen, grpo, sft, sft_dpo, sft_grpo" in shown
+    )
 
 
 def test_it_says_what_is_made_first_and_how_long_a_like_one_took(toy, capsys):
