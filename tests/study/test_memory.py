@@ -167,6 +167,19 @@ def test_parts_of_the_1b_model() -> None:
     )
 
 
+def test_dpo_takes_the_memory_of_grpo_with_two_sequences_for_each_pair() -> None:
+    sizes_of = (*ONE_B, "trainers=sft_dpo", "dpo.pairs=8", "dpo.samples=8")
+    grpo = estimates(*ONE_B, "grpo.prompts=8", "grpo.samples=8", "grpo.micro_batch=8")["grpo"]
+    dpo = estimates(*sizes_of, "dpo.micro_batch=4")["dpo"]
+    for name in ("reference", "keys and values", "activations", "logits", "optimizer"):
+        assert bytes_of(dpo, name) == bytes_of(grpo, name) > 0, name
+    all_pairs = estimates(*sizes_of, "dpo.micro_batch=100")["dpo"]
+    assert bytes_of(all_pairs, "activations") == 2 * bytes_of(dpo, "activations"), "8 pairs are all there are"
+    adapters = estimates(*sizes_of, "dpo.micro_batch=4", LORA.replace("grpo", "dpo"))["dpo"]
+    assert bytes_of(adapters, "reference") == 0
+    assert "dpo.micro_batch=2 (is 4)" in dpo.advice()
+
+
 def test_every_remedy_lowers_its_bytes_of() -> None:
     before = estimates(*ONE_B)
     for words, stage, name in (
