@@ -40,7 +40,7 @@ class Clipped(Ratio):
         return ratio_BT.clamp(self.low, self.high)
 
     def binds(self, ratio_BT: Tensor, advantage_BT: Tensor) -> Tensor:
-        """Where clipping changes the loss: [B, T], boolean."""
+        """Where the ratio is beyond the bound that acts on its advantage's sign: [B, T], boolean."""
         clipped_BT = self.clip(ratio_BT)
         above_BT = (ratio_BT > clipped_BT) & (advantage_BT > 0)
         return above_BT | ((ratio_BT < clipped_BT) & (advantage_BT < 0))
