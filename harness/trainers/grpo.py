@@ -31,7 +31,7 @@ from harness.trainers import length, order
 from harness.trainers.credit import ROUTED, Credit, Scored, StageValues, has_spread
 from harness.trainers.frozen_start import Reference, load, write_checkpoint
 from harness.trainers.learner import Learner
-from harness.trainers.outcomes import Metrics, Outcome, counts_of, reward_metrics
+from harness.trainers.outcomes import Metrics, Outcome, counts_of, penalty_metrics, reward_metrics
 from harness.trainers.resample import first_live
 from harness.trainers.rollouts import Drawn, NotJudgedError, Rollouts, UnscoredError, judged
 from harness.trainers.update import StepCounts, Update
@@ -139,9 +139,10 @@ class Grpo:
         """
         started = time.perf_counter()
         drawn, resampling = self._draw(prompts, step)
-        advantages = self._credit(self._scored(drawn, self._penalties(drawn)))
+        penalties = self._penalties(drawn)
+        advantages = self._credit(self._scored(drawn, penalties))
 
-        metrics = reward_metrics(drawn.outcomes) | resampling
+        metrics = reward_metrics(drawn.outcomes) | resampling | penalty_metrics(penalties.values())
         live = [has_spread(group) for group in advantages]
         metrics["zero_spread_groups"] = live.count(False)
         metrics["zero_spread_share"] = live.count(False) / len(live)

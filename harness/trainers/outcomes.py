@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.trainers.advantage import spread
@@ -85,6 +85,16 @@ def reward_metrics(groups: Sequence[Sequence[Outcome]]) -> Metrics:
     metrics["length/chain"] = _mean([outcome.chain_actions for outcome in outcomes])
     metrics["chain_share"] = _mean([_chain_share(outcome) for outcome in outcomes])
     return metrics
+
+
+def penalty_metrics(groups: Iterable[Sequence[Mapping[str, float]]]) -> Metrics:
+    """The mean of what is taken off the total for the KL, by stage; empty without penalties."""
+    by_stage: dict[str, list[float]] = {}
+    for group in groups:
+        for penalties in group:
+            for stage, value in penalties.items():
+                by_stage.setdefault(stage, []).append(value)
+    return {f"penalty/{stage}": _mean(values) for stage, values in by_stage.items()}
 
 
 def _chain_share(outcome: Outcome) -> float:

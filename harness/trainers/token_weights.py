@@ -29,19 +29,12 @@ def guidance_weights(contrast_BT: Tensor, counted_BT: Tensor) -> Tensor:
     A weight is a power of the rank of the id's divergence among the counted ids of its row. Equal
     divergences share the mean rank.
     """
-    divergence_BT = divergence(contrast_BT.detach())
-    weights_BT = torch.ones_like(divergence_BT)
-    for row, counted_T in enumerate(counted_BT):
-        values_N = divergence_BT[row, counted_T]
-        if len(values_N):
-            powers_N = (_mean_ranks(values_N) / len(values_N)) ** EXPONENT
-            weights_BT[row, counted_T] = powers_N * len(values_N) / powers_N.sum()
-    return weights_BT
-
-
-def _mean_ranks(values_N: Tensor) -> Tensor:
-    """Ranks from 1; equal values share the mean of theirs."""
-    ordered_N = values_N.sort().values
-    below_N = torch.searchsorted(ordered_N, values_N, right=False)
-    up_to_N = torch.searchsorted(ordered_N, values_N, right=True)
-    return (below_N + 1 + up_to_N).to(values_N.dtype) / 2
+    divergence_BT = divergence(contrast_BT.detach()).masked_fill(~counted_BT, math.inf)
+    ordered_BT = divergence_BT.sort(dim=1).values
+    below_BT = torch.searchsorted(ordered_BT, divergence_BT, right=False)
+    up_to_BT = torch.searchsorted(ordered_BT, divergence_BT, right=True)
+    rank_BT = (below_BT + 1 + up_to_BT).to(divergence_BT.dtype) / 2  # from 1; equal values share theirs
+    count_B1 = counted_BT.sum(1, keepdim=True).clamp(min=1)
+    power_BT = (rank_BT / count_B1) ** EXPONENT * counted_BT
+    sum_B1 = power_BT.sum(1, keepdim=True)
+    return torch.where(counted_BT, power_BT * count_B1 / sum_B1, torch.ones_like(power_BT))

@@ -195,6 +195,7 @@ def test_kl_in_the_reward_lowers_the_totals() -> None:
     one = world(kl="reward", kl_weight=0.3)
     frozen = frozen_of(one)
     lowered: list[float | None] = []
+    gaps = []
     for (words, codes, forced), total in zip(DRAWN, TOTALS, strict=True):
         acting = words[:-1] if forced else words
         gap = sum(
@@ -203,6 +204,7 @@ def test_kl_in_the_reward_lowers_the_totals() -> None:
         gap += sum(
             plain_logprob(one.start[WORDS:], code) - plain_logprob(frozen[WORDS:], code) for code in codes
         )
+        gaps.append(gap)
         lowered.append(None if total is None else total - 0.3 * gap)
     expected = plain_loss(
         one.start,
@@ -212,7 +214,10 @@ def test_kl_in_the_reward_lowers_the_totals() -> None:
         by_group(lowered),
         GRPO | {"kl_weight": 0.0, "kl": "k3"},
     )
-    assert one.run.step(PROMPTS, 0)["loss"] == pytest.approx(expected, abs=1e-9)
+    metrics = one.run.step(PROMPTS, 0)
+    assert metrics["loss"] == pytest.approx(expected, abs=1e-9)
+    taken_off = metrics["penalty/chain"] + metrics["penalty/image"]
+    assert taken_off == pytest.approx(0.3 * sum(gaps) / 6)
 
 
 def test_truncated_chains_are_penalised_by_their_length() -> None:
