@@ -73,7 +73,8 @@ def check(nodes: Any, processes: Any, stages: Sequence[Stage]) -> None:
         if stage.parallel is not None and stage.parallel % (nodes * processes):
             raise ValueError(
                 f"resources.nodes={nodes} x resources.processes={processes} must divide the {stage.parallel}"
-                f" items of a step of {stage.name!r}. Change one of them (grpo.prompts, dpo.pairs, sft.batch_size)"
+                f" items of a step of {stage.name!r}. Change one of them (grpo.prompts, dpo.pairs,"
+                " sft.batch_size)"
             )
 
 

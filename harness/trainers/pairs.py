@@ -1,4 +1,4 @@
-"""Preference pairs: the best and the worst of a prompt's samples, and the file that keeps those of a round."""
+"""Preference pairs: the best and the worst of a prompt's samples, and the file of a round's pairs."""
 
 from __future__ import annotations
 
