@@ -134,7 +134,7 @@ def _done(tasks: Sequence[Task], trained: int, size: int, pairs: PairFile) -> in
     if trained > start:
         raise ValueError(
             f"cannot resume after step {trained}: {RESUME_FILES[1]} lacks the pairs of step"
-            f" {missing.step + 1}. Delete {RESUME_FILES[0]} beside it, and the stage starts again"
+            f" {missing.step + 1}. Delete {RESUME_FILES[0]}, and the stage starts from the beginning"
         )
     return tasks.index(missing)
 
@@ -164,7 +164,7 @@ def gains(new: TokenLogprobs, reference_BT: Tensor) -> Tensor:
 
 
 def pair_losses(best_B: Tensor, worst_B: Tensor, beta: float) -> Tensor:
-    """The loss of each pair, from the gains of its best and its worst sample (arXiv 2305.18290, eq. 7)."""
+    """The loss of each pair, from the gains of its two samples (arXiv 2305.18290, equation 7)."""
     return -logsigmoid(beta * (best_B - worst_B))
 
 

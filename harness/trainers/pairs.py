@@ -1,4 +1,4 @@
-"""Preference pairs: the best and the worst of a prompt's samples, and the file that keeps a round of them."""
+"""Preference pairs: the best and the worst of a prompt's samples, and the file of a round's pairs."""
 
 from __future__ import annotations
 

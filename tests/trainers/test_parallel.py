@@ -50,11 +50,32 @@ def results(folder: Path) -> list[Any]:
     return [torch.load(file, weights_only=True) for file in sorted(folder.glob("rank*.pt"))]
 
 
+GDPO = {"_target_": "harness.trainers.advantage.Gdpo", "weights": {}}
+BATCH = {"_target_": "harness.trainers.advantage.Batch"}
+SEQUENCE = {"_target_": "harness.trainers.ratio.SequenceRatio", "clip_low": 3e-4, "clip_high": 4e-4}
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"advantage": BATCH, "kl": "reward", "ratio": SEQUENCE, "zero_spread": "drop", "truncated": "mask"},
+        {
+            "advantage": GDPO,
+            "aggregate": "stage",
+            "credit": "split",
+            "token_weights": "guidance",
+            "zero_spread": "resample",
+            "resample_batches": 2,
+        },
+    ],
+    ids=["default", "over the step", "by stage"],
+)
 def test_two_processes_of_grpo_have_the_losses_of_one_and_equal_weights(
-    tmp_path: Path, janus_folder: Path
+    tmp_path: Path, janus_folder: Path, variant: dict[str, Any]
 ) -> None:
     settings = grpo_settings(
-        {"guidance": 3.0}, steps=3, prompts=4, micro_batch=3, inner_epochs=2, checkpoint_every=2
+        {"guidance": 3.0}, steps=3, prompts=4, micro_batch=3, inner_epochs=2, checkpoint_every=2, **variant
     )
     one, two = (
         run("keep_weights", tmp_path / str(count), settings, {"start": janus_folder.parent}, processes=count)
