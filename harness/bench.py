@@ -16,36 +16,37 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_object
-
 from harness import command
 from harness.command import Choice
-from harness.composition import groups
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
 from harness.names import unknown
+from harness.races import laps, per_second, rollout_races, score_races
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
-from harness.stages.program import Stoppable, load_program, peak_memory_mb, reset_peak_memory
-from harness.study.roles import checked_class
+from harness.stages.program import Stoppable, load_program
 from harness.types import Prompt, Sample, Sampling, Stage
 
 if TYPE_CHECKING:
-    from harness.protocols import PolicyRecipe, Race
+    from harness.protocols import Race
 
 REPEATS = 5
+GRPO = "harness.trainers.grpo.train"
 USAGE = """\
 Measures how fast this machine draws, trains and scores.
 
-  python -m harness.bench [rollout] [grpo] [score]
+  python -m harness.bench [rollout] [grpo] [score] [variants]
 
 rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
            a larger random model, compared with other systems that can make them (minutes)
 grpo       training steps per minute: rollouts, rewards and update
 score      images per second of the benchmark's scorers and of the reward; then the scorers of all
            installed benchmarks, compared with other ways to the same scores (minutes)
+variants   seconds of a GRPO step under other settings (advantage=gdpo, grpo.credit=split, ...), and their
+           ratio to those of the step unchanged. Only where it is named: about two minutes with
+           preset=miniature
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
            The SFT checkpoint is made first where it is missing.
 """
@@ -64,7 +65,7 @@ class Figure:
 
     def __str__(self) -> str:
         median, repeats = statistics.median(self.seconds), len(self.seconds)
-        rate = _rate(self.amount * self.per_s, median)
+        rate = per_second(self.amount * self.per_s, median)
         digits = 0 if rate >= 100 else 2
         spread = f"{median:.3g} s ({min(self.seconds):.3g} to {max(self.seconds):.3g}, {repeats} repeats)"
         return f"{self.name:<16} {rate:>8,.{digits}f} {self.unit:<9}  {spread}; {self.setting}"
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def bench(words: list[str]) -> None:
-    """Measures the benches that are named, or all, and prints the figures."""
+    """Measures the benches that are named, or the usual ones, and prints the figures."""
     names, rest = read_words(words)
     chosen = command.choose(rest)
     with job_environment(chosen.threads):
@@ -87,12 +88,12 @@ def bench(words: list[str]) -> None:
 
 
 def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The benches that the first words name (all if none does), and the other words."""
+    """The benches that the first words name (the usual ones if none does), and the other words."""
     names = list(takewhile(_is_name, words))
     for name in names:
         if name not in BENCHES:
             raise UsageError(unknown("bench", name, BENCHES))
-    return list(dict.fromkeys(names)) or list(BENCHES), list(words[len(names) :])
+    return list(dict.fromkeys(names)) or list(USUAL), list(words[len(names) :])
 
 
 def _is_name(word: str) -> bool:
@@ -138,97 +139,6 @@ def rollout(chosen: Choice) -> list[Figure]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lap:
-    """One system's run in a race: seconds by phase, MB at its peak, and the time of the first system."""
-
-    race: Race
-    system: str
-    seconds: Mapping[str, float]
-    peak_mb: float
-    first_s: float
-    floor_s: float | None
-
-    def __str__(self) -> str:
-        race, total = self.race, sum(self.seconds.values())
-        systems, speed = list(race.systems), _rate(race.amount, total)
-        name = f"{race.setting:<20} {self.system:<{max(9, *map(len, systems))}}"
-        whole = f"{speed:>7,.{0 if speed >= 100 else 3}f} {race.unit}/s"
-        ratio = f"  {_rate(self.first_s, total):.2f} x {systems[0]}" if len(systems) > 1 else ""
-        time_s = f"{total:.{1 if total >= 10 else 2}f} s"
-        floor = (
-            ""
-            if self.floor_s is None
-            else f", {100 * _rate(self.floor_s, total):.0f} % of what the device allows"
-        )
-        return "; ".join(
-            filter(
-                None,
-                [f"{name} {whole}{ratio}", self._rates(), f"{time_s}{floor}", f"peak {self.peak_mb:,.0f} MB"],
-            )
-        )
-
-    def _rates(self) -> str:
-        """The rate of each phase whose work is counted."""
-        unit, counts = self.race.count_unit, self.race.counts
-        rates = {
-            phase: f"{_rate(counts[phase], seconds):,.0f} {unit}/s"
-            for phase, seconds in self.seconds.items()
-            if phase in counts
-        }
-        return ", ".join(rate if phase == unit else f"{phase} {rate}" for phase, rate in rates.items())
-
-
-def laps(races: Iterable[Race], machine: str) -> Iterator[Lap | str]:
-    """Runs every system of every race once. Yields a line that names the work before its first race."""
-    work = ""
-    for race in races:
-        if race.work != work:
-            work = race.work
-            yield f"{work}; {machine}"
-        floor_s, first_s = race.floor_s() if race.floor_s else None, 0.0
-        for name, run in race.systems.items():
-            memory = _Peak()
-            seconds = run()
-            first_s = first_s or sum(seconds.values())
-            yield Lap(
-                race=race, system=name, seconds=seconds, peak_mb=memory.mb(), first_s=first_s, floor_s=floor_s
-            )
-
-
-def rollout_races(chosen: Choice) -> Iterable[Race]:
-    """The policy's rollouts beside those of other systems."""
-    policy: PolicyRecipe = make(chosen.samples.settings["policy"])
-    return get_object(policy.races)() if policy.races else ()
-
-
-def score_races(chosen: Choice) -> Iterator[Race]:
-    """Of every benchmark that is installed, and of the chosen one: its ways to scores beside other ways."""
-    made = [*groups.classes("benchmarks").values(), type(make(chosen.samples.settings["benchmark"]))]
-    paths: dict[str, None] = {}
-    for benchmark in made:
-        races = checked_class("benchmarks", benchmark).races
-        if races:
-            paths[races] = None
-    for path in paths:
-        yield from get_object(path)()
-
-
-class _Peak:
-    """The highest memory since its construction: of the GPU where there is one, else of the process."""
-
-    def __init__(self) -> None:
-        import torch
-
-        self._gpu = torch.cuda if torch.cuda.is_available() else None
-        if self._gpu:
-            self._gpu.reset_peak_memory_stats()
-        reset_peak_memory()
-
-    def mb(self) -> float:
-        return self._gpu.max_memory_allocated() / 2**20 if self._gpu else peak_memory_mb()
-
-
 def grpo(chosen: Choice) -> list[Figure]:
     """A few steps of the trainer's last stage, as they are, in a temporary folder."""
     stage = chosen.trained
@@ -241,19 +151,40 @@ def grpo(chosen: Choice) -> list[Figure]:
         raise UsageError(
             f"the stage {stage.name} has too few steps to be timed: raise {stage.name}.steps to at least 2"
         )
-    numbers = stage.settings.get(stage.name, {})
-    names = ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch")
-    batch = ", ".join(f"{name} {numbers[name]}" for name in names if name in numbers)
     return [
         Figure(
             name=stage.name,
             amount=1,
             unit="steps/min",
             seconds=work.seconds,
-            setting=batch or "batch as the trainer has it",
+            setting=_batch(stage) or "batch as the trainer has it",
             per_s=60,
         )
     ]
+
+
+def _batch(stage: Stage) -> str:
+    numbers = stage.settings.get(stage.name, {})
+    names = ("prompts", "samples", "batch_size", "inner_epochs", "micro_batch")
+    return ", ".join(f"{name} {numbers[name]}" for name in names if name in numbers)
+
+
+def variants(chosen: Choice) -> Iterator[str]:
+    """What a step of GRPO costs under each variant, beside the step unchanged."""
+    stage = chosen.trained
+    if stage.program != GRPO:
+        raise UsageError(
+            f"variants are of GRPO, and the stage {stage.name} runs {stage.program}: use trainers=sft_grpo or"
+            " trainers=grpo"
+        )
+    from harness.trainers import bench as steps  # torch, which reads the job's environment
+
+    able, refused = steps.choose_variants(stage.settings)
+    for name, reason in refused.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr)
+    start = command.obtain(stage.inputs["start"], chosen.store)
+    for cost in steps.costs(stage.settings, start, able):
+        yield f"{cost}; {_batch(stage)}"
 
 
 def score(chosen: Choice) -> list[Figure]:
@@ -281,7 +212,13 @@ def score(chosen: Choice) -> list[Figure]:
     ]
 
 
-BENCHES: dict[str, Callable[[Choice], list[Figure]]] = {"rollout": rollout, "grpo": grpo, "score": score}
+BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str]]] = {
+    "rollout": rollout,
+    "grpo": grpo,
+    "score": score,
+    "variants": variants,
+}
+USUAL = ("rollout", "grpo", "score")  # any trainer has these
 RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}
 
 
@@ -337,10 +274,6 @@ def _timed(work: Callable[[], Any]) -> list[float]:
         work()
         seconds.append(time.perf_counter() - began)
     return seconds
-
-
-def _rate(amount: float, seconds: float) -> float:
-    return amount / seconds if seconds > 0 else float("inf")
 
 
 def _machine(chosen: Choice, *, precision: bool = True) -> str:

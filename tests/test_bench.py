@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from mini_world import REWARDS, grpo_settings
 
 from harness import bench
 from harness.composition import groups
 from harness.composition.arguments import UsageError
 from harness.protocols import Benchmark, Race
 from harness.stages import provenance
+from harness.trainers import bench as steps
+from harness.trainers import frozen_start
+from harness.trainers.grpo import Grpo
+from harness.types import Score, Stage
 
 TOY = Path(__file__).resolve().parent / "toy"
 sys.path.append(str(TOY))
@@ -173,3 +178,115 @@ def test_names_come_first_and_are_known():
     assert bench.read_words(["preset=smoke"]) == (["rollout", "grpo", "score"], ["preset=smoke"])
     with pytest.raises(UsageError, match=r"unknown bench 'rolout'\. Did you mean 'rollout'\?"):
         bench.read_words(["rolout"])
+
+
+def test_variants_are_of_grpo_alone(command):
+    code, lines, err = command("variants")
+    assert (code, lines) == (2, [])
+    assert "the stage climb runs toy_parts.train: use trainers=sft_grpo or trainers=grpo" in err
+
+
+@pytest.fixture
+def variants(monkeypatch, janus_folder, capsys):
+    """Measures the variants of GRPO on a tiny Janus, in two rounds; returns lines of stdout and stderr."""
+    monkeypatch.setattr(steps, "ROUNDS", 2)
+    monkeypatch.setattr(bench.command, "obtain", lambda stage, store: janus_folder.parent)
+    brief = ModuleType("brief")
+    brief.Brief = Brief
+    monkeypatch.setitem(sys.modules, "brief", brief)
+
+    def run(rollout: dict, components: dict) -> tuple[list[str], list[str]]:
+        settings = {
+            **grpo_settings(rollout),
+            "rewards": {"total": " * ".join(components), "components": components},
+        }
+        start = Stage(name="sft", program="harness.trainers.sft.train", settings={})
+        stage = Stage(name="grpo", program=bench.GRPO, settings=settings, inputs={"start": start})
+        lines = list(bench.variants(SimpleNamespace(trained=stage, store=None)))
+        return lines, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+class Brief:
+    """1 for a chain of one token, less for longer ones."""
+
+    name = "brief"
+    scope = "chain"
+
+    def __call__(self, samples):
+        return [Score(value=1 / len(sample.tokens.chain)) for sample in samples]
+
+
+BRIEF = {"brief": {"_target_": "brief.Brief"}}
+ALL = [
+    "unchanged",
+    "unchanged, again",
+    "advantage=gdpo",
+    "grpo.credit=causal",
+    "grpo.credit=split",
+    "grpo.aggregate=stage",
+    "grpo.token_weights=guidance",
+    "grpo.kl_weight=0",
+]
+
+
+def test_every_variant_is_measured_beside_the_step_unchanged(variants):
+    lines, _ = variants({"guidance": 3.0}, REWARDS["components"] | BRIEF)
+    assert [line.split("  ")[0] for line in lines] == ALL
+    for line in lines:
+        assert "x unchanged (" in line and ", 2 rounds); prompts 3, samples 3, inner_epochs 1" in line
+    assert "1.000 x unchanged (1.000 to 1.000, 2 rounds)" in lines[0]
+
+
+def test_variants_that_cannot_act_are_left_out_with_the_reason(variants):
+    lines, err = variants({}, REWARDS["components"])
+    left_out = [line.partition(" is left out: ") for line in err if " is left out: " in line]
+    assert [name for name, _, _ in left_out] == ["grpo.credit=causal", "grpo.token_weights=guidance"]
+    assert "names no component of scope chain" in left_out[0][2]
+    assert "no effect with rollout.guidance=1.0" in left_out[1][2]
+    assert [line.split("  ")[0] for line in lines] == [
+        name for name in ALL if name not in {one[0] for one in left_out}
+    ]
+
+
+def test_the_steps_of_a_measurement_leave_the_weights_as_they_are(variants, monkeypatch):
+    kept, drawn = [], []
+
+    def load(*args):
+        policy, reference = frozen_start.load(*args)
+        kept.append(
+            (policy.module, {name: value.clone() for name, value in policy.module.state_dict().items()})
+        )
+        return policy, reference
+
+    class Watched(Grpo):
+        def step(self, prompts, step):
+            metrics = super().step(prompts, step)
+            drawn.append((step, metrics["reward"], metrics["grad_norm"] > 0))
+            return metrics
+
+    monkeypatch.setattr(steps, "load", load)
+    monkeypatch.setattr(steps, "Grpo", Watched)
+    variants({}, REWARDS["components"] | BRIEF)
+    ((module, before),) = kept
+    assert all(value.equal(before[name]) for name, value in module.state_dict().items())
+    assert len(drawn) == (1 + 2) * 7 and len(set(drawn)) == 1
+    assert drawn[0][2], "there is a gradient that would move them"
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_rounds():
+    cost = steps.Cost(variant="grpo.credit=split", seconds=[2.0, 9.0, 3.3], unchanged=[1.0, 10.0, 3.0])
+    assert str(cost) == "grpo.credit=split               3.3 s  1.100 x unchanged (0.900 to 2.000, 3 rounds)"
+
+
+def test_every_round_begins_with_another_run(monkeypatch):
+    monkeypatch.setattr(steps, "ROUNDS", 3)
+    calls = []
+    runs = {
+        name: SimpleNamespace(step=lambda prompts, step, name=name: calls.append((name, step)))
+        for name in "ab"
+    }
+    seconds = steps._by_turns(runs, [])
+    assert calls == [(name, 0) for name in "abbaabba"]
+    assert {name: len(own) for name, own in seconds.items()} == {"a": 3, "b": 3}
