@@ -33,7 +33,7 @@ class Workspace(Protocol):
         """Yields the steps from `first` to `total - 1`, for a program that keeps state between checkpoints.
 
         A request to stop no longer ends the program within a step, but after one in which `stopping` was
-        true, and never after the last one.
+        true, and never after the last one if that reported its progress.
         """
         ...
 

@@ -71,13 +71,15 @@ class Stoppable:
     def __init__(self) -> None:
         self._takes_steps = False
         self._agreed = 0  # the signal on which all ranks stop
+        self._reported = False  # whether the step has made progress
 
     def steps(self, first: int, total: int) -> Iterator[int]:
         self._takes_steps = True
         stop.hold()
         for step in range(first, total):
+            self._reported = False
             yield step
-            if self._agreed and step + 1 < total:
+            if self._agreed and (step + 1 < total or not self._reported):
                 raise stop.Stopped(self._agreed)
 
     def stopping(self) -> bool:
@@ -90,7 +92,8 @@ class Stoppable:
         return None
 
     def _check(self, step: int, total: int) -> None:
-        """Ends a program that takes no steps if a stop was requested and something swallowed that."""
+        """Notes progress. Ends a program without steps if a stop was requested and something swallowed it."""
+        self._reported = True
         if not self._takes_steps and step < total:
             stop.check()
 

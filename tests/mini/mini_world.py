@@ -102,6 +102,7 @@ class FakeWorkspace(Stoppable):
         self.lines.append(
             {"step": step, "total": total, **json.loads(json.dumps(metrics or {}, allow_nan=False))}
         )
+        self._check(step, total)
         if step == self.stop_at:
             raise Interrupted
 

@@ -138,13 +138,15 @@ def test_after_its_last_step_a_trainer_ends_as_if_nobody_had_asked(
         stop.check()
 
 
+@pytest.mark.parametrize("steps", [4, 2], ids=["in the middle", "in the last step"])
 def test_a_judge_that_does_not_answer_is_not_waited_for(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     monkeypatch.setattr(AbsentJudge, "calls", 0)
     judge = {"_target_": f"{__name__}.AbsentJudge", "silent": "x"}
-    settings = {**GRPO, "rewards": {**REWARDS, "components": {"low": judge}}}
-    whole = trained("harness.trainers.grpo.train", GRPO, tmp_path / "whole")
+    present = {**GRPO, "grpo": GRPO["grpo"] | {"steps": steps}}
+    settings = {**present, "rewards": {**REWARDS, "components": {"low": judge}}}
+    whole = trained("harness.trainers.grpo.train", present, tmp_path / "whole")
     began = time.monotonic()
     with pytest.raises(stop.Stopped):
         trained("harness.trainers.grpo.train", settings, tmp_path / "cut")
