@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -13,13 +12,13 @@ from harness.reward.function import RewardFunction
 from harness.settings import choice, number, share, whole_number
 from harness.study.roles import make_component
 from harness.trainers import credit
+from harness.trainers.optimizer_settings import check_lora, check_optimizer
 from harness.trainers.ratio import Clipped, TokenRatio
 
 if TYPE_CHECKING:
     from harness.protocols import Advantage, Ratio
 
 IMAGE_LOGPROBS = ("guided", "conditional")
-LORA = ("rank", "alpha", "targets")
 CHOICES = {
     "image_logprobs": IMAGE_LOGPROBS,
     "credit": credit.KINDS,
@@ -33,36 +32,9 @@ RESAMPLE_BATCHES = 10  # the default
 CLIP = (0.8, 1.2)  # the default bounds of the ratio
 
 
-def check_optimisation(section: str, settings: Mapping[str, Any], *, steps_from: int = 1) -> None:
-    """Raises ValueError for a wrong setting that all trainers have."""
-    whole_number(f"{section}.steps", settings["steps"], least=steps_from)
-    whole_number(f"{section}.checkpoint_every", settings["checkpoint_every"])
-    whole_number(f"{section}.warmup_steps", settings["warmup_steps"], least=0)
-    for name in ("learning_rate", "max_grad_norm"):
-        number(f"{section}.{name}", settings[name], above=0)
-    number(f"{section}.weight_decay", settings["weight_decay"], least=0)
-
-
-def check_lora(section: str, adapters: Any) -> None:
-    """Raises ValueError unless the adapters are null or have rank, alpha and targets."""
-    if adapters is None:
-        return
-    if not isinstance(adapters, Mapping) or set(adapters) != set(LORA):
-        raise ValueError(f"{section}.lora={adapters!r}: give null for full weights, or {', '.join(LORA)}")
-    for name in ("rank", "alpha"):
-        whole_number(f"{section}.lora.{name}", adapters[name])
-    try:
-        re.compile(adapters["targets"])
-    except (re.error, TypeError) as error:
-        raise ValueError(
-            f"{section}.lora.targets={adapters['targets']!r}: give a regular expression for names of layers"
-            f" ({error})"
-        ) from None
-
-
 def check(grpo: Mapping[str, Any]) -> None:
     """Raises ValueError for the first wrong setting, with its value and what is allowed."""
-    check_optimisation("grpo", grpo)
+    check_optimizer("grpo", grpo)
     for name in ("prompts", "samples", "inner_epochs", "micro_batch", "resample_batches"):
         whole_number(f"grpo.{name}", grpo[name])
     number("grpo.gap_tolerance", grpo["gap_tolerance"], above=0)

@@ -9,7 +9,8 @@ from typing import Any
 from harness.protocols import Trainer
 from harness.reward.function import used_components
 from harness.settings import choice, number, share, whole_number
-from harness.trainers.grpo_settings import IMAGE_LOGPROBS, check_lora, check_optimisation
+from harness.trainers.grpo_settings import IMAGE_LOGPROBS
+from harness.trainers.optimizer_settings import check_lora, check_optimizer
 from harness.trainers.recipes import Sft, check_training_prompts, check_training_rollout
 from harness.types import Config, Stage
 
@@ -22,7 +23,7 @@ class Dpo(Trainer):
     """
 
     def __init__(self, *, dpo: Mapping[str, Any]) -> None:
-        check_optimisation("dpo", dpo)
+        check_optimizer("dpo", dpo)
         for name in ("pairs", "samples", "micro_batch"):
             whole_number(f"dpo.{name}", dpo[name])
         if dpo["samples"] < 2:

@@ -12,7 +12,7 @@ from harness.protocols import Trainer
 from harness.reward.function import used_components
 from harness.settings import check_rollout, flag, share, whole_number
 from harness.trainers import grpo_settings
-from harness.trainers.grpo_settings import check_optimisation
+from harness.trainers.optimizer_settings import check_optimizer
 from harness.types import Config, Stage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Sft(Trainer):
     """
 
     def __init__(self, *, sft: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        check_optimisation("sft", sft, steps_from=0)
+        check_optimizer("sft", sft, steps_from=0)
         whole_number("sft.batch_size", sft["batch_size"])
         for name in ("records", "micro_batch"):
             if sft[name] is not None:
