@@ -96,6 +96,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         "study": study,
         "question": study.study.get("question") or f"Study {study.name}",
         "source": study.study.get("source") or "",
+        "limits": (study.study.get("limits") or "").strip(),
         "setting": (study.study.get("published") or {}).get("setting") or "",
         "answer": answer(analysis),
         "findings": plan_findings(analysis),

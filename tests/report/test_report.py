@@ -63,6 +63,7 @@ def nasty(tmp_path_factory, make_study):
         },
         states={("w_PR", 0): ("failed", ERROR)},
         unscored={"baseline": 3},
+        facts={"limits": f"Nothing about {NASTY_TEXT}."},
     )
     return study, write_report(study.write(), study.root / "reports")
 
@@ -121,6 +122,14 @@ def test_user_text_is_shown_as_it_was_written(nasty):
     assert r"w\_\textless{}b\textgreater{}\textbar{}\&\$x\$" in (report / "tables" / "table.tex").read_text(
         encoding="utf-8"
     )
+
+
+def test_the_report_says_what_the_study_cannot_say(nasty):
+    report = nasty[1]
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "<strong>What this study cannot say.</strong> Nothing about &lt;script&gt;alert(1)" in page
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "\nWhat this study cannot say: Nothing about \\<script\\>alert(1)" in text
 
 
 def test_markdown_tables_keep_their_columns(nasty):
