@@ -127,9 +127,9 @@ def test_user_text_is_shown_as_it_was_written(nasty):
 def test_the_report_says_what_the_study_cannot_say(nasty):
     report = nasty[1]
     page = (report / "index.html").read_text(encoding="utf-8")
-    assert "<strong>What this study cannot say.</strong> Nothing about &lt;script&gt;alert(1)" in page
+    assert "<strong>What this study cannot say.</strong> Nothing about a &lt;script&gt;alert(1)" in page
     text = (report / "report.md").read_text(encoding="utf-8")
-    assert "\nWhat this study cannot say: Nothing about \\<script\\>alert(1)" in text
+    assert "\nWhat this study cannot say: Nothing about a \\<script\\>alert(1)" in text
 
 
 def test_markdown_tables_keep_their_columns(nasty):
