@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
 from harness.reward.function import RewardFunction
+from harness.reward.total import Total
 from harness.settings import choice, number, share, whole_number
 from harness.study.roles import make_component
 from harness.trainers import credit
@@ -30,6 +31,7 @@ CHOICES = {
 }
 RESAMPLE_BATCHES = 10  # the default
 CLIP = (0.8, 1.2)  # the default bounds of the ratio
+TOLERANCE = 1e-9
 
 
 def check(grpo: Mapping[str, Any]) -> None:
@@ -136,11 +138,20 @@ def check_together(grpo: Mapping[str, Any], rollout: Mapping[str, Any], rewards:
         raise ValueError(
             f"rewards.scopes has no effect with grpo.credit={grpo['credit']}: use causal or split"
         )
-    if not make(grpo["advantage"]).uses_total and len(function.total.names) > 1:
+    if not make(grpo["advantage"]).uses_total and not _is_sum(function.total):
         _say(
             f"note: {grpo['advantage']['_target_']} adds the normalized components of rewards.total; its"
             f" expression {function.total.text!r} is not used"
         )
+
+
+def _is_sum(total: Total) -> bool:
+    """Whether components count alike and alone, as in a sum or a mean: judged by their values at 0 and 1."""
+    zeros = dict.fromkeys(total.names, 0.0)
+    nothing = total.evaluate(zeros)
+    gains = [total.evaluate({**zeros, name: 1.0}) - nothing for name in total.names]
+    everything = total.evaluate(dict.fromkeys(total.names, 1.0)) - nothing
+    return max(gains) - min(gains) < TOLERANCE and abs(everything - sum(gains)) < TOLERANCE
 
 
 def _check_weights(advantage: Mapping[str, Any], function: RewardFunction) -> None:

@@ -269,3 +269,16 @@ def test_an_empty_part_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rewards nothing of the chain: only the KL acts there" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"rewards\.scopes has no effect with grpo\.credit=total"):
         Grpo(grpo=GRPO).stages({**CONFIG, "rewards": {**REWARDS, "scopes": {"low": "image"}}}, START)
+
+
+@pytest.mark.parametrize(
+    ("total", "is_said"),
+    [("low", False), ("(low + red) / 2", False), ("low * red", True), ("low + 2 * red", True)],
+)
+def test_gdpo_says_that_a_total_other_than_a_sum_is_not_used(
+    total: str, is_said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    components = {**REWARDS["components"], "red": {"_target_": "mini_world.LowCodes", "silent": "y"}}
+    rewards = {"total": total, "components": components}
+    Grpo(grpo=GRPO | {"advantage": GDPO}).stages({**CONFIG, "rewards": rewards}, START)
+    assert ("is not used" in capsys.readouterr().err) is is_said
