@@ -41,7 +41,7 @@ def stage_key(arm: str, name: str) -> str:
 
 def test_its_claims_name_arms_that_it_has():
     arms = {*STUDY["arms"], *factors.arms_of_factors(STUDY["factors"])}
-    assert len(arms) == 32
+    assert len(arms) == 33
     named = [(claim["better"], claim["than"]) for claim in STUDY["claims"].values()]
     assert named and all({better, than} <= arms for better, than in named)
     assert {STUDY["baseline"], STUDY["full"]} <= arms
@@ -93,7 +93,7 @@ def test_what_is_not_varied_stays():
 def test_there_is_one_sft_model_and_equal_arms_are_trained_once():
     assert len({stage_key(arm, "sft") for arm in planned()}) == 1
     trained = [arm for arm in planned() if arm != STUDY["baseline"]]
-    assert len({stage_key(arm, "grpo") for arm in trained}) == 28
+    assert len({stage_key(arm, "grpo") for arm in trained}) == 29
     for arm in ("full", "w_PR_PI"):
         assert stage_key(f"{arm}@tau_0.31", "scores") == stage_key(f"{arm}@chain_exact", "scores")
     assert stage_key("w_PR_RI", "scores") == stage_key("w_PR_RI@chain_exact", "scores")
