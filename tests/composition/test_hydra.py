@@ -61,6 +61,7 @@ NEEDS = {
     "grounder=mllm": ["judge=server"],
     "intervention=color_repair": [*FROZEN, "benchmarks=t2i_compbench"],
     "benchmarks=geneval": FROZEN,
+    **{f"ratio={name}": ["grpo.inner_epochs=2"] for name in ("sequence", "cispo")},
     **{f"policies={name}": FROZEN for name in ("sd15", "sdxl", "sd3", "flux")},
     **dict.fromkeys(("data=got", "benchmarks=t2i_compbench", "preset=paper_1b", "preset=paper_7b"), GOT),
 }

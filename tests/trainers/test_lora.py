@@ -109,7 +109,7 @@ def test_targets_that_match_no_trained_layer_are_refused(policy: JanusPolicy, ta
     before = [parameter.requires_grad for parameter in policy.module.parameters()]
     with pytest.raises(
         ValueError,
-        match=r"grpo\.lora\.targets=.*matches no trained linear layer.*such as model\.language_model\S+_proj"
+        match=r"lora\.targets=.*matches no trained linear layer.*such as model\.language_model\S+_proj"
         " or lm_head",
     ):
         lora.add(policy.module, rank=2, alpha=4, targets=targets)

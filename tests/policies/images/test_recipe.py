@@ -351,4 +351,5 @@ def test_a_cell_scores_them_as_they_are(tmp_path: Path) -> None:
 def test_a_trainer_that_trains_refuses_them(tmp_path: Path) -> None:
     write_pictures(tmp_path / "made", [*COLOR, *SHAPE], each=2)
     with pytest.raises(ValueError, match=r"cannot be trained.*Use trainers=frozen"):
-        plan_stages(cell_of(tmp_path / "made", {"_target_": "harness.trainers.recipes.Grpo", "grpo": GRPO}))
+        trainer = {"_target_": "harness.trainers.recipes.Grpo", "_recursive_": False, "grpo": GRPO}
+        plan_stages(cell_of(tmp_path / "made", trainer))
