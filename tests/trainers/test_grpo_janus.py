@@ -152,8 +152,8 @@ def test_reward_rises_on_what_it_rewards(train) -> None:
 def test_metrics_are_those_the_architecture_page_names(train) -> None:
     named = (
         "step, reward, component/low, at_0/low, at_1/low, spread/total, spread/low, loss, grad_norm,"
-        " clip_fraction, kl, kl/chain, kl/image, entropy/chain, entropy/image, length/chain, chain_share, lr, sampler_gap,"
-        " zero_spread_groups, zero_spread_share, unscored"
+        " clip_fraction, kl, kl/chain, kl/image, entropy/chain, entropy/image, length/chain, chain_share,"
+        " lr, sampler_gap, zero_spread_groups, zero_spread_share, unscored"
     )
     work = train(grpo.train, grpo_settings(steps=1, prompts=4))
     assert {*named.split(", "), "truncated_chains", "faulty_chains", "seconds", "total"} == set(work.lines[0])
