@@ -88,10 +88,8 @@ def fence(text: str) -> Markup:
 def _values(contents: Contents) -> dict[str, Any]:
     analysis = contents.analysis
     study = analysis.study
-    sections, training = (
-        plan_sections(contents.tables, contents.captions),
-        training_section(contents.captions),
-    )
+    sections = plan_sections(contents.tables, contents.captions)
+    training = training_section(contents.captions)
     return {
         "study": study,
         "question": study.study.get("question") or f"Study {study.name}",

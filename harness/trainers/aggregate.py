@@ -6,8 +6,10 @@ Denominators are those of the whole step, whatever a micro-batch or a process ho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("sample", "token", "fixed", "stage")
 STAGE_WEIGHT = 0.5  # of the chain and of the image

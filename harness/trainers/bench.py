@@ -23,7 +23,7 @@ from harness.reward.function import RewardFunction
 from harness.stages.program import SilentWorkspace
 from harness.trainers import grpo_settings, order
 from harness.trainers.frozen_start import load
-from harness.trainers.grpo import Grpo
+from harness.trainers.grpo import Grpo, more_prompts
 from harness.trainers.learner import Learner
 from harness.trainers.rollouts import judged
 from harness.types import Prompt, Sampling
@@ -105,18 +105,13 @@ def costs(settings: Mapping[str, Any], start: Path, variants: Mapping[str, GrpoS
     function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
     rewards = judged(SilentWorkspace(start), function, policy, sampling, grpo["micro_batch"])
     prompts = make(settings["benchmark"]).prompts("train")
-    more = partial(_further, prompts, grpo["prompts"], seed)
+    more = partial(more_prompts, prompts, grpo["prompts"], seed)
     runs = {
         name: Grpo(policy, reference, rewards, function, learner, sampling, changed, seed, more)
         for name, changed in variants.items()
     }
     seconds = _by_turns(runs, order.batch(prompts, grpo["prompts"], 0, seed))
     return [Cost(variant=name, seconds=own, unchanged=seconds[UNCHANGED]) for name, own in seconds.items()]
-
-
-def _further(prompts: list[Prompt], count: int, seed: int, step: int, batch: int) -> list[Prompt]:
-    """The prompts of a further batch of the step."""
-    return order.batch(prompts, count, step + batch, seed)
 
 
 def _by_turns(runs: Mapping[str, Grpo], prompts: list[Prompt]) -> dict[str, list[float]]:

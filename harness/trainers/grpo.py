@@ -61,7 +61,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     )
     function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
     rewards = judged(work, function, policy, sampling, grpo["micro_batch"])
-    more = partial(_more_prompts, prompts, grpo["prompts"], seed)
+    more = partial(more_prompts, prompts, grpo["prompts"], seed)
     run = Grpo(policy, reference, rewards, function, learner, sampling, grpo, seed, more)
     saved = work.folder / RESUME_FILES[0]
     for step in work.steps(learner.restore(saved), grpo["steps"]):
@@ -82,7 +82,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         write_checkpoint(policy, work.folder / "checkpoint", has_adapters=bool(grpo["lora"]))
 
 
-def _more_prompts(prompts: list[Prompt], count: int, seed: int, step: int, batch: int) -> list[Prompt]:
+def more_prompts(prompts: list[Prompt], count: int, seed: int, step: int, batch: int) -> list[Prompt]:
     """The prompts of a further batch of a step, whose groups replace those without spread."""
     return order.batch(prompts, count, batch - 1, derive(seed, "resample", step))
 

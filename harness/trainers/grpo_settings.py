@@ -12,7 +12,7 @@ from harness.reward.function import RewardFunction
 from harness.reward.total import Total
 from harness.settings import choice, number, share, whole_number
 from harness.study.roles import make_component
-from harness.trainers import credit
+from harness.trainers import aggregate, credit
 from harness.trainers.optimizer_settings import check_lora, check_optimizer
 from harness.trainers.ratio import Clipped, TokenRatio
 
@@ -23,7 +23,7 @@ IMAGE_LOGPROBS = ("guided", "conditional")
 CHOICES = {
     "image_logprobs": IMAGE_LOGPROBS,
     "credit": credit.KINDS,
-    "aggregate": ("sample", "token", "fixed", "stage"),
+    "aggregate": aggregate.KINDS,
     "kl": ("k3", "k2", "reward"),
     "zero_spread": ("keep", "drop", "resample"),
     "token_weights": ("none", "guidance"),
