@@ -4,65 +4,87 @@ Every rollout builds its decoder from transformers' modules with their weights a
 speed (`policies.janus.projections`). Attention and cache are ours. A row's rotary position counts its own
 tokens only.
 
-Shapes: R rows, T tokens, N tokens of all rows, S slots, H hidden, G key-value heads, Q query heads per
-key-value head, D head width.
+Shapes: R rows, T tokens, N tokens of all rows, S slots, H hidden, G key-value heads, D head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
-from policies.janus.cache import KeyValues, RowGroup, WriteSlot, attend, mask
+from policies.janus import compiled
+from policies.janus.batch_attention import Heads, attend, mask
+from policies.janus.cache import KeyValues
 from policies.janus.projections import Projection
 
 if TYPE_CHECKING:
     from transformers import LlamaModel
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
-Attention = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]  # layer, group of rows, q, k, v
+# layer, projected queries, keys and values of N tokens, cosines and sines of their positions
+Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """LlamaRMSNorm; on a CPU compiled, and then its result has the number format of the products."""
+
+    module: LlamaRMSNorm
+    dtype: torch.dtype
+
+    def __call__(self, x_NH: Tensor) -> Tensor:
+        if x_NH.is_cuda:
+            return self.module(x_NH)
+        return compiled.normalize(x_NH, self.module.weight, self.module.variance_epsilon, self.dtype)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    norm: nn.Module
+    norm: _Norm
     qkv: Projection
     out: Projection
-    mlp_norm: nn.Module
+    mlp_norm: _Norm
     gate_up: Projection
     activation: nn.Module
     down: Projection
 
+    def gate(self, gate_up_NI: Tensor) -> Tensor:
+        """[N, I] activation(gate) * up; compiled on a CPU if the activation is Llama's own."""
+        if isinstance(self.activation, SiLUActivation) and not gate_up_NI.is_cuda:
+            return compiled.gate(gate_up_NI)
+        gate, up = gate_up_NI.chunk(2, dim=-1)
+        return self.activation(gate) * up
+
 
 class Decoder:
-    """A LlamaModel for sequences of at most `longest` tokens, with matrix products in `dtype`.
-
-    On a CPU keys and values are always float32: their products are bound by memory, and oneDNN's bfloat16
-    kernels are no faster at one query per row.
-    """
+    """A LlamaModel for sequences of at most `longest` tokens, with matrix products in `dtype`."""
 
     def __init__(self, language_model: LlamaModel, dtype: torch.dtype, longest: int) -> None:
         config, embedding = language_model.config, language_model.embed_tokens.weight
-        self.dtype = dtype
+        self.heads = Heads(
+            kv_heads=config.num_key_value_heads,
+            queries=config.num_attention_heads // config.num_key_value_heads,
+            width=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+            dtype=dtype,
+        )
         self._layers = [_layer(layer, dtype) for layer in language_model.layers]
-        self._norm = language_model.norm
-        self._kv_heads = config.num_key_value_heads
-        self._queries = config.num_attention_heads // config.num_key_value_heads
-        self._head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        cache_dtype = torch.float32 if embedding.device.type == "cpu" else dtype
-        self._cache_like = embedding.new_empty(0, dtype=cache_dtype)
+        self._norm = _Norm(language_model.norm, dtype)
+        self._cache_like = embedding.new_empty(0, dtype=dtype)
         positions_1S = torch.arange(longest, device=embedding.device)[None]
         cos_1SD, sin_1SD = language_model.rotary_emb(embedding, positions_1S)
-        half = self._head_dim // 2
-        self._cos_SD, self._sin_SD = cos_1SD[0], torch.cat((-sin_1SD[0, :, :half], sin_1SD[0, :, half:]), -1)
+        half = self.heads.width // 2
+        # contiguous float32: compiled attention reads their rows
+        self._cos_SD = cos_1SD[0].float()
+        self._sin_SD = torch.cat((-sin_1SD[0, :, :half], sin_1SD[0, :, half:]), -1).float()
 
     def tail(self, rows: int, slots: int) -> KeyValues:
         """An empty cache for `slots` tokens of every row."""
-        shape = (self._kv_heads * rows, slots, self._head_dim)
+        shape = (self.heads.kv_heads * rows, slots, self.heads.width)
         return KeyValues.empty(len(self._layers), shape, self._cache_like)
 
     def prefill(self, embeds_RTH: Tensor) -> tuple[Tensor, KeyValues]:
@@ -73,81 +95,37 @@ class Decoder:
         """
         rows, length, _ = embeds_RTH.shape
         later_TT = torch.ones(length, length, dtype=torch.bool, device=embeds_RTH.device).triu(1)
-        causal = mask(later_TT.repeat(self._queries, 1)).squeeze(1)
+        causal = mask(later_TT.repeat(self.heads.queries, 1)).squeeze(1)
         key_values: list[tuple[Tensor, Tensor]] = []
 
-        def causal_attention(_: int, __: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def causal_attention(_: int, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+            q, k, v = self.heads.split(qkv, cos, sin, rows)
             key_values.append((k, v))
-            return attend(q, key_values[-1:], [causal], rows, self.dtype)
+            return self.heads.join(attend(q, key_values[-1:], [causal], rows, self.heads.dtype), rows)
 
         positions_N = torch.arange(length, device=embeds_RTH.device).repeat(rows)
-        hidden_NH = self._run(embeds_RTH.flatten(0, 1), positions_N, [rows], causal_attention)
+        hidden_NH = self.step(embeds_RTH.flatten(0, 1), positions_N, causal_attention)
         keys, values = zip(*key_values, strict=True)
         return hidden_NH.view(embeds_RTH.shape), KeyValues(keys, values)
 
-    def step(
-        self, embeds_RH: Tensor, positions_R: Tensor, groups: Sequence[RowGroup], slot: WriteSlot
-    ) -> Tensor:
-        """[R, H] after the final norm for one new token of every row; the groups' rows follow one another."""
-
-        def cached_attention(layer: int, group: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return groups[group].attend(layer, q, k, v, slot, self.dtype)
-
-        return self._run(embeds_RH, positions_R, [group.rows for group in groups], cached_attention)
-
-    def _run(
-        self, hidden_NH: Tensor, positions_N: Tensor, group_rows: Sequence[int], attention: Attention
-    ) -> Tensor:
-        """All layers and the final norm over N tokens, equally many per row.
-
-        The rows form groups that attend separately; `group_rows` are their sizes.
-        """
-        cos_N1D, sin_N1D = self._cos_SD[positions_N, None], self._sin_SD[positions_N, None]
-        group_tokens = [rows * len(hidden_NH) // sum(group_rows) for rows in group_rows]
-        heads, kv_heads = self._kv_heads * self._queries, self._kv_heads
+    def step(self, hidden_NH: Tensor, positions_N: Tensor, attention: Attention) -> Tensor:
+        """[N, H] after all layers and the final norm for N embedded tokens at their positions."""
+        cos_ND, sin_ND = self._cos_SD[positions_N], self._sin_SD[positions_N]
         for index, layer in enumerate(self._layers):
-            qkv = layer.qkv(layer.norm(hidden_NH)).unflatten(-1, (-1, self._head_dim))
-            q, k = _rotate(qkv[:, : heads + kv_heads], cos_N1D, sin_N1D).split([heads, kv_heads], 1)
-            q_groups = (q * self._head_dim**-0.5).to(self.dtype).split(group_tokens)
-            k_groups = k.to(self.dtype).split(group_tokens)
-            v_groups = qkv[:, heads + kv_heads :].split(group_tokens)
-            mixed = []
-            for group, rows in enumerate(group_rows):
-                q, k, v = (
-                    self._by_head(x, rows) for x in (q_groups[group], k_groups[group], v_groups[group])
-                )
-                mixed.append(self._by_row(attention(index, group, q, k, v), rows))
-            hidden_NH = hidden_NH + layer.out(torch.cat(mixed) if len(mixed) > 1 else mixed[0])
-            gate, up = layer.gate_up(layer.mlp_norm(hidden_NH)).chunk(2, dim=-1)
-            hidden_NH = hidden_NH + layer.down(layer.activation(gate) * up)
+            mixed = attention(index, layer.qkv(layer.norm(hidden_NH)), cos_ND, sin_ND)
+            hidden_NH = hidden_NH + layer.out(mixed)
+            hidden_NH = hidden_NH + layer.down(layer.gate(layer.gate_up(layer.mlp_norm(hidden_NH))))
         return self._norm(hidden_NH)
-
-    def _by_head(self, x: Tensor, rows: int) -> Tensor:
-        """[R * T, heads, D] to [G * R, heads / G * T, D], the layout of the cache."""
-        split = x.view(rows, -1, self._kv_heads, x.shape[1] // self._kv_heads, self._head_dim)
-        by_head = split.permute(2, 0, 3, 1, 4).reshape(self._kv_heads * rows, -1, self._head_dim)
-        return by_head.to(self._cache_like.dtype)
-
-    def _by_row(self, mixed: Tensor, rows: int) -> Tensor:
-        """[G * R, Q * T, D] back to [R * T, G * Q * D]."""
-        split = mixed.view(self._kv_heads, rows, self._queries, -1, self._head_dim)
-        return split.permute(1, 3, 0, 2, 4).reshape(rows * split.shape[3], -1)
 
 
 def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        norm=layer.input_layernorm,
+        norm=_Norm(layer.input_layernorm, dtype),
         qkv=Projection([attention.q_proj, attention.k_proj, attention.v_proj], dtype),
         out=Projection([attention.o_proj], dtype),
-        mlp_norm=layer.post_attention_layernorm,
+        mlp_norm=_Norm(layer.post_attention_layernorm, dtype),
         gate_up=Projection([mlp.gate_proj, mlp.up_proj], dtype),
         activation=mlp.act_fn,
         down=Projection([mlp.down_proj], dtype),
     )
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions; the first half of `sin` is negated."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin)

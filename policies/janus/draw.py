@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 
 from harness.types import Sampling
+from policies.janus import compiled
+
+Rows = Tensor | slice  # numbers of rows, or all of them
+ALL = slice(None)
 
 
 class Draw(Protocol):
     """Samples one id per row from raw logits; returns ids [B] and their log-probs [B] (`chosen_logprob`)."""
 
-    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]: ...
+    def chain(self, logits_BV: Tensor, step: int, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
+        """`logits_BV` are those of the samples in `rows`."""
+        ...
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """`logits` are [B, V], or [2 * B, V] with guidance, as for `guide`."""
@@ -53,10 +59,10 @@ class Given:
         self._ids_BT = torch.tensor(padded, device=device)
         self._draws, self._temperature, self._skip = draws, temperature, skip
 
-    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def chain(self, logits_BV: Tensor, step: int, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
         if self._skip:
-            self._draws.chain(logits_BV, step)
-        ids_B = self._ids_BT[:, step]
+            self._draws.chain(logits_BV, step, rows)
+        ids_B = self._ids_BT[rows, step]
         return ids_B, chosen_logprob(logits_BV, ids_B, self._temperature)
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -77,21 +83,24 @@ class PerSample:
         self._uniforms_BT = torch.stack(rows).to(device)
         self._sampling = sampling
 
-    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        return self._pick(logits_BV, self._sampling.text_temperature, step)
+    def chain(self, logits_BV: Tensor, step: int, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
+        return self._pick(logits_BV, self._sampling.text_temperature, self._uniforms_BT[rows, step])
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         guided_BV = guide(logits, self._sampling.guidance)
-        return self._pick(guided_BV, self._sampling.image_temperature, self._sampling.max_chain_tokens + step)
+        uniforms_B = self._uniforms_BT[:, self._sampling.max_chain_tokens + step]
+        return self._pick(guided_BV, self._sampling.image_temperature, uniforms_B)
 
-    def _pick(self, logits_BV: Tensor, temperature: float, column: int) -> tuple[Tensor, Tensor]:
+    def _pick(self, logits_BV: Tensor, temperature: float, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
         if temperature == 0:
             return _greedy(logits_BV)
+        if not logits_BV.is_cuda:
+            return compiled.draw(logits_BV, temperature, uniforms_B)
         scaled_BV = logits_BV.float() / temperature
         weights_BV = (scaled_BV - scaled_BV.amax(-1, keepdim=True)).exp_()
         cdf_BV = weights_BV.cumsum(-1, dtype=torch.float64)
         total_B1 = cdf_BV[:, -1:]
-        ids_B1 = torch.searchsorted(cdf_BV, self._uniforms_BT[:, column : column + 1] * total_B1, right=True)
+        ids_B1 = torch.searchsorted(cdf_BV, uniforms_B[:, None] * total_B1, right=True)
         ids_B1.clamp_(max=logits_BV.shape[-1] - 1)
         return ids_B1[:, 0], (weights_BV.gather(-1, ids_B1).log() - total_B1.log()).float()[:, 0]
 
@@ -103,7 +112,7 @@ class Upstream:
         self._generator = torch.Generator(device).manual_seed(seed)
         self._sampling = sampling
 
-    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def chain(self, logits_BV: Tensor, step: int, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
         return self._pick(logits_BV, self._sampling.text_temperature)
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:

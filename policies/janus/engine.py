@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from harness.types import Sampling, Tokens
-from policies.janus.cache import KeyValues, RowGroup, mask
+from policies.janus.cache import KeyValues, RowGroup
 from policies.janus.chain_ends import ChainEnds
 from policies.janus.decoder import Decoder
-from policies.janus.draw import Draw, Given, PerSample, Upstream
+from policies.janus.draw import ALL, Draw, Given, PerSample, Rows, Upstream
 from policies.janus.projections import Projection
-from policies.janus.steps import Head, Replayed, Sliced
+from policies.janus.steps import Compiled, Head, Replayed
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -91,7 +91,7 @@ class Engine:
         self._embed = model.model.language_model.embed_tokens
         self._bos, self._pad, self._boi = bos, pad, boi
         self.image_tokens = model.config.vq_config.num_patches**2
-        self.steps: type[Sliced | Replayed] = Replayed if self._device.type == "cuda" else Sliced
+        self.steps: type[Compiled | Replayed] = Replayed if self._device.type == "cuda" else Compiled
 
     @property
     def _device(self) -> torch.device:
@@ -186,7 +186,7 @@ class Engine:
         written = self._write(prompts, draws, sampling, weights)
         chains, prompt_cache = written.chains, written.prompt_cache
         lengths_R = (written.lengths_B + chains.lengths_B).repeat_interleave(images)
-        prefixes = [_repeat_rows(cache, images) for cache in (prompt_cache, chains.cache) if cache.slots]
+        prefixes = [_repeat_rows(cache, images) for cache in (prompt_cache, chains.cache)]
         tail = weights.decoder.tail(len(lengths_R), self.image_tokens)
         groups = [RowGroup(len(lengths_R), prefixes, tail)]
         if sampling.guidance > 1:
@@ -199,7 +199,8 @@ class Engine:
     ) -> _Written:
         """Writes a chain for every prompt."""
         lengths_B = torch.tensor([len(ids) for ids in prompts], device=self._device)
-        logits_BV, prompt_cache = self._prefill(prompts, weights)
+        logits_BV, cache = self._prefill(prompts, weights)
+        prompt_cache = cache.seen(lengths_B)
         chains = self._draw_chains(logits_BV, prompt_cache, lengths_B, draws, sampling, weights)
         return _Written(lengths_B, prompt_cache, chains)
 
@@ -216,13 +217,7 @@ class Engine:
         last_P = torch.tensor([len(ids) - 1 for ids in distinct], device=self._device)
         logits_PV = weights.text_head(hidden_PTH[torch.arange(len(distinct), device=self._device), last_P])
         logits_BV = logits_PV.repeat_interleave(len(prompts) // len(distinct), 0)
-        lengths_B = torch.tensor([len(ids) for ids in prompts])
-        return logits_BV, KeyValues(cache.keys, cache.values, self._mask_unfilled(lengths_B, width))
-
-    def _mask_unfilled(self, filled_R: Tensor, slots: int) -> Tensor | None:
-        """Hides the slots that a row has not filled."""
-        hidden_RS = torch.arange(slots, device=filled_R.device) >= filled_R[:, None]
-        return mask(hidden_RS).to(self._device) if hidden_RS.any() else None
+        return logits_BV, cache
 
     def _draw_chains(
         self,
@@ -235,7 +230,7 @@ class Engine:
     ) -> _Chains:
         """Samples every row until its begin-of-image.
 
-        Rows that have ended stay in the batch; their later slots are hidden afterwards.
+        On a GPU, rows that have ended stay in the batch; their later slots are hidden afterwards.
         """
         batch, limit = len(lengths_B), sampling.max_chain_tokens
         tail = weights.decoder.tail(batch, limit)
@@ -246,23 +241,24 @@ class Engine:
         alive_BT = torch.zeros((batch, limit), dtype=torch.bool, device=self._device)
         ended_B = torch.zeros(batch, dtype=torch.bool, device=self._device)
         ends = ChainEnds(wait=sampling.random == "upstream")
+        rows: Rows = ALL
         for step in range(limit):
-            drawn_B, logprobs_BT[:, step] = draws.chain(logits_BV, step)
-            alive_BT[:, step] = ~ended_B
-            ids_BT[:, step] = torch.where(ended_B, self._pad, drawn_B)
-            ended_B = ended_B | (drawn_B == self._boi)
+            drawn_R, logprobs_BT[rows, step] = draws.chain(logits_BV, step, rows)
+            alive_BT[rows, step] = ~ended_B[rows]
+            ids_BT[rows, step] = torch.where(ended_B[rows], self._pad, drawn_R)
+            ended_B[rows] |= drawn_R == self._boi
             if ends.all(ended_B):
                 break
-            logits_BV = advance(self._embed(ids_BT[:, step]), step)
+            rows = advance.unended(ended_B)
+            logits_BV = advance(self._embed(ids_BT[rows, step]), step, rows)
         sampled_B = alive_BT.sum(1)
         filled_B = sampled_B - ended_B.long()  # begin-of-image is the first input of the image phase
-        used = int(filled_B.max()) if limit else 0
         return _Chains(
             ids_BT=ids_BT,
             logprobs_BT=logprobs_BT,
             sampled_B=sampled_B,
             forced_B=~ended_B,
-            cache=tail.first(used, self._mask_unfilled(filled_B, used)),
+            cache=tail.seen(filled_B),
         )
 
     def _unconditional(self, lengths_R: Tensor, decoder: Decoder) -> RowGroup:
@@ -274,8 +270,9 @@ class Engine:
         ids_1T = torch.full((1, longest), self._pad, device=self._device)
         ids_1T[0, 0] = self._bos
         _, cache = decoder.prefill(self._embed(ids_1T))
-        prefix = KeyValues(cache.keys, cache.values, self._mask_unfilled(lengths_R - 1, longest))
-        return RowGroup(len(lengths_R), [prefix], decoder.tail(len(lengths_R), self.image_tokens))
+        return RowGroup(
+            len(lengths_R), [cache.seen(lengths_R - 1)], decoder.tail(len(lengths_R), self.image_tokens)
+        )
 
     def _draw_images(
         self, groups: Sequence[RowGroup], lengths_R: Tensor, draws: Draw, weights: _Weights
@@ -314,8 +311,8 @@ def _runs(keys: Sequence[object]) -> list[int]:
 
 def _repeat_rows(cache: KeyValues, images: int) -> KeyValues:
     """The cache as seen from `images` rows for each of its rows; keys and values are not copied."""
-    mask_R1S = None if cache.mask_R1S is None else cache.mask_R1S.repeat_interleave(images, 0)
-    return KeyValues(cache.keys, cache.values, mask_R1S)
+    assert cache.filled_R is not None
+    return cache.seen(cache.filled_R.repeat_interleave(images))
 
 
 def _collect(

@@ -35,7 +35,7 @@ SIZE_IN_NAME = re.compile(r"(?<![\d.])([17])b(?![a-z])", re.IGNORECASE)
 PRODUCTS = {"float32": 4, "bfloat16": 2, "auto": None}
 WEIGHTS = {"float32": 4, "bfloat16": 2}
 LOGITS = 2**25  # the same number as in policies.janus.heads
-IMAGES, PIXELS = 64, 2**20  # the same numbers as in policies.janus.vq
+IMAGES, PIXELS = 32, 2**20  # the same numbers as in policies.janus.vq
 DECODE_COPIES = 5  # copies of the decoder's widest activation that its norms and convolutions hold at once
 
 

@@ -25,11 +25,11 @@ from transformers import JanusForConditionalGeneration
 
 from harness.types import Sampling
 from policies.janus import checkpoint, engine, vq
-from policies.janus.cache import KeyValues, RowGroup, mask
+from policies.janus.cache import KeyValues, RowGroup
 from policies.janus.decoder import Decoder
-from policies.janus.draw import Upstream, guide
+from policies.janus.draw import ALL, Rows, Upstream, guide
 from policies.janus.engine import Engine, GivenChain, Rollouts
-from policies.janus.steps import Sliced
+from policies.janus.steps import Compiled
 
 ROOT = Path(
     os.environ.get("CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
@@ -83,9 +83,9 @@ class Observed(Upstream):
         self.chains: list[Tensor] = []
         self.images: list[Tensor] = []
 
-    def chain(self, logits_BV: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def chain(self, logits_BV: Tensor, step: int, rows: Rows = ALL) -> tuple[Tensor, Tensor]:
         self.chains.append(logits_BV[0].clone())
-        return super().chain(logits_BV, step)
+        return super().chain(logits_BV, step, rows)
 
     def image(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         self.images.append(logits.clone())
@@ -251,9 +251,9 @@ def test_t2i_r1_by_rows_of_its_own(folder: Path, case: dict[str, Any]) -> None:
     decoder = Decoder(model.model.language_model, torch.float32, length + steps)
     _, conditional = decoder.prefill(embed(shown_BT))
     _, erased = decoder.prefill(embed(torch.tensor([[ids["bos"], *[ids["pad"]] * (length - 1)]])))
-    conditional.mask_R1S = mask(torch.tensor(case["attention_mask"]) == 0)
+    conditional = conditional.seen(torch.tensor(case["attention_mask"]).sum(1))
     groups = [RowGroup(batch, [prefix], decoder.tail(batch, steps)) for prefix in (conditional, erased)]
-    advance = Sliced(decoder, model.model.generation_head, groups, torch.full((2 * batch,), length))
+    advance = Compiled(decoder, model.model.generation_head, groups, torch.full((2 * batch,), length))
     drawn = model.prepare_embeddings_for_image_generation(tokens_BT)
     inputs = [embed(torch.full((batch,), ids["boi"])), *drawn.unbind(1)[:-1]]
     logits = [advance(one.repeat(2, 1), step) for step, one in enumerate(inputs)]

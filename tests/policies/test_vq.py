@@ -62,7 +62,7 @@ def test_large_images_are_decoded_few_at_a_time() -> None:
         )
 
     assert vq.at_a_time(tokenizer(24, 5)) == 7
-    assert vq.at_a_time(tokenizer(6, 3)) == 64
+    assert vq.at_a_time(tokenizer(6, 3)) == 32
     assert vq.at_a_time(tokenizer(400, 5)) == 1
 
 
