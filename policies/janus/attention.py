@@ -17,7 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from policies.janus.packing import Layout
+from policies.janus import layers
+from policies.janus.packing import Layout, Tree
 
 if TYPE_CHECKING:
     from transformers import LlamaModel
@@ -32,39 +33,35 @@ def use(language_model: LlamaModel, device: torch.device) -> None:
     CPUs use plain matrix products: in bfloat16 they train 1.5 times as fast there as the fused kernel. Other
     devices use the fused kernel, which never stores the [B, G, T, T] weights.
     """
-    for name, function in ((PRODUCTS, _products), (FUSED, _fused)):
-        AttentionInterface.register(name, function)
-        AttentionMaskInterface.register(name, eager_mask)
-    language_model.set_attn_implementation(PRODUCTS if device.type == "cpu" else FUSED)
+    if device.type == "cpu" and PRODUCTS != FUSED:
+        layers.use(language_model)
+        return
+    AttentionInterface.register(FUSED, _fused)
+    AttentionMaskInterface.register(FUSED, eager_mask)
+    language_model.set_attn_implementation(FUSED)
 
 
-def mask(language_model: LlamaModel, layout: Layout, like: Tensor) -> Tensor | None:
-    """The layers' `attention_mask`: 0 where a key is visible. None: the rows are causal, nothing else."""
-    if language_model.config._attn_implementation == FUSED and not layout.packed:
+def is_fused(language_model: LlamaModel) -> bool:
+    return language_model.config._attn_implementation == FUSED
+
+
+def arguments(language_model: LlamaModel, layout: Layout | Tree, like: Tensor) -> dict[str, Any]:
+    """What the layers pass to this attention."""
+    if isinstance(layout, Tree):
+        return {"rows": layers.Rows(layout, language_model, layers.products(like))}
+    return {
+        "attention_mask": _mask(layout, like),
+        "position_embeddings": language_model.rotary_emb(like, layout.positions(like.device)),
+    }
+
+
+def _mask(layout: Layout, like: Tensor) -> Tensor | None:
+    """0 where a key is visible. None: the rows are causal, nothing else."""
+    if not layout.packed:
         return None
     allowed = layout.allowed(like.device)
     blocked = torch.finfo(like.dtype).min / 4  # finite, as the engine's
     return like.new_zeros(allowed.shape).masked_fill_(~allowed, blocked)
-
-
-def _products(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    *,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    batch, heads, length, width = query.shape
-    rows = batch * key.shape[1]
-    query = (query * scaling).reshape(rows, -1, width)
-    products = torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2))
-    scores = products.view(batch, heads, length, -1) + attention_mask
-    weights = torch.softmax(scores, dim=-1).view(rows, -1, scores.shape[-1])
-    out = torch.bmm(weights, value.reshape(rows, -1, width)).view(batch, heads, length, width)
-    return out.transpose(1, 2).contiguous(), None
 
 
 def _fused(
