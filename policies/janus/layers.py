@@ -1,24 +1,26 @@
-"""The decoder layers of training on CPUs: the arithmetic of transformers' layers in fewer passes over memory.
+"""The decoder layers of training on CPUs: the arithmetic of transformers' layers in fewer passes.
 
-The input holds every token once (`policies.janus.packing.Tree`). Norms, linear layers and rotary positions run
-over these tokens only. Attention runs over the sequences as padded rows.
+The input holds every token once (`policies.janus.packing.Tree`). Norms, linear layers and rotary positions
+run over these tokens only. Attention runs over sequences of similar length at a time, and in float32 skips
+most products that the causal mask would hide.
 
-Its rounding is the rollout engine's: queries are scaled before the product, and scores and weights have the
-number format of products. (Transformers' own attention scales the product. Replayed log-probs then differ from
-the sampler's by 1e-3 nats per token instead of 1e-5.)
+The rounding is the rollout engine's: queries are scaled before the product, and scores and weights have the
+number format of products. (Transformers' own attention scales the product. Replayed log-probs then differ
+from the sampler's by 1e-3 nats per token instead of 1e-5.)
 
-Shapes: N tokens, B sequences, T tokens of the longest, H hidden, G query heads, K key-value heads, D head width.
+Shapes: N tokens, B sequences, T tokens of the longest, H hidden, G query heads, K key-value heads, D head
+width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import silu
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from policies.janus.packing import Tree
@@ -27,20 +29,24 @@ if TYPE_CHECKING:
     from transformers import LlamaModel
 
 
+SEQUENCES = 8  # of a part
+QUERIES = {torch.float32: 32, torch.bfloat16: 128}  # of a block; smaller ones are slower in bfloat16
+
+
 class Layer(LlamaDecoderLayer):
-    """A transformers layer that also takes the tokens of a tree.
+    """A transformers layer that also runs over the tokens of a tree.
 
     It calls the linear layers as modules, so that adapters apply.
     """
 
     def forward(self, hidden: Tensor, *arguments: Any, rows: Rows | None = None, **options: Any) -> Tensor:
+        """[N, H] states after this layer; without `rows` transformers' own forward."""
         if rows is None:
             return super().forward(hidden, *arguments, **options)
         attention, mlp = self.self_attn, self.mlp
         x_NH = norm(hidden, self.input_layernorm)
-        qkv = attention.q_proj(x_NH), attention.k_proj(x_NH), attention.v_proj(x_NH)
-        mixed_NH = _Attention.apply(*qkv, rows, attention.scaling)
-        hidden = hidden + attention.o_proj(mixed_NH)
+        projected = attention.q_proj(x_NH), attention.k_proj(x_NH), attention.v_proj(x_NH)
+        hidden = hidden + attention.o_proj(_Attention.apply(*projected, rows, attention.scaling))
         x_NH = norm(hidden, self.post_attention_layernorm)
         return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(x_NH)) * mlp.up_proj(x_NH))
 
@@ -53,11 +59,11 @@ def use(language_model: LlamaModel) -> None:
 
 def norm(x_NH: Tensor, module: LlamaRMSNorm) -> Tensor:
     """[N, H] normalized, in the number format of products."""
-    return _Norm.apply(x_NH, module.weight, module.variance_epsilon, products(x_NH))
+    return _Norm.apply(x_NH, module.weight, module.variance_epsilon, _products(x_NH))
 
 
-def products(x: Tensor) -> torch.dtype:
-    """The number format of matrix products."""
+def _products(x: Tensor) -> torch.dtype:
+    """The number format of matrix products with `x`."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -77,6 +83,7 @@ class _Norm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         normal_NH, factor_N1, weight_H = ctx.saved_tensors
+        gradient = gradient.float()
         projected_NH = gradient * normal_NH
         of_weight = projected_NH.sum(0) if ctx.needs_input_grad[1] else None
         mean_N1 = torch.mv(projected_NH, weight_H).div_(-len(weight_H))[:, None]
@@ -85,139 +92,145 @@ class _Norm(Function):
 
 
 @dataclass(frozen=True)
+class _Block:
+    """Queries of a part that follow one another; they see the keys up to the last of them."""
+
+    queries: Tensor  # rows of [N * G, D]
+    mask: Tensor
+
+
+@dataclass(frozen=True)
 class _Part:
-    """Some sequences of similar length: which rows of the flat keys they have, and of the queries by block."""
+    """Sequences of similar length."""
 
     sequences: int
-    keys: Tensor
-    blocks: list[Tensor]
-    mask: list[Tensor]
+    keys: Tensor  # rows of [N * K, D]
+    blocks: list[_Block]
 
 
 class Rows:
-    """Positions of the tokens of a tree, and how its sequences lie in padded rows.
+    """Positions of the tokens of a tree, and how its sequences lie in padded rows."""
 
-    Sequences of similar length form a part. The queries of a part form blocks, which see no later keys than
-    their last query. Both leave out products that the causal mask would hide.
-    """
-
-    def __init__(self, tree: Tree, language_model: LlamaModel, dtype: torch.dtype) -> None:
-        config, like = language_model.config, language_model.embed_tokens.weight
+    def __init__(self, tree: Tree, language_model: LlamaModel, like: Tensor) -> None:
+        config, dtype = language_model.config, _products(like)
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        groups = self.heads // self.kv_heads
-        order = sorted(range(len(tree.tokens)), key=lambda index: len(tree.tokens[index]))
-        self.parts, block = [], BLOCK[dtype]
-        ids, valid = [], []
+        self.parts: list[_Part] = []
+        queries = []
+        order = sorted(tree.tokens, key=len)
         for start in range(0, len(order), SEQUENCES):
-            slot_BT = _padded([tree.tokens[index] for index in order[start : start + SEQUENCES]])
-            longest = slot_BT.shape[1]
-            later_TT = torch.ones(longest, longest, dtype=torch.bool).triu(1)
-            mask_TT = torch.zeros(longest, longest, dtype=dtype).masked_fill_(later_TT, -torch.inf)
-            blocks, masks = [], []
-            for first in range(0, longest, block):
-                rows = _rows_of(slot_BT[:, first : first + block], self.heads)
-                valid.append(rows >= 0)
-                blocks.append(rows.clamp(min=0))
-                masks.append(mask_TT[first : first + block, : first + block].repeat(groups, 1))
-            ids += blocks
-            keys = _rows_of(slot_BT, self.kv_heads).clamp(min=0)
-            self.parts.append(_Part(len(slot_BT), keys, blocks, masks))
-        place_M = torch.arange(sum(map(len, ids)))
-        is_valid = torch.cat(valid)
-        self._count = len(place_M)
-        self._places = torch.full((tree.width * self.heads,), self._count).scatter_reduce_(
-            0, torch.cat(ids)[is_valid], place_M[is_valid], "amin"
-        )
-        cos_1ND, sin_1ND = language_model.rotary_emb(like[:0].float(), tree.positions(like.device))
-        half = sin_1ND.shape[-1] // 2
-        self._cos_N1D = cos_1ND[0, :, None]
-        self._sin_N1D = torch.cat((-sin_1ND[0, :, :half], sin_1ND[0, :, half:]), -1)[:, None]
+            slot_BT = _padded(order[start : start + SEQUENCES])
+            masks = _masks(slot_BT.shape[1], self.heads // self.kv_heads, dtype)
+            blocks = []
+            for mask, slots in zip(masks, slot_BT.split(QUERIES[dtype], dim=1), strict=True):
+                queries.append(_by_head(slots, self.heads))
+                blocks.append(_Block(queries[-1].clamp(min=0), mask))
+            keys = _by_head(slot_BT, self.kv_heads).clamp(min=0)
+            self.parts.append(_Part(len(slot_BT), keys, blocks))
+        self._sizes = list(map(len, queries))
+        self._places = _first_places(torch.cat(queries), tree.width * self.heads)
+        cos_1ND, sin_1ND = language_model.rotary_emb(like.float(), tree.positions(like.device))
+        cos_N1D, (first, second) = cos_1ND[0, :, None], sin_1ND[0, :, None].chunk(2, dim=-1)
+        every = (-1, self.heads + self.kv_heads, -1)
+        self._cos = cos_N1D.expand(every).contiguous()
+        self._sin = torch.cat((-first, second), -1).expand(every).contiguous()
 
-    def rotate(self, x_N_D: Tensor, direction: int = 1) -> Tensor:
-        """[N, heads, D] in float32, turned by its position; -1 turns back."""
-        first, second = x_N_D.chunk(2, dim=-1)
-        swapped = torch.cat((second, first), -1)
-        return torch.addcmul(x_N_D * self._cos_N1D, swapped, self._sin_N1D, value=direction)
+    def rotate(self, x: Tensor, direction: int = 1) -> Tensor:
+        """[N, G + K, D] in float32, every head turned by its token's position; -1 turns back."""
+        x = x.float()
+        first, second = x.chunk(2, dim=-1)
+        return (x * self._cos).addcmul_(torch.cat((second, first), -1), self._sin, value=direction)
 
-    def join(self, blocks: list[Tensor], width: int) -> Tensor:
-        """[N, G, D] from the queries of all blocks."""
-        rows = torch.cat([block.view(-1, width) for block in blocks]) if len(blocks) > 1 else blocks[0]
-        return rows.view(-1, width).index_select(0, self._places).view(-1, self.heads, width)
+    def join(self, blocks: list[Tensor]) -> Tensor:
+        """[N, G, D] from the results of all blocks. Of equal tokens, the first one counts."""
+        width = blocks[0].shape[-1]
+        rows = torch.cat([block.view(-1, width) for block in blocks])
+        return rows.index_select(0, self._places).view(-1, self.heads, width)
 
-    def spread(self, x_NGD: Tensor) -> list[Tensor]:
-        """The gradient of `join`."""
-        rows = x_NGD.new_zeros(self._count, x_NGD.shape[-1])
-        rows.index_copy_(0, self._places, x_NGD.reshape(-1, x_NGD.shape[-1]))
-        sizes = []
-        for part in self.parts:
-            sizes += [len(block) for block in part.blocks]
-        return list(rows.split(sizes))
+    def spread(self, x: Tensor) -> Iterator[Tensor]:
+        """The gradients of the blocks, from that of what they join to: [N, G * D]."""
+        by_head = x.reshape(len(self._places), -1)
+        rows = by_head.new_zeros(sum(self._sizes), by_head.shape[1])
+        return iter(rows.index_copy_(0, self._places, by_head).split(self._sizes))
 
 
-SEQUENCES = 8
-BLOCK = {torch.float32: 32, torch.bfloat16: 128}
+def _padded(sequences: Sequence[tuple[int, ...]]) -> Tensor:
+    """[B, T] slots; -1 at padding on the right, which no token before it sees."""
+    longest = max(map(len, sequences))
+    return torch.tensor([[*slots, *[-1] * (longest - len(slots))] for slots in sequences])
 
 
-def _padded(tokens: list[tuple[int, ...]]) -> Tensor:
-    longest = max(map(len, tokens))
-    return torch.tensor([[*slots, *[-1] * (longest - len(slots))] for slots in tokens])
+def _by_head(slot_BT: Tensor, heads: int) -> Tensor:
+    """[B * heads * T] rows of [N * heads, D]; negative at padding."""
+    row_BGT = slot_BT[:, None] * heads + torch.arange(heads)[:, None]
+    return row_BGT.masked_fill_(slot_BT[:, None] < 0, -1).flatten()
 
 
-def _rows_of(slot_BT: Tensor, heads: int) -> Tensor:
-    """[B * heads * T] of rows [N * heads, D]; negative at padding."""
-    return (slot_BT[:, None] * heads + torch.arange(heads)[:, None] * (slot_BT >= 0)[:, None]).flatten()
+def _masks(length: int, groups: int, dtype: torch.dtype) -> list[Tensor]:
+    """For each block of queries, scores to add: [G / K * queries, keys seen]."""
+    later_TT = torch.ones(length, length, dtype=torch.bool).triu(1)
+    mask_TT = torch.zeros(length, length, dtype=dtype).masked_fill_(later_TT, -torch.inf)
+    masks = []
+    for first in range(0, length, QUERIES[dtype]):
+        last = first + QUERIES[dtype]
+        masks.append(mask_TT[first:last, :last].repeat(groups, 1))
+    return masks
+
+
+def _first_places(rows: Tensor, count: int) -> Tensor:
+    """[count] the first place of every number below `count` in `rows`."""
+    places = torch.arange(len(rows))
+    real = rows >= 0
+    none = torch.full((count,), len(rows))
+    return none.scatter_reduce_(0, rows[real], places[real], "amin")
 
 
 class _Attention(Function):
-    """Causal attention with rotary positions: [N, G * D] of queries [N, G * D], keys and values [N, K * D]."""
+    """Causal attention with rotary positions, from queries [N, G * D], keys and values [N, K * D]."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rows: Rows, scaling: float) -> Tensor:
-        dtype, heads, kv_heads = v.dtype, rows.heads, rows.kv_heads
+        heads, kv_heads = rows.heads, rows.kv_heads
         rotated = rows.rotate(torch.cat((q, k), -1).unflatten(-1, (heads + kv_heads, -1)))
-        q_NGD, k_NKD = rotated.split([heads, kv_heads], 1)
-        width = q_NGD.shape[-1]
-        q, k, v = ((x.to(dtype)).reshape(-1, width) for x in (q_NGD * scaling, k_NKD, v))
+        width = rotated.shape[-1]
+        q, k = rotated[:, :heads] * scaling, rotated[:, heads:]
+        q, k, v = (x.to(v.dtype).reshape(-1, width) for x in (q, k, v))
         mixed, saved = [], []
         for part in rows.parts:
             shape = (part.sequences * kv_heads, -1, width)
             keys, values = (x.index_select(0, part.keys).view(shape) for x in (k, v))
             saved += [keys, values]
-            for block, mask in zip(part.blocks, part.mask, strict=True):
-                queries = q.index_select(0, block).view(shape)
-                seen = mask.shape[1]
-                scores = torch.bmm(queries, keys[:, :seen].transpose(1, 2)).add_(mask)
+            for block in part.blocks:
+                queries = q.index_select(0, block.queries).view(shape)
+                seen = block.mask.shape[1]
+                scores = torch.bmm(queries, keys[:, :seen].transpose(1, 2)).add_(block.mask)
                 weights = torch.softmax(scores, -1)
                 saved += [queries, weights]
                 mixed.append(torch.bmm(weights, values[:, :seen]))
         ctx.save_for_backward(*saved)
         ctx.rows, ctx.scaling = rows, scaling
-        return rows.join(mixed, width).flatten(1)
+        return rows.join(mixed).flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, dtype = ctx.rows, gradient.dtype
-        saved, gradients = iter(ctx.saved_tensors), iter(rows.spread(gradient.unflatten(-1, (rows.heads, -1))))
-        of_queries = []
-        of_k, of_v = torch.zeros(2, len(gradient) * rows.kv_heads, gradient.shape[1] // rows.heads)
+        rows, tokens, dtype = ctx.rows, len(gradient), gradient.dtype
+        saved, gradients = iter(ctx.saved_tensors), rows.spread(gradient)
+        of_q = []
+        # float32: the tokens of many sequences may share a key
+        of_k, of_v = torch.zeros(2, tokens * rows.kv_heads, gradient.shape[1] // rows.heads)
         for part in rows.parts:
             keys, values = next(saved), next(saved)
-            of_keys = of_values = None
-            for _ in part.blocks[::1]:
+            of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+            for _ in part.blocks:
                 queries, weights = next(saved), next(saved)
-                out = next(gradients).view(queries.shape)
-                seen = weights.shape[-1]
-                of_values_b = torch.bmm(weights.transpose(1, 2), out)
-                of_weights = torch.bmm(out, values[:, :seen].transpose(1, 2))
+                of_mixed, seen = next(gradients).view(queries.shape), weights.shape[-1]
+                of_weights = torch.bmm(of_mixed, values[:, :seen].transpose(1, 2))
                 of_scores = torch._softmax_backward_data(of_weights, weights, -1, dtype)
-                of_queries.append(torch.bmm(of_scores, keys[:, :seen]))
-                of_keys_b = torch.bmm(of_scores.transpose(1, 2), queries)
-                if of_keys is not None:
-                    of_keys_b[:, : of_keys.shape[1]] += of_keys
-                    of_values_b[:, : of_values.shape[1]] += of_values
-                of_keys, of_values = of_keys_b, of_values_b
+                of_q.append(torch.bmm(of_scores, keys[:, :seen]))
+                of_keys[:, :seen] += torch.bmm(of_scores.transpose(1, 2), queries)
+                of_values[:, :seen] += torch.bmm(weights.transpose(1, 2), of_mixed)
             of_k.index_add_(0, part.keys, of_keys.view(-1, keys.shape[-1]).float())
             of_v.index_add_(0, part.keys, of_values.view(-1, keys.shape[-1]).float())
-        q = rows.join(of_queries, of_k.shape[-1]) * ctx.scaling
-        q, k = (rows.rotate(x, -1).flatten(1).to(dtype) for x in (q, of_k.view(len(q), -1, q.shape[-1])))
-        return q, k, of_v.view(len(q), -1).to(dtype), None, None
+        scaled, of_k = rows.join(of_q) * ctx.scaling, of_k.view(tokens, rows.kv_heads, -1)
+        turned = rows.rotate(torch.cat((scaled, of_k), 1), -1).to(dtype)
+        q, k = turned.split([rows.heads, rows.kv_heads], 1)
+        return q.flatten(1), k.flatten(1), of_v.view(tokens, -1).to(dtype), None, None

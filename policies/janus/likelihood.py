@@ -1,7 +1,7 @@
 """Teacher-forced log-probs of chains and images for SFT and GRPO, with gradients if they are enabled.
 
-The decoder layers are called as transformers' own modules, so that LoRA, recomputation and wrappers (FSDP)
-apply. Text positions go through lm_head only, image positions through generation_head only.
+The decoder layers are called as modules, so that LoRA, recomputation and wrappers (FSDP) apply. Text
+positions go through lm_head only, image positions through generation_head only.
 Shapes: B rows, T ids of chain then image, S slots of the decoder's input (`policies.janus.packing`),
 K rows of one distribution (conditional, unconditional), N positions scored, M measures, H hidden.
 """
@@ -33,6 +33,7 @@ class Likelihood:
         recompute: keep only the layers' inputs and run each layer again in the backward pass. This takes a
             third more time and stores the activations of one layer instead of all.
         pack: tokens per row of the decoder's input, which several sequences then share; None: one per row.
+            CPUs do not need it: there the input has no padding, and a common prefix is computed once.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Likelihood:
 
     def _layout(self, rows: Sequence[Tokens]) -> Layout | Tree:
         """The slots of all ids but the last of each row, which is never an input."""
-        if not attention.is_fused(self._decoder):
+        if not attention.is_fused(self._device):
             return packing.tree([row.prompt + row.chain for row in rows], len(rows[0].image) - 1)
         lengths = [len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows]
         if self._pack is None:

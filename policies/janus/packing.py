@@ -84,20 +84,6 @@ class Tree:
             position_N[torch.tensor(slots)] = torch.arange(len(slots))
         return position_N[None].to(device)
 
-    def places(self) -> tuple[Tensor, Tensor]:
-        """[B, T] the slot of every token, 0 at padding on the right, and [N] the place of every slot.
-
-        A place is the number b * T + t of the first token with that slot.
-        """
-        longest = max(map(len, self.tokens))
-        slot_BT = torch.zeros(len(self.tokens), longest, dtype=torch.long)
-        place_N = torch.zeros(self.width, dtype=torch.long)
-        for row, (slots, first) in enumerate(zip(self.tokens, self.firsts, strict=True)):
-            slot_T = torch.tensor(slots)
-            slot_BT[row, : len(slots)] = slot_T
-            place_N[slot_T[first:]] = row * longest + torch.arange(first, len(slots))
-        return slot_BT, place_N
-
 
 def tree(texts: Sequence[Sequence[int]], more: int) -> Tree:
     """The tree of sequences with these ids, each followed by `more` tokens of its own."""
