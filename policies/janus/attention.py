@@ -1,8 +1,7 @@
-"""The attention of training in transformers' decoder layers: causal rows, padding on the right.
+"""The attention of training: our own layers on CPUs, the fused kernel in transformers' layers elsewhere.
 
-Its arithmetic is the rollout engine's: queries are scaled before the product, which decides their rounding
-in bfloat16. (Transformers' own attention scales the product. Replayed log-probs then differ from the
-sampler's by 1e-3 nats per token instead of 1e-5.)
+The fused kernel never stores the [B, G, T, T] weights. Its rounding is the rollout engine's: queries are
+scaled before the product, which decides their rounding in bfloat16.
 
 Shapes: B rows, T tokens, G query heads, K key-value heads, D head width.
 """
@@ -17,54 +16,47 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from policies.janus.packing import Layout
+from policies.janus import layers
+from policies.janus.packing import Layout, Tree
 
 if TYPE_CHECKING:
     from transformers import LlamaModel
 
-PRODUCTS = "janus_products"
 FUSED = "janus_fused"
 
 
 def use(language_model: LlamaModel, device: torch.device) -> None:
-    """Sets this attention in the layers of `language_model`, and in no other tower.
-
-    CPUs use plain matrix products: in bfloat16 they train 1.5 times as fast there as the fused kernel. Other
-    devices use the fused kernel, which never stores the [B, G, T, T] weights.
-    """
-    for name, function in ((PRODUCTS, _products), (FUSED, _fused)):
-        AttentionInterface.register(name, function)
-        AttentionMaskInterface.register(name, eager_mask)
-    language_model.set_attn_implementation(PRODUCTS if device.type == "cpu" else FUSED)
+    """Sets the attention of training in the layers of `language_model`, and in no other tower."""
+    if not is_fused(device):
+        layers.use(language_model)
+        return
+    AttentionInterface.register(FUSED, _fused)
+    AttentionMaskInterface.register(FUSED, eager_mask)
+    language_model.set_attn_implementation(FUSED)
 
 
-def mask(language_model: LlamaModel, layout: Layout, like: Tensor) -> Tensor | None:
-    """The layers' `attention_mask`: 0 where a key is visible. None: the rows are causal, nothing else."""
-    if language_model.config._attn_implementation == FUSED and not layout.packed:
+def is_fused(device: torch.device) -> bool:
+    """Whether the fused kernel is used: not on CPUs, where plain products train faster."""
+    return device.type != "cpu"
+
+
+def arguments(language_model: LlamaModel, layout: Layout | Tree, like: Tensor) -> dict[str, Any]:
+    """The arguments of every layer beside its input, `like`."""
+    if isinstance(layout, Tree):
+        return {"rows": layers.Rows(layout, language_model, like)}
+    return {
+        "attention_mask": _mask(layout, like),
+        "position_embeddings": language_model.rotary_emb(like, layout.positions(like.device)),
+    }
+
+
+def _mask(layout: Layout, like: Tensor) -> Tensor | None:
+    """0 where a key is visible. None: the rows are causal, nothing else."""
+    if not layout.packed:
         return None
     allowed = layout.allowed(like.device)
     blocked = torch.finfo(like.dtype).min / 4  # finite, as the engine's
     return like.new_zeros(allowed.shape).masked_fill_(~allowed, blocked)
-
-
-def _products(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    *,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    batch, heads, length, width = query.shape
-    rows = batch * key.shape[1]
-    query = (query * scaling).reshape(rows, -1, width)
-    products = torch.bmm(query, key.reshape(rows, -1, width).transpose(1, 2))
-    scores = products.view(batch, heads, length, -1) + attention_mask
-    weights = torch.softmax(scores, dim=-1).view(rows, -1, scores.shape[-1])
-    out = torch.bmm(weights, value.reshape(rows, -1, width)).view(batch, heads, length, width)
-    return out.transpose(1, 2).contiguous(), None
 
 
 def _fused(

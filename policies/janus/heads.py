@@ -68,24 +68,24 @@ def _score(
 ) -> tuple[Tensor, Tensor]:
     logits = head(states_KNH.flatten(0, 1))
     scaled_NV = scale(guide(logits, guidance), temperature)
-    normalizer_N = scaled_NV.logsumexp(-1)
-    values_N = scaled_NV.gather(-1, ids_N[:, None]).squeeze(-1) - normalizer_N
+    logprobs_NV = torch.log_softmax(scaled_NV, -1)
+    values_N = logprobs_NV.gather(-1, ids_N[:, None]).squeeze(-1)
     # a recomputation ends where the log-probs have what their gradient needs, so that it skips what follows
     with torch.no_grad():
         measured_MN = values_N.new_zeros(len(measures), len(ids_N))
         for index, name in enumerate(measures):
             if name == "entropy":
-                measured_MN[index] = _entropy(scaled_NV, normalizer_N)
+                measured_MN[index] = _entropy(logprobs_NV)
             elif name == "certainty":
-                measured_MN[index] = normalizer_N - scaled_NV.mean(-1) - math.log(scaled_NV.shape[-1])
+                measured_MN[index] = -logprobs_NV.mean(-1) - math.log(logprobs_NV.shape[-1])
             elif len(states_KNH) == 2:
                 measured_MN[index] = _contrast(logits, ids_N, temperature)
     return values_N, measured_MN
 
 
-def _entropy(scaled_NV: Tensor, normalizer_N: Tensor) -> Tensor:
-    """[N] entropies in nats of softmax(scaled logits)."""
-    return normalizer_N - torch.softmax(scaled_NV, -1).mul_(scaled_NV).sum(-1)
+def _entropy(logprobs_NV: Tensor) -> Tensor:
+    """[N] entropies in nats."""
+    return -logprobs_NV.exp().mul_(logprobs_NV).sum(-1)
 
 
 def _contrast(logits: Tensor, ids_N: Tensor, temperature: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Teacher-forced log-probs of chains and images for SFT and GRPO, with gradients if they are enabled.
 
-The decoder layers are called as transformers' own modules, so that LoRA, recomputation and wrappers (FSDP)
-apply. Text positions go through lm_head only, image positions through generation_head only.
+The decoder layers are called as modules, so that LoRA, recomputation and wrappers (FSDP) apply. Text
+positions go through lm_head only, image positions through generation_head only.
 Shapes: B rows, T ids of chain then image, S slots of the decoder's input (`policies.janus.packing`),
 K rows of one distribution (conditional, unconditional), N positions scored, M measures, H hidden.
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from harness.types import Sampling, TokenLogprobs, Tokens
-from policies.janus import attention, heads, packing
-from policies.janus.packing import Layout
+from policies.janus import attention, heads, layers, packing
+from policies.janus.packing import Layout, Tree
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -33,6 +33,7 @@ class Likelihood:
         recompute: keep only the layers' inputs and run each layer again in the backward pass. This takes a
             third more time and stores the activations of one layer instead of all.
         pack: tokens per row of the decoder's input, which several sequences then share; None: one per row.
+            CPUs do not need it: there the input has no padding, and a common prefix is computed once.
     """
 
     def __init__(
@@ -74,12 +75,7 @@ class Likelihood:
             actions.append(0 if erased else len(row.chain) - row.forced_end)
         if sampling.guidance > 1:
             rows += [self._erase(row) for row in tokens]
-        # the last id is never an input
-        lengths = [len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows]
-        if self._pack is None:
-            layout = packing.one_per_row(lengths)
-        else:
-            layout = packing.first_fit(lengths, self._pack)
+        layout = self._layout(rows)
         states_SH = self._states(self._inputs(rows, layout), layout)
         action_BT, image_BT = _masks(tokens, actions, self._device)
         values_BT = torch.zeros(action_BT.shape, device=self._device)
@@ -94,19 +90,28 @@ class Likelihood:
         measured_MBT = measured_MBT.masked_scatter(image_BT, measured_MN)
         return TokenLogprobs(values_BT, action_BT, image_BT, dict(zip(measures, measured_MBT, strict=True)))
 
+    def _layout(self, rows: Sequence[Tokens]) -> Layout | Tree:
+        """The slots of all ids but the last of each row, which is never an input."""
+        if not attention.is_fused(self._device):
+            return packing.tree([row.prompt + row.chain for row in rows], len(rows[0].image) - 1)
+        lengths = [len(row.prompt) + len(row.chain) + len(row.image) - 1 for row in rows]
+        if self._pack is None:
+            return packing.one_per_row(lengths)
+        return packing.first_fit(lengths, self._pack)
+
     def _erase(self, row: Tokens) -> Tokens:
         """The unconditional row: every id but BOS and the final begin-of-image is padding."""
         inner = len(row.prompt) + len(row.chain) - 2
         return Tokens(prompt=(self._bos,), chain=(*(self._pad,) * inner, row.chain[-1]), image=row.image)
 
-    def _inputs(self, rows: Sequence[Tokens], layout: Layout) -> Tensor:
+    def _inputs(self, rows: Sequence[Tokens], layout: Layout | Tree) -> Tensor:
         """[S, H] embeddings at their slots, 0 at padding."""
         text_ids: list[int] = []
         text_slots, image_slots = [], []
         for index, row in enumerate(rows):
-            text = row.prompt + row.chain
-            text_ids += text
-            text_slots.append(layout.slots(index, 0, len(text)))
+            text, first = row.prompt + row.chain, layout.shared(index)
+            text_ids += text[first:]
+            text_slots.append(layout.slots(index, first, len(text) - first))
             image_slots.append(layout.slots(index, len(text), len(row.image) - 1))
         text_NH = self._decoder.embed_tokens(torch.tensor(text_ids, device=self._device))
         codes = torch.tensor([row.image[:-1] for row in rows], device=self._device)
@@ -116,13 +121,10 @@ class Likelihood:
         # under autocast too: the residual stream keeps its dtype
         return inputs_SH.index_copy_(0, torch.cat(image_slots).to(self._device), image_NH.to(text_NH.dtype))
 
-    def _states(self, inputs_SH: Tensor, layout: Layout) -> Tensor:
+    def _states(self, inputs_SH: Tensor, layout: Layout | Tree) -> Tensor:
         """[S, H] states after the final norm."""
-        hidden = inputs_SH.view(layout.rows, layout.width, -1)
-        arguments = {
-            "attention_mask": attention.mask(self._decoder, layout, hidden),
-            "position_embeddings": self._decoder.rotary_emb(hidden, layout.positions(self._device)),
-        }
+        hidden = inputs_SH if isinstance(layout, Tree) else inputs_SH.view(layout.rows, layout.width, -1)
+        arguments = attention.arguments(self._decoder, layout, hidden)
         # non-reentrant: with LoRA the first layer's input needs no gradient; and nothing here is random
         recomputing: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
         for layer in self._decoder.layers:
@@ -130,6 +132,8 @@ class Likelihood:
                 hidden = checkpoint(layer, hidden, **recomputing, **arguments)
             else:
                 hidden = layer(hidden, **arguments)
+        if isinstance(layout, Tree):
+            return layers.norm(hidden, self._decoder.norm)
         return self._decoder.norm(hidden).flatten(0, 1)
 
     def _score_chains(
@@ -137,7 +141,7 @@ class Likelihood:
         states_SH: Tensor,
         tokens: Sequence[Tokens],
         actions: Sequence[int],
-        layout: Layout,
+        layout: Layout | Tree,
         sampling: Sampling,
         measures: Sequence[str],
     ) -> tuple[Tensor, Tensor]:
@@ -147,7 +151,7 @@ class Likelihood:
         for index, (row, count) in enumerate(zip(tokens, actions, strict=True)):
             ids += row.chain[:count]
             slots.append(layout.slots(index, len(row.prompt) - 1, count))
-        states_KNH = states_SH[torch.cat(slots).to(self._device)][None]
+        states_KNH = states_SH.index_select(0, torch.cat(slots).to(self._device))[None]
         head = self._model.lm_head
         return heads.logprobs(
             head,
@@ -163,7 +167,7 @@ class Likelihood:
         self,
         states_SH: Tensor,
         rows: Sequence[Tokens],
-        layout: Layout,
+        layout: Layout | Tree,
         sampling: Sampling,
         measures: Sequence[str],
     ) -> tuple[Tensor, Tensor]:
@@ -175,7 +179,8 @@ class Likelihood:
         slots = []
         for index, row in enumerate(rows):
             slots.append(layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image)))
-        states_KNH = states_SH[torch.cat(slots).to(self._device)].view(copies, -1, states_SH.shape[-1])
+        states_NH = states_SH.index_select(0, torch.cat(slots).to(self._device))
+        states_KNH = states_NH.view(copies, -1, states_SH.shape[-1])
         ids: list[int] = []
         for row in rows[: len(rows) // copies]:
             ids += row.image

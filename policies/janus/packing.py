@@ -1,6 +1,7 @@
-"""The positions of a batch's sequences in the decoder's input: one sequence per row, or several packed.
+"""The positions of a batch's sequences in the decoder's input: rows, padded or packed, or a tree of prefixes.
 
-Shapes: R rows of the input, N its width; slot r * N + n is column n of row r.
+Shapes: R rows of the input, N its width; slot r * N + n is column n of row r. B sequences, T tokens of the
+longest one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PADDING = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Every sequence lies in one row; its tokens fill the slots from its start on."""
+    """Every sequence lies in one row; its tokens fill the slots from its start on, and are its own."""
 
     rows: int
     width: int
@@ -28,6 +29,10 @@ class Layout:
         """The slots of `count` tokens of a sequence, from its token `first` on."""
         start = self.starts[sequence] + first
         return torch.arange(start, start + count)
+
+    def shared(self, sequence: int) -> int:
+        """How many tokens of a sequence have the slots of an earlier one: none."""
+        return 0
 
     def positions(self, device: torch.device) -> Tensor:
         """[R or 1, N] rotary positions: every sequence counts from 0, wherever it lies in its row."""
@@ -50,6 +55,53 @@ class Layout:
             owner[start : start + length] = sequence
         owner_RN = owner.view(self.rows, -1).to(device)
         return (causal & (owner_RN[:, :, None] == owner_RN[:, None, :]))[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """One row that holds every token once: tokens with the same past have the same state, and one slot.
+
+    So the samples of a group share their prompt, and erased rows nearly all of their text.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]  # the slots of every sequence
+    firsts: tuple[int, ...]  # the first tokens of each that earlier sequences have, too
+    width: int
+    rows: int = 1
+
+    def slots(self, sequence: int, first: int, count: int) -> Tensor:
+        """The slots of `count` tokens of a sequence, from its token `first` on."""
+        return torch.tensor(self.tokens[sequence][first : first + count], dtype=torch.long)
+
+    def shared(self, sequence: int) -> int:
+        """How many tokens of a sequence have the slots of earlier ones."""
+        return self.firsts[sequence]
+
+    def positions(self, device: torch.device) -> Tensor:
+        """[1, N] rotary positions."""
+        position_N = torch.zeros(self.width, dtype=torch.long)
+        for slots in self.tokens:
+            position_N[torch.tensor(slots)] = torch.arange(len(slots))
+        return position_N[None].to(device)
+
+
+def tree(texts: Sequence[Sequence[int]], more: int) -> Tree:
+    """The tree of sequences with these ids, each followed by `more` tokens of its own."""
+    child: dict[tuple[int, int], int] = {}  # slot and next id -> slot
+    tokens, firsts = [], []
+    width = 0
+    for ids in texts:
+        slots: list[int] = []
+        before, last = width, -1
+        for token in ids:
+            last = child.setdefault((last, token), width)
+            width += last == width
+            slots.append(last)
+        firsts.append(sum(slot < before for slot in slots))
+        slots += range(width, width + more)
+        width += more
+        tokens.append(tuple(slots))
+    return Tree(tokens=tuple(tokens), firsts=tuple(firsts), width=width)
 
 
 def one_per_row(lengths: Sequence[int]) -> Layout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from torch.utils._pytree import tree_leaves
 
 from harness.trainers import lora
 from harness.types import Sampling, Tokens
-from policies.janus import attention, heads
+from policies.janus import heads, layers
 from policies.janus.likelihood import Likelihood
 from policies.janus.packing import one_per_row
 
@@ -150,7 +151,35 @@ def test_a_sequence_scores_alone_as_in_any_company(model: Model) -> None:
     assert torch.allclose(together, alone, rtol=1e-6, atol=1e-6)
 
 
-def test_a_sequence_longer_than_a_packed_row_names_the_setting(model: Model) -> None:
+def test_samples_of_a_group_share_their_prompt_and_get_the_gradients_of_transformers_forward(
+    model: Model,
+) -> None:
+    first, second = TOKENS[0], TOKENS[3]
+    group = [replace(row, prompt=first.prompt, chain=first.chain[:2] + row.chain[2:]) for row in TOKENS]
+    group = [second, *group, first, first]
+    for sampling in (PLAIN, GUIDED):
+        expected, values = log_probs(naive(model, group, sampling)), scored(model, group, sampling)
+        assert ((values - expected).abs() / expected.abs()).max() < 1e-6
+        assert furthest(gradients(model, expected), gradients(model, values)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_parts_and_blocks_of_any_size_give_the_same_numbers(
+    model: Model, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    values = scored(model, TOKENS, PLAIN)
+    expected = gradients(model, values)
+    monkeypatch.setattr(layers, "SEQUENCES", size)
+    monkeypatch.setitem(layers.QUERIES, torch.float32, size + 4)
+    others = scored(model, TOKENS, PLAIN)
+    assert torch.allclose(values, others, rtol=1e-6)
+    assert furthest(expected, gradients(model, others)) < 1e-5
+
+
+def test_a_sequence_longer_than_a_packed_row_names_the_setting(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_the_kernel_of_gpus(monkeypatch)
     longest = max(len(row.prompt) + len(row.chain) + IMAGE - 1 for row in TOKENS)
     with pytest.raises(ValueError, match=rf"policies\.pack={longest - 1}: .*{longest} tokens"):
         scored(model, TOKENS, PLAIN, pack=longest - 1)
@@ -171,7 +200,6 @@ def test_layers_are_called_as_modules_and_other_towers_keep_their_attention(mode
     scored(model, TOKENS, PLAIN)
     assert called == [0, 1]
     assert model.model.vision_model.config._attn_implementation == before
-    assert model.model.language_model.config._attn_implementation == attention.PRODUCTS
 
 
 def test_bfloat16_weights_with_float32_adapters(model: Model) -> None:

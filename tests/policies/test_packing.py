@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.janus.packing import first_fit, one_per_row
+from policies.janus.packing import first_fit, one_per_row, tree
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=25)
 
@@ -65,3 +65,23 @@ def test_a_sequence_longer_than_a_row_names_the_setting() -> None:
         ValueError, match=r"policies\.pack=8: .* has 9 tokens and fits into no row: give at least 9, or null"
     ):
         first_fit([3, 9], 8)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8), st.integers(0, 3)
+)
+def test_tokens_of_a_tree_share_a_slot_if_and_only_if_their_pasts_are_equal(
+    texts: list[list[int]], more: int
+) -> None:
+    layout = tree(texts, more)
+    slot_of_past: dict[tuple[int, ...], int] = {}
+    for index, ids in enumerate(texts):
+        slots = layout.slots(index, 0, len(ids) + more).tolist()
+        pasts = [tuple(ids[: end + 1]) for end in range(len(ids))]
+        assert layout.shared(index) == sum(past in slot_of_past for past in pasts)
+        for past, slot in zip(pasts, slots, strict=False):
+            assert slot_of_past.setdefault(past, slot) == slot
+        for last, slot in enumerate(slots[len(ids) :]):
+            slot_of_past[(index, -1, last)] = slot
+        assert layout.positions(torch.device("cpu"))[0, slots].tolist() == list(range(len(ids) + more))
+    assert sorted(slot_of_past.values()) == list(range(layout.width)), "every slot has one past"
