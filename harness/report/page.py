@@ -27,6 +27,7 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
+from harness.report.partial import Partial
 from harness.report.plan_sections import plan_findings, plan_sections
 from harness.report.preference_examples import vote_examples
 from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
@@ -45,9 +46,10 @@ _TABLES_BELOW_CLAIMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The contents of both pages."""
+    """The contents of both pages. `partial` is None once no cell is still to come."""
 
     analysis: Analysis
+    partial: Partial | None
     tables: Mapping[str, Table]
     captions: Mapping[str, str]
     exhibits: Sequence[Exhibit]
@@ -96,7 +98,8 @@ def _values(contents: Contents) -> dict[str, Any]:
         "source": study.study.get("source") or "",
         "limits": (study.study.get("limits") or "").strip(),
         "setting": (study.study.get("published") or {}).get("setting") or "",
-        "answer": answer(analysis),
+        "partial": contents.partial,
+        "answer": answer(analysis, so_far=contents.partial is not None),
         "findings": plan_findings(analysis),
         "sections": sections,
         "experts": rewarding_experts(analysis),

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -124,7 +124,7 @@ class ScriptedJudge:
     """
 
     name = "judge"
-    scope = "image"
+    scope: Literal["chain", "image", "both"] = "image"
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         time.sleep(LATENCY_S * math.ceil(len(samples) / AT_ONCE))
