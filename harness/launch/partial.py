@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -46,7 +47,7 @@ class PartialReports:
     ) -> None:
         if self._writer is not None:
             self._writer.kill()
-            self._writer.wait()
+            self._writer.communicate()
 
     def update(self, statuses: Mapping[str, Status]) -> None:
         """Have the report written if a cell has ended since the last one.
@@ -60,7 +61,8 @@ class PartialReports:
             return
         if ended != self._written and "done" in ended.values() and len(ended) < len(statuses):
             self._written = ended
-            self._writer = _start(self._study, self._reports)
+            with suppress(OSError):  # no process, no disk: the study matters more
+                self._writer = _start(self._study, self._reports)
 
     def _is_writing(self) -> bool:
         """Whether a report is being written. Prints where the first one is."""
@@ -72,6 +74,7 @@ class PartialReports:
             page = self._reports / self._study.name / "index.html"
             print(f"partial report, written again as cells finish: {page}", flush=True)
         if code is not None:
+            self._writer.communicate()
             self._writer = None
         return code is None
 

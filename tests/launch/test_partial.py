@@ -105,6 +105,18 @@ def test_the_writer_ends_with_the_block(watched: PartialReports, reports: Path) 
     assert not processes.is_alive(begun(reports)[0])
 
 
+def test_a_writer_that_cannot_start_ends_no_sweep(
+    watched: PartialReports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no memory")
+
+    monkeypatch.setattr(partial, "_start", refuse)
+    with watched:
+        watched.update(states("done", "running"))
+        assert watched._writer is None
+
+
 def test_without_a_folder_for_reports_none_is_written(tmp_path: Path) -> None:
     with PartialReports(tmp_path, None) as none:
         none.update(states("done", "running"))
