@@ -27,7 +27,7 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
-from harness.report.partial import Partial
+from harness.report.partial import ENDED, Partial
 from harness.report.plan_sections import plan_findings, plan_sections
 from harness.report.preference_examples import vote_examples
 from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
@@ -104,7 +104,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         "sections": sections,
         "experts": rewarding_experts(analysis),
         "paper_order": paper_order(analysis),
-        "unmeasured": [cell for cell in study.planned if not cell.measured],
+        "unmeasured": [cell for cell in study.planned if cell.state in ENDED and not cell.measured],
         "votes": preference_sentences(analysis.preference),
         "vote_examples": vote_examples(study, analysis.preference),
         "main": _main_table(contents),
@@ -128,7 +128,9 @@ def _values(contents: Contents) -> dict[str, Any]:
 def _main_table(contents: Contents) -> Table:
     """Return the table at the head of the page, without its legend: the `columns` of the page say more."""
     name = "agreement" if contents.analysis.agreements else "table"
-    return replace(contents.tables[name], legend="")
+    table = contents.tables[name]
+    note = f"{contents.partial.mark} {table.note}" if contents.partial else table.note
+    return replace(table, note=note, legend="")
 
 
 def _plots(captions: Mapping[str, str], sections: Sequence[Section]) -> dict[str, str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from harness.analysis import claims
 from harness.analysis.results import CellResult, PairResult, StudyResult
-from harness.analysis.study import Analysis
+from harness.analysis.study import DONE, Analysis
 from harness.report.table import Table
-from harness.stages.program import utc_now
 
-ENDED = ("done", "failed", "lost")  # states of cells that nothing will change
+ENDED = (DONE, "failed", "lost")  # states of cells that nothing will change
 ALL_ARMS = "its arms are in, but the correction for several contrasts requires all arms of the study"
 
 
@@ -30,8 +30,8 @@ class Partial:
 
     @property
     def notice(self) -> str:
-        """The sentences at the top of the report."""
-        return f"Partial report, written {self.written}: {self.count} in. {self.arms}"
+        """The sentences at the top of the report, after the words "Partial report"."""
+        return f"written {self.written}: {self.count} in. {self.arms}"
 
     @property
     def mark(self) -> str:
@@ -71,7 +71,7 @@ def partial_of(study: StudyResult) -> Partial | None:
     return Partial(
         count=f"{whole} of {planned} arm{'s' if planned > 1 else ''}",
         arms=" ".join(f"{group}: {', '.join(arms)}." for group, arms in groups.items() if arms),
-        written=utc_now(),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         claims=_undecided(Analysis(study)),
     )
 
@@ -85,6 +85,10 @@ def _undecided(analysis: Analysis) -> dict[str, str]:
     """Return the text of every claim, and why it is not yet decided."""
     reasons = {}
     for claim in claims.read(analysis.study.study, analysis.categories):
-        missing = dict.fromkeys(filter(None, map(analysis.why_missing, claim.contrasts)))
+        missing: dict[str, None] = {}
+        for contrast in claim.contrasts:
+            arms = [arm for arm in (contrast.better, contrast.than) if arm in analysis.arms]
+            missing |= {f"{arm} {analysis.state(arm)}": None for arm in arms if analysis.state(arm) != DONE}
+            missing |= dict.fromkeys(filter(None, [analysis.why_missing(contrast)]))
         reasons[claim.text] = ", ".join(missing) or ALL_ARMS
     return reasons

@@ -132,7 +132,7 @@ def test_a_sweep_reports_what_is_in_and_ends_with_the_whole_report(sweeps: Any, 
     sweep = sweeps.start("arms=baseline,half,bad", "arm.bad=trainers.fault=raise", where)
     line = next(line for line in sweep.stdout if line.startswith("partial report"))
     assert line == f"partial report, written again as cells finish: {page}\n"
-    assert "<strong>Partial report, written 20" in page.read_text()
+    assert "<strong>Partial report</strong>, written 20" in page.read_text()
     assert "1 of 3 arms in. In: baseline. Still to come: half (" in page.read_text()
     sweeps.hold.unlink()
     out, err = sweep.communicate(timeout=PATIENCE_S)

@@ -54,9 +54,12 @@ def test_the_top_says_which_arms_are_in_and_which_are_to_come(report: Callable[.
     }
     text, page = pages(report(states))
     head = text.partition("| arm")[0]
-    assert "> **Partial report, written 20" in head and "So far: " in head and "In this run" not in text
+    assert "> **Partial report**, written 20" in head and "So far: " in head and "In this run" not in text
     notice = "1 of 3 arms in. In: baseline. Still to come: full (1 of 2 seeds, running)."
     notice += " Without result: w_PI (failed)."
+    assert "**w\\_PI**, seed 0: failed" in text and "**full**, seed 1" not in text, (
+        "only what ended is missing"
+    )
     top = page.partition("<nav>")[0]
     assert notice in top and top.index("Partial report") < top.index("So far: ")
     assert "<title>Partial: fake" in page
@@ -65,6 +68,7 @@ def test_the_top_says_which_arms_are_in_and_which_are_to_come(report: Callable[.
 def test_every_table_and_figure_is_marked(report: Callable[..., Path]) -> None:
     folder = report(RUNNING)
     text, page = pages(folder)
+    assert "Partial, 2 of 3 arms. Mean over prompts, 0 to 1" in text
     for file in (folder / "tables").glob("*.md"):
         assert "Partial, 2 of 3 arms." in file.read_text(encoding="utf-8"), file.name
     for file in (folder / "tables").glob("*.tex"):
