@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,11 @@ def test_a_killed_sweep_takes_the_writer_along_and_the_next_one_ends_with_the_re
     sweeps.hold.touch()
     words = ("arms=baseline,half", f"reports_dir={reports}")
     sweep = sweeps.start(*words)
-    sweeps.until(lambda: bool(writers(sweep.pid)))
-    (writer,) = writers(sweep.pid)
+    seen: list[int] = []
+    sweeps.until(lambda: bool(seen.extend(writers(sweep.pid)) or seen))
     sweep.kill()
     sweep.communicate()
-    sweeps.until(lambda: not processes.is_alive(writer))
+    sweeps.until(lambda: not processes.is_alive(seen[0]))
     sweeps.hold.unlink()
     assert sweeps.run(*words).returncode == 0
     study = sweeps.outputs / "studies" / "toy"
@@ -165,8 +166,12 @@ def test_a_killed_sweep_takes_the_writer_along_and_the_next_one_ends_with_the_re
 
 def writers(sweep: int) -> list[int]:
     """The processes that write a report for a sweep."""
-    children = psutil.Process(sweep).children()
-    return [child.pid for child in children if partial.MODULE in child.cmdline()]
+    found = []
+    for child in psutil.Process(sweep).children():
+        with suppress(psutil.Error):  # it has ended
+            if partial.MODULE in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:
