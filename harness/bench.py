@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from harness.protocols import Race
 
 REPEATS = 5
+PARTS = 4  # of a step without grpo.rollout_batch
 GRPO = "harness.trainers.grpo.train"
 USAGE = """\
 Measures how fast this machine draws, trains and scores.
 
-  python -m harness.bench [rollout] [grpo] [score] [variants]
+  python -m harness.bench [rollout] [grpo] [score] [variants] [waiting]
 
 rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
            a larger random model, compared with other systems that can make them (minutes)
@@ -47,6 +48,8 @@ score      images per second of the benchmark's scorers and of the reward; then 
 variants   seconds of a GRPO step under other settings (advantage=gdpo, grpo.credit=split, ...), and their
            ratio to those of the step unchanged. Only where it is named: about two minutes with
            preset=miniature
+waiting    seconds of a GRPO step whose judge lets it wait: parts of grpo.rollout_batch samples rewarded
+           beside the drawing, and after it. Only where it is named
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
            The SFT checkpoint is made first where it is missing.
 """
@@ -171,20 +174,42 @@ def _batch(stage: Stage) -> str:
 
 def variants(chosen: Choice) -> Iterator[str]:
     """What a step of GRPO costs under each variant, beside the step unchanged."""
-    stage = chosen.trained
-    if stage.program != GRPO:
-        raise UsageError(
-            f"variants are of GRPO, and the stage {stage.name} runs {stage.program}: use trainers=sft_grpo or"
-            " trainers=grpo"
-        )
+    stage = _grpo(chosen, "variants")
     from harness.trainers import bench as steps  # torch, which reads the job's environment
 
     able, refused = steps.choose_variants(stage.settings)
     for name, reason in refused.items():
         print(f"{name} is left out: {reason}", file=sys.stderr)
     start = command.obtain(stage.inputs["start"], chosen.store)
-    for cost in steps.costs(stage.settings, start, able):
+    for cost in steps.variant_costs(stage.settings, start, able):
         yield f"{cost}; {_batch(stage)}"
+
+
+def waiting(chosen: Choice) -> Iterator[str]:
+    """What a step of GRPO gains if a judge answers while the next part of the step is drawn."""
+    stage = _grpo(chosen, "waiting")
+    from harness.trainers import bench as steps
+
+    grpo = stage.settings["grpo"]
+    count = grpo["prompts"] * grpo["samples"]
+    size = grpo["rollout_batch"] or max(1, count // PARTS)
+    if size >= count:
+        raise UsageError(f"grpo.rollout_batch={size} must be below the {count} samples of a step: lower it")
+    settings = {**stage.settings, "grpo": {**grpo, "rollout_batch": size}}
+    judge = f"a judge that sleeps {steps.LATENCY_S:g} s per {steps.AT_ONCE} samples"
+    start = command.obtain(stage.inputs["start"], chosen.store)
+    for cost in steps.waiting_costs(settings, start):
+        yield f"{cost}; {judge}; {_batch(stage)}, rollout_batch {size}"
+
+
+def _grpo(chosen: Choice, bench: str) -> Stage:
+    stage = chosen.trained
+    if stage.program != GRPO:
+        raise UsageError(
+            f"the bench {bench} is of GRPO, and the stage {stage.name} runs {stage.program}: use"
+            " trainers=sft_grpo or trainers=grpo"
+        )
+    return stage
 
 
 def score(chosen: Choice) -> list[Figure]:
@@ -217,6 +242,7 @@ BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str]]] = {
     "grpo": grpo,
     "score": score,
     "variants": variants,
+    "waiting": waiting,
 }
 USUAL = ("rollout", "grpo", "score")  # any trainer has these
 RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}

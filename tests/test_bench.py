@@ -183,7 +183,8 @@ def test_names_come_first_and_are_known():
 def test_variants_are_of_grpo_alone(command):
     code, lines, err = command("variants")
     assert (code, lines) == (2, [])
-    assert "the stage climb runs toy_parts.train: use trainers=sft_grpo or trainers=grpo" in err
+    assert "the bench variants is of GRPO, and the stage climb runs toy_parts.train" in err
+    assert "use trainers=sft_grpo or trainers=grpo" in err
 
 
 @pytest.fixture
@@ -276,8 +277,55 @@ def test_the_steps_of_a_measurement_leave_the_weights_as_they_are(variants, monk
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_rounds():
-    cost = steps.Cost(variant="grpo.credit=split", seconds=[2.0, 9.0, 3.3], unchanged=[1.0, 10.0, 3.0])
+    cost = steps.Cost(
+        variant="grpo.credit=split",
+        seconds=[2.0, 9.0, 3.3],
+        base=steps.UNCHANGED,
+        base_seconds=[1.0, 10.0, 3.0],
+    )
     assert str(cost) == "grpo.credit=split               3.3 s  1.100 x unchanged (0.900 to 2.000, 3 rounds)"
+
+
+@pytest.fixture
+def waiting(monkeypatch, janus_folder):
+    """Measures a step of nine samples whose judge sleeps; returns the lines, and what the runs reported."""
+    reported = []
+    step = Grpo.step
+
+    def watched(run, prompts, number):
+        metrics = step(run, prompts, number)
+        reported.append({**metrics, "seconds": 0})
+        return metrics
+
+    monkeypatch.setattr(steps, "ROUNDS", 2)
+    monkeypatch.setattr(steps, "LATENCY_S", 0.05)
+    monkeypatch.setattr(Grpo, "step", watched)
+    monkeypatch.setattr(bench.command, "obtain", lambda stage, store: janus_folder.parent)
+
+    def run(**changes):
+        start = Stage(name="sft", program="harness.trainers.sft.train", settings={})
+        settings = grpo_settings(**changes)
+        stage = Stage(name="grpo", program=bench.GRPO, settings=settings, inputs={"start": start})
+        return list(bench.waiting(SimpleNamespace(trained=stage, store=None))), reported
+
+    return run
+
+
+def test_rewards_beside_the_drawing_are_measured_against_rewards_afterwards(waiting):
+    (afterwards, beside), reported = waiting()
+    assert afterwards.startswith("rewards afterwards ") and beside.startswith("rewards beside drawing ")
+    assert "1.000 x rewards afterwards (1.000 to 1.000, 2 rounds)" in afterwards
+    assert " x rewards afterwards (" in beside
+    for line in (afterwards, beside):
+        assert "a judge that sleeps 0.05 s per 16 samples; prompts 3, samples 3" in line
+        assert line.endswith("rollout_batch 2")
+    assert len(reported) == (1 + 2) * 2 and all(one == reported[0] for one in reported)
+    assert reported[0]["zero_spread_groups"] < 3, "the scripted judge teaches something"
+
+
+def test_a_step_of_one_part_has_nothing_to_wait_beside(waiting):
+    with pytest.raises(UsageError, match=r"grpo\.rollout_batch=9 must be below the 9 samples"):
+        waiting(rollout_batch=9)
 
 
 def test_every_round_begins_with_another_run(monkeypatch):

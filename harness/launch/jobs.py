@@ -15,6 +15,7 @@ from harness.launch.board import Board
 from harness.launch.cluster import Cluster, Handle, Home, NotNow
 from harness.launch.folders import check_private
 from harness.launch.job import write_spec
+from harness.launch.partial import PartialReports
 from harness.launch.snapshot import freeze, remove_old
 from harness.stages import locks
 from harness.stages.status import OVER, Status, read_status, write_status
@@ -24,8 +25,11 @@ from harness.study.tasks import Task, tasks_of
 ADOPT_S = 15.0
 
 
-def launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
-    """Runs the tasks of the study. Returns whether every cell is done in the end; None while jobs run on."""
+def launch(study: Study, cluster: Cluster, lock: locks.Lock, reports_dir: Path | None) -> bool | None:
+    """Runs the tasks of the study. Returns whether every cell is done in the end; None while jobs run on.
+
+    While it waits for jobs, the report in `reports_dir` is written again as cells finish.
+    """
     tasks = tasks_of(study)
     task_by_name = {task.name: task for task in tasks}
     folders = {task.name: task.folder for task in tasks if task.shared}
@@ -37,15 +41,18 @@ def launch(study: Study, cluster: Cluster, lock: locks.Lock) -> bool | None:
         write_spec(task.folder, study.store.root, task.stage)
         write_status(task.folder, Status(reward=read_status(task.folder).reward))
     _check_private(study, home, [task.folder for task in tasks])
+    board = Board(f"{study.name}: {study.facts.get('question') or ''}")
     try:
-        with Board(f"{study.name}: {study.facts.get('question') or ''}") as board:
+        with board, PartialReports(study.folder, reports_dir) as reports:
             while True:
                 lock.check()
                 _collect(running, folders, task_by_name)
                 tasks = _start(tasks, running, cluster, folders, home)
-                board.show(_statuses(folders, running))
+                statuses = _statuses(folders, running)
+                board.show(statuses)
                 if not tasks and not (running and cluster.wait):
                     break
+                reports.update({cell.id: statuses[cell.id] for cell in study.cells})
                 time.sleep(cluster.poll_s)
     except KeyboardInterrupt:
         _stop(running, cluster, folders, home)

@@ -49,7 +49,7 @@ def run(study: Study, config: DictConfig) -> int:
         _check_cluster(study, cluster)
         with locks.lock(study.folder / "lock") as lock:
             write_plan(study)
-            complete = launch(study, cluster, lock)
+            complete = launch(study, cluster, lock, reports_dir)
             reported = reports_dir is None or complete is None or _report(study, reports_dir)
     except locks.Held as error:
         raise UsageError(

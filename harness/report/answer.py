@@ -24,12 +24,12 @@ EXPERTS_SHOWN = 6
 _DECIDING = {REPRODUCED: HOLDS, CONTRADICTED: REVERSED, NOT_SUPPORTED: EQUAL}  # verdict -> outcome
 
 
-def answer(analysis: Analysis) -> str:
+def answer(analysis: Analysis, *, so_far: bool = False) -> str:
     """Return the outcome of the study in a sentence, and in others what the numbers say where no claim is
-    decided, and how many cells are missing.
+    decided, and how many cells are missing. `so_far`: others are still to come, which the page says itself.
     """
     runs = len(analysis.study.seeds)
-    scope = "In this run" if runs == 1 else f"Over {runs} training runs"
+    scope = "So far" if so_far else "In this run" if runs == 1 else f"Over {runs} training runs"
     if analysis.verdicts:
         found = _verdicts(analysis.verdicts)
     else:
@@ -39,7 +39,7 @@ def answer(analysis: Analysis) -> str:
     sentences = [f"{scope}: {found}"]
     if analysis.verdicts and not any(verdict.verdict in _DECIDING for verdict in analysis.verdicts):
         sentences.append(_undecided(analysis))
-    if missing:
+    if missing and not so_far:
         sentences.append(f"{missing} of {len(cells)} cells missing")
     return ". ".join(filter(None, sentences)) + "."
 

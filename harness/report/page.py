@@ -27,6 +27,7 @@ from harness.report.cost import total_seconds
 from harness.report.factor_tables import PREFIX
 from harness.report.gallery import SHEET_ARMS, Exhibit
 from harness.report.legend import described_columns
+from harness.report.partial import ENDED, Partial
 from harness.report.plan_sections import plan_findings, plan_sections
 from harness.report.preference_examples import vote_examples
 from harness.report.preference_text import PREFERENCE_METHOD, preference_sentences
@@ -45,9 +46,10 @@ _TABLES_BELOW_CLAIMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The contents of both pages."""
+    """The contents of both pages. `partial` is None once no cell is still to come."""
 
     analysis: Analysis
+    partial: Partial | None
     tables: Mapping[str, Table]
     captions: Mapping[str, str]
     exhibits: Sequence[Exhibit]
@@ -96,12 +98,13 @@ def _values(contents: Contents) -> dict[str, Any]:
         "source": study.study.get("source") or "",
         "limits": (study.study.get("limits") or "").strip(),
         "setting": (study.study.get("published") or {}).get("setting") or "",
-        "answer": answer(analysis),
+        "partial": contents.partial,
+        "answer": answer(analysis, so_far=contents.partial is not None),
         "findings": plan_findings(analysis),
         "sections": sections,
         "experts": rewarding_experts(analysis),
         "paper_order": paper_order(analysis),
-        "unmeasured": [cell for cell in study.planned if not cell.measured],
+        "unmeasured": [cell for cell in study.planned if cell.state in ENDED and not cell.measured],
         "votes": preference_sentences(analysis.preference),
         "vote_examples": vote_examples(study, analysis.preference),
         "main": _main_table(contents),
@@ -125,7 +128,9 @@ def _values(contents: Contents) -> dict[str, Any]:
 def _main_table(contents: Contents) -> Table:
     """Return the table at the head of the page, without its legend: the `columns` of the page say more."""
     name = "agreement" if contents.analysis.agreements else "table"
-    return replace(contents.tables[name], legend="")
+    table = contents.tables[name]
+    note = f"{contents.partial.mark} {table.note}" if contents.partial else table.note
+    return replace(table, note=note, legend="")
 
 
 def _plots(captions: Mapping[str, str], sections: Sequence[Section]) -> dict[str, str]:

@@ -35,7 +35,8 @@ from harness.trainers.frozen_start import Reference, load, write_checkpoint
 from harness.trainers.learner import Learner
 from harness.trainers.outcomes import Metrics
 from harness.trainers.pairs import Pair, PairFile, StepPairs, pair_of
-from harness.trainers.rollouts import NotJudgedError, Rollouts, judged
+from harness.trainers.rollouts import Rollouts
+from harness.trainers.step_rewards import NotJudgedError, StepRewards
 from harness.types import Prompt, Sampling, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         max_grad_norm=dpo["max_grad_norm"],
     )
     function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
-    rewards = judged(work, function, policy, sampling, dpo["micro_batch"])
+    rewards = StepRewards(work, function, policy, sampling, dpo["micro_batch"])
     rollouts = Rollouts(policy, rewards, learner, sampling, dpo, seed, "dpo")
     draw = partial(_draw, rollouts, learner, prompts, dpo["pairs"], seed)
     _run(work, dpo, learner, draw, Update(policy, reference, learner, sampling, dpo))

@@ -33,9 +33,10 @@ from harness.trainers.frozen_start import Reference, load, write_checkpoint
 from harness.trainers.learner import Learner
 from harness.trainers.outcomes import Metrics, Outcome, counts_of, penalty_metrics, reward_metrics
 from harness.trainers.resample import first_live
-from harness.trainers.rollouts import Drawn, NotJudgedError, Rollouts, UnscoredError, judged
+from harness.trainers.rollouts import Drawn, Rollouts, UnscoredError
+from harness.trainers.step_rewards import NotJudgedError, StepRewards
 from harness.trainers.update import StepCounts, Update
-from harness.types import Prompt, Reward, Sample, Sampling
+from harness.types import Prompt, Sample, Sampling
 
 if TYPE_CHECKING:
     from harness.protocols import Policy, Workspace
@@ -60,7 +61,7 @@ def train(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
         max_grad_norm=grpo["max_grad_norm"],
     )
     function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
-    rewards = judged(work, function, policy, sampling, grpo["micro_batch"])
+    rewards = StepRewards(work, function, policy, sampling, grpo["micro_batch"])
     more = partial(more_prompts, prompts, grpo["prompts"], seed)
     run = Grpo(policy, reference, rewards, function, learner, sampling, grpo, seed, more)
     saved = work.folder / RESUME_FILES[0]
@@ -93,7 +94,7 @@ class Grpo:
     Args:
         policy: is trained.
         reference: the frozen start.
-        rewards: scores samples.
+        rewards: score the samples.
         function: the reward that these scores are of.
         learner: the optimizer.
         sampling: of the rollouts.
@@ -106,7 +107,7 @@ class Grpo:
         self,
         policy: Policy,
         reference: Reference,
-        rewards: Callable[[list[Sample]], list[Reward]],
+        rewards: StepRewards,
         function: RewardFunction,
         learner: Learner,
         sampling: Sampling,

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from harness.seeds import derive
 from harness.trainers.outcomes import Outcome, outcomes_of
 from harness.types import Group, Prompt, Reward, Sample, Sampling
 
 if TYPE_CHECKING:
-    from harness.protocols import Policy, Workspace
-    from harness.reward.function import RewardFunction
+    from harness.protocols import Policy
     from harness.trainers.learner import Learner
+    from harness.trainers.step_rewards import StepRewards
 
 NAMED_REASONS = 5  # how many reasons for unscored samples an error names, the most frequent first
 
 
 class UnscoredError(ValueError):
     """Too many samples of a step have no reward. The experts that judge have failed, not the policy."""
-
-
-class NotJudgedError(Exception):
-    """A stop was requested before the samples of a step were judged. Nothing was trained in this step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +47,11 @@ class Drawn:
 
 
 class Rollouts:
-    """Draws groups with a policy and has them scored.
+    """Draws groups with a policy and has them scored, each part of `rollout_batch` samples once it is drawn.
 
     Args:
         policy: draws.
-        rewards: scores samples.
+        rewards: score the samples, while the policy draws the next part.
         learner: shares the prompts among processes.
         sampling: of the rollouts.
         settings: `samples` (N per prompt), `rollout_batch`, `micro_batch`, `unscored_tolerance`.
@@ -69,7 +62,7 @@ class Rollouts:
     def __init__(
         self,
         policy: Policy,
-        rewards: Callable[[list[Sample]], list[Reward]],
+        rewards: StepRewards,
         learner: Learner,
         sampling: Sampling,
         settings: Mapping[str, Any],
@@ -93,8 +86,7 @@ class Rollouts:
             NotJudgedError: a stop was requested before the samples were judged.
         """
         share = self._learner.share(list(enumerate(prompts)))
-        samples = self._rollout(share, step, purpose)
-        rewards = self._rewards(samples)
+        samples, rewards = self._rollout(share, step, purpose)
         size = self._settings["samples"]
         own = {}
         for number, (position, prompt) in enumerate(share):
@@ -106,8 +98,10 @@ class Rollouts:
         self._check_scored(outcomes, step)
         return Drawn(own=own, outcomes=outcomes)
 
-    def _rollout(self, prompts: Sequence[tuple[int, Prompt]], step: int, purpose: str) -> list[Sample]:
-        """N samples per prompt, drawn `rollout_batch` at a time.
+    def _rollout(
+        self, prompts: Sequence[tuple[int, Prompt]], step: int, purpose: str
+    ) -> tuple[list[Sample], list[Reward]]:
+        """N samples per prompt, drawn `rollout_batch` at a time, and their rewards.
 
         `prompts` are pairs of the prompt's position in the step, on which the seeds depend, and the prompt.
         """
@@ -122,8 +116,11 @@ class Rollouts:
         samples: list[Sample] = []
         for start in range(0, len(repeated), size):
             chunk = slice(start, start + size)
-            samples += self._policy.rollout(repeated[chunk], seeds[chunk], self._sampling)
-        return samples
+            part = self._policy.rollout(repeated[chunk], seeds[chunk], self._sampling)
+            samples += part
+            if len(samples) < len(repeated):
+                self._rewards.begin(part)
+        return samples, self._rewards.finish(part)
 
     def _check_scored(self, groups: Sequence[Sequence[Outcome]], step: int) -> None:
         reasons: Counter[str] = Counter()
@@ -139,43 +136,3 @@ class Rollouts:
                 " command again to resume at this step; or raise the tolerance if so few scored samples are"
                 " enough"
             )
-
-
-def judged(
-    work: Workspace, function: RewardFunction, policy: Policy, sampling: Sampling, size: int
-) -> Callable[[list[Sample]], list[Reward]]:
-    """The rewards of samples as `Rollouts` asks for them.
-
-    Judges may be absent for long, so a request to stop ends the wait: the function raises NotJudgedError
-    where a stop was requested of any rank.
-
-    Args:
-        work: of the stage.
-        function: gives the rewards.
-        policy: measures its own certainty where a component needs it.
-        sampling: of the rollouts.
-        size: samples that go through the policy at once.
-    """
-
-    def rewards(samples: list[Sample]) -> list[Reward]:
-        if function.needs_certainty:
-            samples = with_certainty(policy, samples, sampling, size)
-        given = work.interruptible(partial(function, samples))
-        if work.stopping() or given is None:
-            raise NotJudgedError
-        return given
-
-    return rewards
-
-
-@torch.no_grad()
-def with_certainty(policy: Policy, samples: Sequence[Sample], sampling: Sampling, size: int) -> list[Sample]:
-    """The samples with `certainty`, measured `size` samples at a time."""
-    measured = []
-    for start in range(0, len(samples), size):
-        chunk = samples[start : start + size]
-        scored = policy.logprobs([sample.tokens for sample in chunk], sampling, measures=("certainty",))
-        rows = scored.measures["certainty"].tolist()
-        for sample, row in zip(chunk, rows, strict=True):
-            measured.append(replace(sample, certainty=tuple(row[: len(sample.logprobs)])))
-    return measured

@@ -91,7 +91,8 @@ class Replayed:
 
     def _record(self, visible: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # experts that reward the part before this one may use the GPU in another thread
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             logits = self._run(visible)
         self._graphs[visible] = graph, logits
         return graph, logits

@@ -263,7 +263,7 @@ def test_votes_that_are_not_there_yet_are_missing_with_their_state(tmp_path):
     assert found.compare("full", "baseline", "color") == "votes on full~baseline planned"
     assert found.estimate("full", "color").mean is None
     report = (write_report(folder, tmp_path / "reports") / "report.md").read_text(encoding="utf-8")
-    assert "1 of 3 cells missing" in report and "**full\\~baseline**, seed 0: planned" in report
+    assert "2 of 3 arms in. In: baseline, full. Still to come: full\\~baseline (planned)." in report
 
 
 def test_exchanging_the_arms_turns_every_difference_and_nothing_else(tmp_path):

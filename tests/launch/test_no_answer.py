@@ -131,7 +131,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(jobs.Board, "show", show)
         with pytest.raises(type(error)):
-            jobs.launch(study, cluster, SimpleNamespace(check=lambda: None))
+            jobs.launch(study, cluster, SimpleNamespace(check=lambda: None), None)
         return handle
 
     return launch

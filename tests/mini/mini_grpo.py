@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from harness.protocols import Policy
 from harness.reward.function import RewardFunction
+from harness.stages.program import SilentWorkspace
 from harness.trainers.grpo import Grpo
+from harness.trainers.step_rewards import StepRewards
 from harness.types import Chain, Prompt, Sample, Sampling, Score, TokenLogprobs, Tokens
 
 WORDS, CODES = 5, 4
@@ -182,13 +185,14 @@ def world(
     learner = FakeLearner(policy.module)
     rewards = rewards or RewardFunction(total="red", components={"red": Given(totals)})
     settings = GRPO | {"prompts": 2} | changes
+    sampling = sampling or Sampling()
     run = Grpo(
         policy,
         lambda: nullcontext(frozen),
-        rewards,
+        StepRewards(SilentWorkspace(Path()), rewards, policy, sampling, settings["micro_batch"]),
         rewards,
         learner,
-        sampling or Sampling(),
+        sampling,
         settings,
         3,
         lambda step, batch: PROMPTS,

@@ -231,12 +231,12 @@ def test_a_study_of_which_nothing_is_measured_still_reports(fake_study):
     study = fake_study(
         arms={"baseline": 0.3, "full": 0.5},
         seeds=(0,),
-        states={("baseline", 0): ("planned", None), ("full", 0): ("lost", None)},
+        states={("baseline", 0): ("failed", None), ("full", 0): ("lost", None)},
         claims={"c": {"text": "full wins", "better": "full", "than": "baseline", "categories": "all"}},
     )
     report = write_report(study.write(), study.root / "reports")
     assert [list(row.values()) for row in read_csv(report, "table")] == [
-        ["baseline", "planned", "", "", "planned", "planned"],
+        ["baseline", "failed", "", "", "failed", "failed"],
         ["full", "lost", "", "", "lost", "lost"],
     ]
     assert read_csv(report, "claims")[0]["verdict"] == "not measured"

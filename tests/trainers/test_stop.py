@@ -46,14 +46,15 @@ class Signaled(FakeWorkspace):
 
 
 class AbsentJudge(LowCodes):
-    """Does not answer in the second step until `is_back`; a stop is requested meanwhile."""
+    """Does not answer its call `absent` until `is_back`; a stop is requested meanwhile."""
 
     calls = 0
+    absent = 2
     is_back = False
 
     def __call__(self, samples: Sequence[Sample]) -> list[Score]:
         AbsentJudge.calls += 1
-        if self.calls == 2 and not self.is_back:
+        if self.calls == self.absent and not self.is_back:
             threading.Timer(0.2, stop.request, [signal.SIGTERM]).start()
             time.sleep(600)
         return super().__call__(samples)
@@ -99,12 +100,13 @@ SFT = sft_settings(steps=4, batch_size=4, checkpoint_every=ONLY_AT_THE_END)
     [
         ("harness.trainers.grpo.train", GRPO, 1),
         ("harness.trainers.grpo.train", GRPO, 2),
+        ("harness.trainers.grpo.train", {**GRPO, "grpo": GRPO["grpo"] | {"rollout_batch": 4}}, 2),
         ("harness.trainers.dpo.train", DPO, 2),
         ("harness.trainers.sft.train", SFT, 1),
         ("harness.trainers.sft.train", {**SFT, "sft": SFT["sft"] | {"fsdp": True}}, 2),
         ("policies.janus.tiny.build", tokenizer_settings(), 1),
     ],
-    ids=["grpo-1", "grpo-2", "dpo-2", "sft-1", "sft-2", "tokenizer"],
+    ids=["grpo-1", "grpo-2", "grpo-2-parts", "dpo-2", "sft-1", "sft-2", "tokenizer"],
 )
 def test_a_stop_loses_no_step_and_changes_no_bit(
     trained: Trained, tmp_path: Path, path: str, settings: dict[str, Any], processes: int
@@ -138,13 +140,23 @@ def test_after_its_last_step_a_trainer_ends_as_if_nobody_had_asked(
         stop.check()
 
 
-@pytest.mark.parametrize("steps", [4, 2], ids=["in the middle", "in the last step"])
+@pytest.mark.parametrize(
+    ("steps", "rollout_batch", "absent"),
+    [(4, None, 2), (2, None, 2), (4, 5, 4), (4, 5, 6)],
+    ids=["in the middle", "in the last step", "in the first part", "in the last part"],
+)
 def test_a_judge_that_does_not_answer_is_not_waited_for(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    rollout_batch: int | None,
+    absent: int,
 ) -> None:
     monkeypatch.setattr(AbsentJudge, "calls", 0)
+    monkeypatch.setattr(AbsentJudge, "absent", absent)
     judge = {"_target_": f"{__name__}.AbsentJudge", "silent": "x"}
-    present = {**GRPO, "grpo": GRPO["grpo"] | {"steps": steps}}
+    present = {**GRPO, "grpo": GRPO["grpo"] | {"steps": steps, "rollout_batch": rollout_batch}}
     settings = {**present, "rewards": {**REWARDS, "components": {"low": judge}}}
     whole = trained("harness.trainers.grpo.train", present, tmp_path / "whole")
     began = time.monotonic()
