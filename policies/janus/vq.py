@@ -31,9 +31,12 @@ HALVES = 2  # of a batch: the gradient of a step is their sum, and up to two pro
 
 
 def pixels(images: Sequence[Image.Image]) -> Tensor:
-    """[B, 3, height, width] in -1..1."""
+    """[B, 3, height, width] in -1..1.
+
+    Contiguous: with channels last, which the layers keep, torch normalizes groups 20 times slower on a CPU.
+    """
     stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 def latents(vq: JanusVQVAE, pixels_BCHW: Tensor) -> Tensor:
@@ -191,7 +194,8 @@ class Training:
         similarity = (latents(self.vq, pixels_BCHW) @ entries.T).flatten(0, 1)
         missed = F.cross_entropy(similarity / TEMPERATURE, codes_BT.flatten(), reduction="none")
         finding = (missed * weights_BT.flatten()).mean()
-        drawn = self.vq.decoder(self.vq.post_quant_conv(entries[codes_BT].transpose(1, 2).unflatten(2, grid)))
+        codes_BDGG = entries[codes_BT].transpose(1, 2).contiguous().unflatten(2, grid)
+        drawn = self.vq.decoder(self.vq.post_quant_conv(codes_BDGG))
         error_BHW = (drawn - pixels_BCHW).square().mean(1)
         weights_B1GG = weights_BT.unflatten(1, grid)[:, None]
         weights_BHW = F.interpolate(weights_B1GG, size=error_BHW.shape[1:]).squeeze(1)
