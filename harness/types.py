@@ -341,7 +341,9 @@ class Stage:
     `inputs` are the stages whose folders it reads; `external` are files or folders outside the project whose
     contents count (a checkpoint, a prompt file). `parallel` is the number of items of a step, which the
     processes must divide evenly; 0 means any number of processes, None a single process. It does not decide
-    the numbers: those are equal up to rounding for any number of processes.
+    the numbers: those are equal up to rounding for any number of processes. `halves` says that two processes
+    compute them with the bits of one, because one does the work of both, half after half. So an idle core of
+    this machine may help.
     """
 
     name: str
@@ -350,6 +352,7 @@ class Stage:
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     external: tuple[str, ...] = ()
     parallel: int | None = None
+    halves: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

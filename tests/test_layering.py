@@ -29,10 +29,11 @@ NOUNS = (
     "harness.relations",
     "harness.samples",
     "harness.settings",
+    "harness.team",
 )
 OFFERED = (*NOUNS, "harness.composition.components", "harness.experts")  # to plugins
 FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms of the floors below its own
-    ("devices", "names", "processes", "secrets", "seeds", "types"),
+    ("devices", "names", "processes", "secrets", "seeds", "team", "types"),
     ("chain", "files", "paths", "plugin_values", "protocols", "relations", "settings"),
     (
         "chain_rows",

@@ -7,6 +7,8 @@
     tokens.json        the valid length of these files; replaced after every block, so a kill loses one block
 
 A record is also skipped when the crop to the policy's shape removes one of its objects (`cut_off`).
+
+Several processes share the blocks: each encodes every N-th one, and the first process writes all, in order.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness import team
 from harness.composition.components import make
 from harness.data.records import CutOffError
 from harness.files import flush, read_rows, write_rows, writing
@@ -30,12 +33,15 @@ from harness.processes import threads
 from harness.types import Record, Tokens
 
 if TYPE_CHECKING:
-    from harness.protocols import Entry, Workspace
+    from harness.protocols import Entry, Policy, Workspace
 
 IDS, ENDS, BAD, STATE = "ids.bin", "ends.bin", "bad_records.jsonl", "tokens.json"
 BLOCK = 256  # records encoded and written at a time
 ENOUGH = 1000  # records seen before the share of bad records can stop a run; at the end it always can
 NAMED = 10  # bad records in that message
+
+Outcome = tuple["Entry", Record | ValueError]
+BadRow = dict[str, Any]  # of bad_records.jsonl
 
 
 def encode(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -> None:
@@ -46,18 +52,24 @@ def encode(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     """
     data = make(settings["data"])
     total = data.count(settings["records"])
-    writer = TokenWriter(work.folder)
-    entries = islice(data.entries(settings["seed"], total), writer.done.seen, None)
+    rank, processes = team.rank_and_size()
+    writer = TokenWriter(work.folder) if rank == 0 else None
+    seen = team.of_first(writer.done.seen if writer else 0)
     policy = make(settings["policy"]).load(inputs["start"] / "checkpoint")
-    for block in _blocks(_loaded(entries, policy.image_size)):
-        good = [record for _, record in block if isinstance(record, Record)]
-        bad = [(entry, error) for entry, error in block if isinstance(error, ValueError)]
-        writer.append(policy.encode(good) if good else [], bad)
-        _check_share(work.folder, writer.done, data.max_bad_share, least=ENOUGH)
-        work.progress(writer.done.seen, total, writer.done.metrics())
-    _check_share(work.folder, writer.done, data.max_bad_share, least=1)
-    if not writer.done.records:
-        raise ValueError("data= gave no training records: choose data that has some, or raise sft.records")
+    own = _own_blocks(islice(data.entries(settings["seed"], total), seen, None), rank, processes)
+    blocks = _blocks(_loaded(own, policy.image_size))
+    for _ in range(seen, total, processes * BLOCK):
+        for good, bad in filter(any, team.collect(_encoded(policy, next(blocks, [])))):
+            assert writer, "only rank 0 collects"
+            writer.append(good, bad)
+            _check_share(work.folder, writer.done, data.max_bad_share, least=ENOUGH)
+            work.progress(writer.done.seen, total, writer.done.metrics())
+    if writer:
+        _check_share(work.folder, writer.done, data.max_bad_share, least=1)
+        if not writer.done.records:
+            raise ValueError(
+                "data= gave no training records: choose data that has some, or raise sft.records"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +97,8 @@ class TokenWriter:
             (folder / name).touch()
             os.truncate(folder / name, self.done.sizes.get(name, 0))
 
-    def append(self, good: Sequence[Tokens], bad: Sequence[tuple[Entry, ValueError]]) -> None:
-        """Write encoded records, and skipped ones with the reason. All of it is on disk on return."""
+    def append(self, good: Sequence[Tokens], bad: Sequence[BadRow]) -> None:
+        """Write encoded records, and the rows of skipped ones. All of it is on disk on return."""
         lengths, forced, ids = [], [], [np.array([], dtype="<i4")]
         for tokens in good:
             lengths.append((len(tokens.prompt), len(tokens.chain), len(tokens.image)))
@@ -97,17 +109,13 @@ class TokenWriter:
         flags = np.array(forced, dtype="<i8").reshape(-1, 1)
         self._add(IDS, np.concatenate(ids).tobytes())
         self._add(ENDS, np.hstack((ends, flags)).astype("<i8").tobytes())
-        skipped = []
-        for entry, error in bad:
-            is_bad = not isinstance(error, CutOffError)
-            skipped.append({"place": entry.place, "reason": str(error), "bad": is_bad})
-        write_rows(self._folder / BAD, skipped, "a")
-        cut_off = sum(not row["bad"] for row in skipped)
+        write_rows(self._folder / BAD, bad, "a")
+        cut_off = sum(not row["bad"] for row in bad)
         self.done = replace(
             self.done,
             seen=self.done.seen + len(good) + len(bad),
             records=self.done.records + len(good),
-            bad=self.done.bad + len(skipped) - cut_off,
+            bad=self.done.bad + len(bad) - cut_off,
             cut_off=self.done.cut_off + cut_off,
             sizes={name: (self._folder / name).stat().st_size for name in (IDS, ENDS, BAD)},
         )
@@ -143,7 +151,11 @@ class TokenCache:
         )
 
 
-Outcome = tuple["Entry", Record | ValueError]
+def _own_blocks(entries: Iterable[Entry], rank: int, processes: int) -> Iterator[Entry]:
+    """Yield the entries of every block whose turn it is on this rank."""
+    for number, entry in enumerate(entries):
+        if number // BLOCK % processes == rank:
+            yield entry
 
 
 def _loaded(entries: Iterable[Entry], size: tuple[int, int]) -> Iterator[Outcome]:
@@ -175,6 +187,18 @@ def _load(entry: Entry, size: tuple[int, int]) -> Record | ValueError:
 def _blocks(outcomes: Iterator[Outcome]) -> Iterator[list[Outcome]]:
     while block := list(islice(outcomes, BLOCK)):
         yield block
+
+
+def _encoded(policy: Policy, block: Sequence[Outcome]) -> tuple[list[Tokens], list[BadRow]]:
+    """Return the tokens of the usable records of a block, and the rows of the others."""
+    records, bad = [], []
+    for entry, outcome in block:
+        if isinstance(outcome, Record):
+            records.append(outcome)
+        else:
+            is_bad = not isinstance(outcome, CutOffError)
+            bad.append({"place": entry.place, "reason": str(outcome), "bad": is_bad})
+    return policy.encode(records) if records else [], bad
 
 
 def _check_share(folder: Path, done: Done, allowed: float, *, least: int) -> None:

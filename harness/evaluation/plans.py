@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import plugin_values
+from harness import plugin_values, team
 from harness.composition.components import make
 from harness.evaluation.plan_measures import measure_plan
-from harness.evaluation.row_shards import rank_and_size
 from harness.evaluation.sample_rows import PARTS, Batch, write_sample_rows
 from harness.files import read_rows, write_text
 from harness.interventions.reading import Reading
@@ -43,7 +42,7 @@ def measure(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) 
         return [row.to_json() for row in rows]
 
     write_sample_rows(work, "plans.jsonl", SampleFolder(inputs["samples"]), rows_of)
-    if rank_and_size()[0] == 0:
+    if team.rank_and_size()[0] == 0:
         described = describe(benchmark, roles=settings["roles"])
         write_text(work.folder / "metric.json", json.dumps(described, indent=1, ensure_ascii=False))
 

@@ -6,31 +6,14 @@ whichever process wrote it and however many processes there were.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import team
 from harness.files import read_rows, truncate_rows, write_rows
 
 BLOCK = 64  # items
-
-
-def rank_and_size() -> tuple[int, int]:
-    """Return the rank of this process, from 0, and the number of processes. Does not import torch."""
-    torch = sys.modules.get("torch")
-    if torch is None or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
-
-
-def barrier() -> None:
-    """Return once every process has called it."""
-    if rank_and_size()[1] > 1:
-        import torch
-
-        # On the CPU: torch's own barrier would want a device of every backend.
-        torch.distributed.all_reduce(torch.zeros(1))
 
 
 class RowShards:
@@ -38,7 +21,7 @@ class RowShards:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rank, self._processes = rank_and_size()
+        self._rank, self._processes = team.rank_and_size()
         self._shard = folder / f"{self._rank}.jsonl"
         self._counted: dict[Path, tuple[int, int]] = {}
 
@@ -48,7 +31,7 @@ class RowShards:
             self._folder.mkdir(exist_ok=True)
             for file in self._files():
                 truncate_rows(file, lambda row: "index" in row)
-        barrier()
+        team.barrier()
 
     def to_do(self, count: int) -> Iterator[list[int]]:
         """Yield, block by block, those of `count` items that no file holds and that this process must do."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.evaluation import row_shards
+from harness import team
+from harness.evaluation.row_shards import RowShards
 from harness.files import write_rows
 from harness.samples import SampleFolder, SampleRow
 from harness.types import Sample
@@ -42,7 +43,7 @@ def write_sample_rows(
     """
     file = work.folder / name
     samples = folder.rows()
-    shards = row_shards.RowShards(work.folder / PARTS)
+    shards = RowShards(work.folder / PARTS)
     if not file.is_file():
         shards.open()
         to_do = list(shards.to_do(len(samples)))
@@ -52,8 +53,8 @@ def write_sample_rows(
             for batch in _batches(folder, [samples[index] for index in block]):
                 shards.append(rows_of(batch))
             work.progress(shards.count(), len(samples))
-        row_shards.barrier()
-    if row_shards.rank_and_size()[0] == 0 and not file.is_file():
+        team.barrier()
+    if team.rank_and_size()[0] == 0 and not file.is_file():
         write_rows(file, shards.merged(len(samples), "images"))
     return file
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import plugin_values
+from harness import plugin_values, team
 from harness.analysis import mirror
 from harness.composition.components import make
-from harness.evaluation import row_shards
 from harness.evaluation.sample_rows import PARTS, Batch, write_sample_rows
 from harness.files import read_rows, write_text
 from harness.samples import SampleFolder, ScoreRow, score_row
@@ -38,7 +37,7 @@ def score(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
 
     samples = SampleFolder(inputs["samples"])
     file = write_sample_rows(work, "scores.jsonl", samples, rows_of, load=benchmark.load)
-    if row_shards.rank_and_size()[0] == 0:
+    if team.rank_and_size()[0] == 0:
         _describe(work.folder, benchmark, read_rows(file), inputs["samples"] / "protocol.json")
 
 

@@ -54,6 +54,7 @@ def read_spec(folder: Path) -> tuple[Path, Stage]:
             inputs={name: stage_by_key[input_key] for name, input_key in planned["inputs"].items()},
             external=tuple(planned["external"]),
             parallel=planned["parallel"],
+            halves=planned["halves"],
         )
         if key(stage) != planned["key"]:
             raise ValueError(_changed(stage, planned.get("facts")))
@@ -85,11 +86,14 @@ class Job:
     Args:
         sweep: id of a process of this machine; the job ends when that process does. None on a cluster.
         processes: how many processes run a stage together, where Slurm starts only one.
+        helping: all but one of them are idle cores that help where this changes no bit.
         requeues: how often the job is queued again without progress.
     """
 
-    def __init__(self, *, sweep: int | None, processes: int = 1, requeues: int = 20) -> None:
-        self.sweep, self.processes, self.requeues = sweep, processes, requeues
+    def __init__(
+        self, *, sweep: int | None, processes: int = 1, helping: bool = False, requeues: int = 20
+    ) -> None:
+        self.sweep, self.processes, self.helping, self.requeues = sweep, processes, helping, requeues
 
     def __call__(self, folders: Sequence[str]) -> bool:
         """Makes the task of one of the folders: that of this element of a job array, or the first.
@@ -113,7 +117,7 @@ class Job:
         """Makes the task's stage with all ranks. Returns whether it is complete."""
         try:
             root, stage = read_spec(folder)
-            with closing(ranks.Ranks(self.processes, place)) as team:
+            with closing(ranks.Ranks(self.processes, place, helping=self.helping)) as team:
                 team.last_words = partial(status.end, "failed")
                 return run(stage, StageStore(root, ranks=team), status)
         except stop.Stopped as stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -25,6 +26,9 @@ CANCEL_S = 10.0
 
 class Local:
     """Runs every job as a process of its own.
+
+    Where a core would be idle, a job has a second process for its stages with `Stage.halves`: their numbers
+    have the same bits with it.
 
     Args:
         threads: cores of each process of a cell's job; constant, so that no number depends on the load.
@@ -66,12 +70,17 @@ class Local:
         # stages on GPUs of unknown memory are not compared with the main memory
         self.host_gb = provenance.memory_gb() if self.gpu_gb or not self._gpus else None
         self._running: list[LocalHandle] = []
+        self._helped: set[str] = set()  # the names of the tasks that have a second process
 
     def check(self, tasks: Sequence[Task], study: Path) -> None:
         """Any job can run here: one that is larger than the machine runs alone."""
 
     def show(self, tasks: Sequence[Task], study: Path) -> str:
-        return "\n".join(f"{task.name}: {self._need(task)} cores" for task in tasks)
+        lines = []
+        for task in tasks:
+            helped = ", twice as many while no other job needs them" if self._can_be_helped(task) else ""
+            lines.append(f"{task.name}: {self._need(task)} cores{helped}")
+        return "\n".join(lines)
 
     def adopt(self, tasks: Sequence[Task], home: Home) -> dict[str, Handle]:
         """None: the jobs of another sweep end with it."""
@@ -85,18 +94,21 @@ class Local:
         names = {task.name for task in waiting}.union(running)
         for task in waiting:
             if not names.intersection(task.needs) and self.has_room(task):
+                if self._is_helped(task, waiting):
+                    self._helped.add(task.name)
                 return [task]
         return []
 
     def has_room(self, task: Task) -> bool:
         """Whether the job fits beside the running jobs. A job larger than the machine runs alone."""
         self._running = [handle for handle in self._running if not handle.is_over()]
-        used = sum(handle.threads for handle in self._running)
-        fits = not self._running or used + self._need(task) <= self._cores
+        fits = not self._running or self._used() + self._need(task) <= self._cores
         return fits and (not self._gpus or len(self._free_gpus()) >= self._processes)
 
     def submit(self, tasks: Sequence[Task], running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
         (task,) = tasks
+        helping = task.name in self._helped
+        cores, processes = self._need(task), 2 if helping else self._processes
         gpus = tuple(self._free_gpus()[: self._processes])
         executor = LocalExecutor(folder=task.folder / "logs")
         visible = nvidia.job_value(gpus)
@@ -104,13 +116,13 @@ class Local:
         # update_parameters takes indices only, and submitit sets CUDA_VISIBLE_DEVICES to the texts joined
         executor.parameters["visible_gpus"] = (visible,)
         with (
-            job_environment(self._need(task) // self._processes, home.code),
+            job_environment(cores // processes, home.code),
             _stderr_to(task.folder / "logs" / "controller.err"),
         ):
             job = executor.submit(
-                Job(sweep=os.getpid(), processes=self._processes), [str(task.folder.resolve())]
+                Job(sweep=os.getpid(), processes=processes, helping=helping), [str(task.folder.resolve())]
             )
-        self._running.append(LocalHandle(job, task.folder / "logs", threads=self._need(task), gpus=gpus))
+        self._running.append(LocalHandle(job, task.folder / "logs", threads=cores, gpus=gpus))
         return {task.name: self._running[-1]}
 
     def cancel(self, running: Mapping[str, Handle], home: Home) -> dict[str, Handle]:
@@ -121,7 +133,21 @@ class Local:
 
     def _need(self, task: Task) -> int:
         """Cores of a job, all its processes together."""
-        return self._processes * (self._shared_threads if task.shared else self._threads)
+        processes = 2 if task.name in self._helped else self._processes
+        return processes * (self._shared_threads if task.shared else self._threads)
+
+    def _can_be_helped(self, task: Task) -> bool:
+        fits = task.halves_gb is not None and task.halves_gb <= (self.host_gb or math.inf)
+        return fits and self._processes == 1 and not self._gpus
+
+    def _is_helped(self, task: Task, waiting: Sequence[Task]) -> bool:
+        """Whether the cores for a second process would be idle until the task is done."""
+        others = [other for other in waiting if other is not task and task.name not in other.needs]
+        needed = 2 * self._need(task) + sum(map(self._need, others))
+        return self._can_be_helped(task) and self._used() + needed <= self._cores
+
+    def _used(self) -> int:
+        return sum(handle.threads for handle in self._running)
 
     def _free_gpus(self) -> list[int | str]:
         taken: set[int | str] = set()

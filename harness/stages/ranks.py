@@ -84,12 +84,14 @@ class Ranks:
     Args:
         processes: how many this process starts itself, itself included, when they are first needed.
         place: the place of this process where something else starts the others.
+        helping: the others are idle cores that help, so they make only stages with `Stage.halves`.
 
     Raises:
         RuntimeError: the port of `place` is taken.
     """
 
-    def __init__(self, processes: int = 1, place: Place | None = None) -> None:
+    def __init__(self, processes: int = 1, place: Place | None = None, *, helping: bool = False) -> None:
+        self._helping = helping
         self._started_elsewhere = place is not None
         self._place = place or Place(world=processes, local_world=processes)
         self._children: list[Child] = []
@@ -102,6 +104,11 @@ class Ranks:
     def world(self) -> int:
         """The number of ranks."""
         return self._place.world
+
+    def makers(self, stage: Stage) -> int:
+        """The number of ranks that make the stage."""
+        together = stage.halves if self._helping else stage.parallel is not None
+        return self.world if together else 1
 
     @contextmanager
     def together(self, call: ProgramCall) -> Iterator[None]:

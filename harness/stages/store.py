@@ -158,7 +158,7 @@ class StageStore:
         record = {
             **describe(stage),
             **attempts.summary(),
-            "processes": 1 if stage.parallel is None else self._ranks.world,
+            "processes": self._ranks.makers(stage),
             "threads": threads(),
             **_origin(),
             "resume_files": left,
@@ -173,7 +173,7 @@ class StageStore:
         self, stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path
     ) -> AbstractContextManager[None]:
         """The other ranks of a stage that several processes make, running while the block runs rank 0."""
-        if self._ranks.world == 1 or stage.parallel is None:
+        if self._ranks.makers(stage) == 1:
             return nullcontext()
         call = ProgramCall(
             program=stage.program,
@@ -195,6 +195,7 @@ def describe(stage: Stage) -> dict[str, Any]:
         "inputs": {name: key(source) for name, source in stage.inputs.items()},
         "external": list(stage.external),
         "parallel": stage.parallel,
+        "halves": stage.halves,
     }
 
 

@@ -20,6 +20,7 @@ tokens of a row. Not counted: fragmentation, and judges and other experts that r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _sft(
     settings: Mapping[str, Any], config: Mapping[str, Any], sizes: ModelSizes, processes: int, gpu: bool
 ) -> StageMemory:
     sft, chain = settings["sft"], config["rollout"]["max_chain_tokens"]
-    share = sft["batch_size"] // processes
+    share = min(math.ceil(sft["batch_size"] / 2), sft["batch_size"] // processes)  # half after half
     rows = min(sft["micro_batch"] or share, share)
     sharded = sft["fsdp"] and processes > 1
     shard = "" if sharded else "sft.fsdp=true with several resources.processes"

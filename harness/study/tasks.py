@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from harness.study.cell import missing, with_inputs
+from harness.study.memory import GB, estimate
 from harness.study.planning import Study
 from harness.types import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job: the stage it makes, the folder of its status and logs, the names of the tasks it waits for."""
+    """One job: the stage it makes, the folder of its status and logs, the names of the tasks it waits for.
+
+    `halves_gb` is the memory of two processes that make its stages with `Stage.halves` together, as far as it
+    is known; None where no such stage is missing.
+    """
 
     name: str
     folder: Path
     stage: Stage
     needs: tuple[str, ...] = ()
     shared: bool = False
+    halves_gb: float | None = None
 
 
 def tasks_of(study: Study) -> list[Task]:
@@ -30,24 +37,49 @@ def tasks_of(study: Study) -> list[Task]:
     """
     missing_by_cell = {cell.id: missing(cell.stages[-1], study.store) for cell in study.cells}
     shared = _shared(missing_by_cell.values())
+    halves_gb = _halves_gb(study, missing_by_cell)
     tasks = []
     for stage_key, stage in shared.items():
-        name = _task_name(stage_key, stage)
-        needs = tuple(
-            _task_name(source_key, source)
-            for source_key, source in missing(stage, study.store).items()
-            if source_key in shared and source_key != stage_key
-        )
-        folder = study.folder / "shared" / name
-        tasks.append(Task(name=name, folder=folder, stage=stage, needs=needs, shared=True))
-    for cell in study.cells:
-        stages = missing_by_cell[cell.id]
-        if stages:
-            needs = tuple(
-                _task_name(stage_key, shared[stage_key]) for stage_key in stages if stage_key in shared
+        name, stages = _task_name(stage_key, stage), missing(stage, study.store)
+        earlier = {source: shared[source] for source in stages if source in shared and source != stage_key}
+        tasks.append(
+            Task(
+                name=name,
+                folder=study.folder / "shared" / name,
+                stage=stage,
+                needs=tuple(starmap(_task_name, earlier.items())),
+                shared=True,
+                halves_gb=_largest(halves_gb, stages.keys() - with_inputs(earlier.values()).keys()),
             )
-            tasks.append(Task(name=cell.id, folder=study.folder_of(cell), stage=cell.stages[-1], needs=needs))
+        )
+    for cell in study.cells:
+        if stages := missing_by_cell[cell.id]:
+            earlier = {source: shared[source] for source in stages if source in shared}
+            tasks.append(
+                Task(
+                    name=cell.id,
+                    folder=study.folder_of(cell),
+                    stage=cell.stages[-1],
+                    needs=tuple(starmap(_task_name, earlier.items())),
+                    halves_gb=_largest(halves_gb, stages.keys() - with_inputs(earlier.values()).keys()),
+                )
+            )
     return tasks
+
+
+def _halves_gb(study: Study, missing_by_cell: Mapping[str, Mapping[str, Stage]]) -> dict[str, float]:
+    """Key -> memory of two processes in GB, for missing stages with halves; 0 where it is not known."""
+    found: dict[str, float] = {}
+    for cell in study.cells:
+        for stage_key, stage in missing_by_cell[cell.id].items():
+            if stage.halves and stage_key not in found:
+                each = estimate(stage, cell.config, study.store, processes=2, gpu=False)
+                found[stage_key] = 2 * each.peak / GB if each else 0.0
+    return found
+
+
+def _largest(halves_gb: Mapping[str, float], stage_keys: Iterable[str]) -> float | None:
+    return max((halves_gb[stage_key] for stage_key in stage_keys if stage_key in halves_gb), default=None)
 
 
 def _shared(missing_of_cells: Iterable[Mapping[str, Stage]]) -> dict[str, Stage]:

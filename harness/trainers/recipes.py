@@ -51,7 +51,8 @@ class Sft(Trainer):
         policy, seed = config["policies"], config["sft_seed"]
         tokens = self._tokens(policy, seed, start)
         settings = {"sft": self._sft, "policy": policy, "seed": seed}
-        inputs, parallel = {"start": start, "tokens": tokens}, self._sft["batch_size"]
+        inputs, batch_size = {"start": start, "tokens": tokens}, self._sft["batch_size"]
+        whole_halves = batch_size % 2 == 0 and 2 * (self._sft["micro_batch"] or batch_size) >= batch_size
         return [
             tokens,
             Stage(
@@ -59,7 +60,8 @@ class Sft(Trainer):
                 program="harness.trainers.sft.train",
                 settings=settings,
                 inputs=inputs,
-                parallel=parallel,
+                parallel=batch_size,
+                halves=whole_halves and not self._sft["fsdp"],
             ),
         ]
 
@@ -85,7 +87,13 @@ class Sft(Trainer):
         }
         program, external = "harness.data.tokens.encode", tuple(data.external)
         return Stage(
-            name="tokens", program=program, settings=settings, inputs={"start": start}, external=external
+            name="tokens",
+            program=program,
+            settings=settings,
+            inputs={"start": start},
+            external=external,
+            parallel=0,
+            halves=True,
         )
 
 

@@ -4,6 +4,9 @@ The loss is the mean over all actions of a step: the ids of chain and image, or 
 condition is erased or the chain is dropped. It is a sum over samples divided by one count that is known
 beforehand, so neither micro-batches nor the number of processes change it.
 
+One process computes the gradient of a batch half after half, and two compute one half each. The sum of two
+gradients has the same bits in either order, so two processes end in the bytes of one.
+
 A dropped chain (`sft.chain_dropout`) is begin-of-image alone. The model then learns to draw from the prompt
 without a chain. It must not learn to leave the chain out when it writes one itself. So this begin-of-image
 is a forced one, as in a policy that writes no chains: it is not an action and carries no loss.
@@ -11,9 +14,10 @@ is a forced one, as in a policy that writes no chains: it is not an action and c
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,14 +90,12 @@ def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_b
         policy: the model.
         learner: accumulates the gradients.
         examples: of the whole step; this process works on its share.
-        micro_batch: examples that go through the model at once; None: the whole share.
+        micro_batch: examples that go through the model at once; None: half a batch.
     """
     counts = _count_actions(examples)
-    share = learner.share(examples)
-    size = micro_batch or len(share)
+    half = math.ceil(len(examples) / 2)
     sums = {"chain": 0.0, "image": 0.0}
-    for start in range(0, len(share), size):
-        chunk = share[start : start + size]
+    for chunk in _chunks(learner.share(examples), half, micro_batch or half):
         scored = policy.logprobs(
             [tokens for tokens, _ in chunk], Sampling(), unconditional=[erased for _, erased in chunk]
         )
@@ -108,6 +110,14 @@ def _backward(policy: Policy, learner: Learner, examples: list[Example], micro_b
         "loss_chain": totals["chain"] / counts["chain"] if counts["chain"] else None,
         "loss_image": totals["image"] / counts["image"],
     }
+
+
+def _chunks(share: list[Example], half: int, micro_batch: int) -> Iterator[list[Example]]:
+    """Micro-batches of a share; none holds examples of both halves of the batch."""
+    for first in range(0, len(share), half):
+        end = min(first + half, len(share))
+        for start in range(first, end, micro_batch):
+            yield share[start : min(start + micro_batch, end)]
 
 
 def _count_actions(examples: list[Example]) -> dict[str, int]:

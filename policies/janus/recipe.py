@@ -155,7 +155,9 @@ class TinyJanus(PolicyRecipe):
     def start(self, config: Config) -> Stage:
         """The stage `tokenizer`: text and image tokenizer trained, decoder at its random start."""
         settings = {**self.settings, "benchmark": config["benchmarks"], "seed": config["sft_seed"]}
-        return Stage(name="tokenizer", program="policies.janus.tiny.build", settings=settings)
+        return Stage(
+            name="tokenizer", program="policies.janus.tiny.build", settings=settings, parallel=0, halves=True
+        )
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device

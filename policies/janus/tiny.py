@@ -2,7 +2,8 @@
 
 It trains a small BPE on the benchmark's texts and a small JanusVQVAE on its images. The decoder keeps its
 random weights. The result is an ordinary transformers checkpoint folder. An interrupted run resumes from the
-text tokenizer and from the last saved step of the image tokenizer, and ends with the same bytes.
+text tokenizer and from the last saved step of the image tokenizer, and ends with the same bytes. So do
+several processes, of which the first one writes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from transformers import (
     LlamaConfig,
 )
 
+from harness import team
 from harness.files import writing
 from harness.types import Record
 from policies.janus import checkpoint, text, vq
@@ -39,12 +41,17 @@ def build(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     benchmark = instantiate(settings["benchmark"], _convert_="all")
     sizes = settings["vq"]
     records = list(benchmark.records(settings["seed"], max(settings["text"]["records"], sizes["records"])))
-    tokenizer = _text_tokenizer(records[: settings["text"]["records"]], settings, work)
+    rank, _ = team.rank_and_size()
+    own = (
+        _text_tokenizer(records[: settings["text"]["records"]], settings, work).to_str() if rank == 0 else ""
+    )
+    tokenizer = Tokenizer.from_str(team.of_first(own))
     model = JanusForConditionalGeneration(_config(tokenizer, settings))
     _train_vq(model, records[: sizes["records"]], sizes, settings["seed"], work)
-    folder = work.folder / "checkpoint"
-    checkpoint.save(model, folder)
-    text.save(tokenizer, folder)
+    if rank == 0:
+        folder = work.folder / "checkpoint"
+        checkpoint.save(model, folder)
+        text.save(tokenizer, folder)
 
 
 def _text_tokenizer(records: list[Record], settings: dict[str, Any], work: Workspace) -> Tokenizer:
@@ -116,17 +123,17 @@ def _train_vq(
     training.restore(saved)
     for step in work.steps(training.done, training.steps):
         work.progress(step + 1, training.steps, training.step())
-        stopping = work.stopping()
-        if step + 1 == training.steps:
-            _save_last(training, saved)
-        elif stopping or (step + 1) % SAVE_EVERY == 0:
-            training.save(saved)
+        stopping, last = work.stopping(), step + 1 == training.steps
+        if team.rank_and_size()[0] == 0 and (stopping or last or (step + 1) % SAVE_EVERY == 0):
+            _save(training, saved, last=last)
     model.model.vqmodel.eval()
 
 
-def _save_last(training: vq.Training, saved: Path) -> None:
-    """Saves the ended training. Where the disk has no room for it, its result alone may still fit."""
+def _save(training: vq.Training, saved: Path, *, last: bool) -> None:
+    """Saves the training. When it has ended and the disk has no room for it, its result may still fit."""
     try:
         training.save(saved)
     except (OSError, RuntimeError) as error:
+        if not last:
+            raise
         print(f"warning: {saved} was not written: {error}", file=sys.stderr)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.evaluation import row_shards
+from harness import team
 from harness.evaluation.row_shards import BLOCK, RowShards
 
 
 def at(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
-    monkeypatch.setattr(row_shards, "rank_and_size", lambda: (rank, processes))
-    monkeypatch.setattr(row_shards, "barrier", lambda: None)
+    monkeypatch.setattr(team, "rank_and_size", lambda: (rank, processes))
+    monkeypatch.setattr(team, "barrier", lambda: None)
 
 
 def written(indices: list[int]) -> list[dict[str, int]]:
@@ -85,5 +85,5 @@ def test_a_broken_file_is_cut_to_its_whole_rows(
 
 
 def test_a_process_that_is_alone_has_no_group() -> None:
-    assert row_shards.rank_and_size() == (0, 1)
-    row_shards.barrier()
+    assert team.rank_and_size() == (0, 1)
+    team.barrier()

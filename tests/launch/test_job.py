@@ -46,7 +46,12 @@ def _plan(world: Path) -> Path:
     program, weights = "world_plugin.judged.run", str(world / "weights")
     first = Stage(name="sft", program=program, settings={"steps": 1, "start": weights}, external=(weights,))
     last = Stage(
-        name="grpo", program=program, settings={"lora": {"rank": 8}}, inputs={"start": first}, parallel=4
+        name="grpo",
+        program=program,
+        settings={"lora": {"rank": 8}},
+        inputs={"start": first},
+        parallel=4,
+        halves=True,
     )
     write_spec(world / "job", world / "stages", last)
     _forget()

@@ -29,9 +29,9 @@ class Running:
         return self.over
 
 
-def _task(*, shared: bool = False) -> Task:
+def _task(name: str = "x", **facts) -> Task:
     return Task(
-        name="x", folder=Path("x"), stage=Stage(name="x", program="json.dumps", settings={}), shared=shared
+        name=name, folder=Path("x"), stage=Stage(name="x", program="json.dumps", settings={}), **facts
     )
 
 
@@ -82,6 +82,59 @@ def test_every_process_of_a_job_has_its_own_threads_and_gpu(monkeypatch):
     assert local.has_room(_task()) and local._free_gpus() == [1, 2]
     local._running = [Running(1, 0, 2)]
     assert not local.has_room(_task())
+
+
+SFT = _task("sft", shared=True, halves_gb=1.0)
+CELLS = [_task(name, needs=("sft",)) for name in ("a", "b")]
+
+
+def _started(local, task, *waiting) -> int:
+    """The cores that a task gets that starts while the others wait."""
+    assert local.startable([task, *waiting], {}) == [task]
+    return local._need(task)
+
+
+@pytest.mark.parametrize(
+    ("cores", "waiting", "expected"),
+    [
+        (4, CELLS, 4),
+        (3, CELLS, 2),
+        (8, [*CELLS, _task("other", shared=True, halves_gb=1.0)], 4),
+        (4, [*CELLS, _task("other", shared=True, halves_gb=1.0)], 2),
+        (4, [*CELLS, _task("later", needs=("other",))], 2),
+    ],
+    ids=["alone", "no cores", "beside another", "instead of another", "before another"],
+)
+def test_a_task_gets_a_second_process_where_no_other_could_use_its_cores(
+    monkeypatch, cores, waiting, expected
+):
+    assert _started(_local(monkeypatch, cores=cores), SFT, *waiting) == expected
+
+
+def test_running_jobs_and_their_cores_count(monkeypatch):
+    for threads, expected in ((1, 2), (0, 4)):
+        local = _local(monkeypatch)
+        local._running = [Running(threads)]
+        assert _started(local, SFT, *CELLS) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        (dataclasses.replace(SFT, halves_gb=None), {}),
+        (dataclasses.replace(SFT, halves_gb=1e9), {}),
+        (SFT, {"gpus": (0, 1)}),
+    ],
+    ids=["its numbers would change", "no memory", "on GPUs"],
+)
+def test_a_task_gets_no_second_process_that_would_do_harm(monkeypatch, task, settings):
+    assert _started(_local(monkeypatch, **settings), task, *CELLS) == 2
+
+
+def test_processes_that_the_user_gives_are_those_of_every_job(monkeypatch):
+    assert _started(_local(monkeypatch, processes=2, cores=16), SFT, *CELLS) == 4
+    lines = _local(monkeypatch).show([SFT, CELLS[0]], Path("x")).splitlines()
+    assert lines == ["sft: 2 cores, twice as many while no other job needs them", "a: 1 cores"]
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -127,3 +127,12 @@ def test_the_ranks_of_all_nodes_share_a_step(nodes: int) -> None:
 @pytest.mark.parametrize("processes", [1, 3, 7])
 def test_work_without_steps_is_shared_by_any_number(processes: int) -> None:
     ranks.check(1, processes, [Stage(name="scores", program="json.dumps", settings={}, parallel=0)])
+
+
+def test_idle_cores_help_only_where_they_change_no_bit() -> None:
+    sft = Stage(name="sft", program="json.dumps", settings={}, parallel=8, halves=True)
+    grpo = Stage(name="grpo", program="json.dumps", settings={}, parallel=8)
+    samples = Stage(name="samples", program="json.dumps", settings={})
+    given, helping = ranks.Ranks(2), ranks.Ranks(2, helping=True)
+    assert [given.makers(stage) for stage in (sft, grpo, samples)] == [2, 2, 1]
+    assert [helping.makers(stage) for stage in (sft, grpo, samples)] == [2, 1, 1]

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+from mini_world import ROLLOUT, sft_settings
+
 from harness.stages.keys import key
 from harness.stages.store import StageStore
 from harness.study.cell import with_inputs
+from harness.study.memory import GB, estimate
 from harness.study.planning import Study
 from harness.study.tasks import tasks_of
 from harness.types import Cell, Stage
@@ -78,3 +84,25 @@ def test_cells_with_the_same_settings_share_everything(tmp_path):
     shared, first, second = tasks_of(_study(tmp_path, ENDS[0], ENDS[0]))
     assert shared.name.startswith("scores-")
     assert first.needs == second.needs == (shared.name,)
+
+
+def test_a_task_says_what_two_processes_need_where_they_would_change_no_bit(tmp_path):
+    settings = sft_settings(batch_size=4)
+    start = Stage(name="tokenizer", program="json.dumps", settings={}, halves=True)
+    sft = Stage(
+        name="sft",
+        program="harness.trainers.sft.train",
+        settings=settings,
+        inputs={"start": start},
+        parallel=4,
+        halves=True,
+    )
+    study = _study(tmp_path, *(_stage("climb", sft, gain=gain) for gain in (1, 2)))
+    config = {"rollout": ROLLOUT}
+    study = replace(study, cells=tuple(replace(cell, config=config) for cell in study.cells))
+    shared, *cells = tasks_of(study)
+    each = estimate(sft, config, study.store, processes=2, gpu=False)
+    assert each is not None and shared.halves_gb == pytest.approx(2 * each.peak / GB)
+    assert [cell.halves_gb for cell in cells] == [None, None], "their own stages have no halves"
+    (alone,) = tasks_of(_study(tmp_path, _stage("climb", start)))
+    assert alone.halves_gb == 0, "its size is not known"

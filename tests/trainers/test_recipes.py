@@ -34,7 +34,7 @@ def test_sft_is_encoding_then_training_seeded_by_sft_seed() -> None:
     assert (stage.name, stage.program) == ("sft", "harness.trainers.sft.train")
     assert stage.inputs == {"start": START, "tokens": tokens}
     assert stage.settings == {"sft": SFT, "policy": POLICY, "seed": 2}
-    assert (tokens.parallel, stage.parallel) == (None, 3)
+    assert (tokens.parallel, stage.parallel) == (0, 3)
 
 
 def test_no_steps_of_sft_are_no_stages() -> None:
