@@ -144,22 +144,23 @@ def attend(
 def _scores(q: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
     """[G * R, Q, S] in float32."""
     queries = q.view(len(keys), -1, q.shape[-1])
-    if q.is_cuda and dtype != torch.float32:  # fused kernels do not round scores
-        scores = torch.bmm(queries, keys.transpose(1, 2), out_dtype=torch.float32)
-    else:
-        scores = _product(queries, keys.transpose(1, 2)).to(dtype).float()
+    scores = _product(queries, keys.transpose(1, 2))
+    if not q.is_cuda:  # fused kernels, with which a GPU trains, do not round scores
+        scores = scores.to(dtype).float()
     return scores.view(*q.shape[:2], -1)
 
 
 def _mix(weights: Tensor, values: Tensor) -> Tensor:
-    """[G * R, Q, D]."""
+    """[G * R, Q, D] in float32."""
     grouped = weights.reshape(len(values), -1, values.shape[1])
     return _product(grouped, values).view(*weights.shape[:2], -1)
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:
-    """Batched products; on a CPU in float32, since oneDNN's bfloat16 is no faster for so few rows."""
-    return torch.bmm(one, other) if one.is_cuda else torch.bmm(one.float(), other.float())
+    """Batched products in float32."""
+    if one.is_cuda and one.dtype != torch.float32:
+        return torch.bmm(one, other, out_dtype=torch.float32)
+    return torch.bmm(one.float(), other.float())
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -76,11 +76,11 @@ class Decoder:
         self._norm = _Norm(language_model.norm, dtype)
         self._cache_like = embedding.new_empty(0, dtype=dtype)
         positions_1S = torch.arange(longest, device=embedding.device)[None]
-        cos_1SD, sin_1SD = language_model.rotary_emb(embedding, positions_1S)
+        like = embedding[:0].float() if embedding.device.type == "cpu" else embedding[:0]  # as in training
+        cos_1SD, sin_1SD = language_model.rotary_emb(like, positions_1S)
         half = self.heads.width // 2
-        # contiguous float32: compiled attention reads their rows
-        self._cos_SD = cos_1SD[0].float()
-        self._sin_SD = torch.cat((-sin_1SD[0, :, :half], sin_1SD[0, :, half:]), -1).float()
+        self._cos_SD = cos_1SD[0]
+        self._sin_SD = torch.cat((-sin_1SD[0, :, :half], sin_1SD[0, :, half:]), -1)
 
     def tail(self, rows: int, slots: int) -> KeyValues:
         """An empty cache for `slots` tokens of every row."""

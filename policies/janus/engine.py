@@ -245,7 +245,7 @@ class Engine:
         for step in range(limit):
             drawn_R, logprobs_BT[rows, step] = draws.chain(logits_BV, step, rows)
             alive_BT[rows, step] = ~ended_B[rows]
-            ids_BT[rows, step] = torch.where(ended_B[rows], self._pad, drawn_R)
+            ids_BT[rows, step] = drawn_R.masked_fill(ended_B[rows], self._pad)
             ended_B[rows] |= drawn_R == self._boi
             if ends.all(ended_B):
                 break

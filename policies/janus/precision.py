@@ -21,6 +21,6 @@ def products(precision: str, device: str) -> AbstractContextManager[None]:
 def native_bfloat16(device: str) -> bool:
     """Whether the device has bfloat16 multiplication in hardware."""
     if device != "cpu":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # at most so many at a time: 7 images of 384 x 384, whose widest activations take half a GB each, or 32 small
 # ones, whose activations a processor's cache holds (a quarter faster than 64)
 IMAGES, PIXELS = 32, 2**20
+# a GPU's convolutions round float32 to TF32 by default
+EXACT = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 TEMPERATURE = 0.1  # of the similarities in the loss of finding a patch's code
 FINDING_WEIGHT = 0.1  # of the loss of finding the code; the loss of drawing has weight 1
 HALVES = 2  # of a batch: the gradient of a step is their sum, and up to two processes compute one each
@@ -58,6 +60,7 @@ def at_a_time(vq: JanusVQVAE) -> int:
 
 
 @torch.no_grad()
+@EXACT
 def encode(vq: JanusVQVAE, images: Sequence[Image.Image]) -> list[tuple[int, ...]]:
     """Codes of every image, row by row from the top left."""
     device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
@@ -69,6 +72,7 @@ def encode(vq: JanusVQVAE, images: Sequence[Image.Image]) -> list[tuple[int, ...
 
 
 @torch.no_grad()
+@EXACT
 def decode(vq: JanusVQVAE, codes: Sequence[tuple[int, ...]]) -> list[Image.Image]:
     """Images of codes; levels are truncated to bytes, as upstream does."""
     device, batch = vq.quantize.embedding.weight.device, at_a_time(vq)
