@@ -16,14 +16,16 @@ class Clock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
-    def time(self, part: str) -> Iterator[None]:
-        """Counts the block's seconds for `part`, with the GPU work that it started."""
-        wait()
+    def time(self, part: str, *, waits: bool = True) -> Iterator[None]:
+        """Counts the seconds of the block for `part`; with `waits`, of the GPU work that it started too."""
+        if waits:
+            wait()
         began = time.perf_counter()
         try:
             yield
         finally:
-            wait()
+            if waits:
+                wait()
             self.seconds[part] += time.perf_counter() - began
 
     def timed(self, part: Callable[[], str], function: Callable[..., Any]) -> Callable[..., Any]:

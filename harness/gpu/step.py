@@ -12,8 +12,9 @@ from harness.composition.components import make
 from harness.gpu.clock import Clock, peak_gb, reset_peak
 from harness.protocols import Measured
 from harness.reward.function import RewardFunction
+from harness.stages.program import SilentWorkspace
 from harness.study import memory
-from harness.types import Sample, Sampling
+from harness.types import Reward, Sample, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +76,13 @@ def _run(settings: dict[str, Any], start: Path, clock: Clock) -> tuple[Grpo, lis
     from harness.trainers.frozen_start import load
     from harness.trainers.grpo import Grpo, more_prompts
     from harness.trainers.learner import Learner
+    from harness.trainers.rollouts import judged
+
+    class TimedRewards(RewardFunction):
+        def __call__(self, samples: Sequence[Sample]) -> list[Reward]:
+            # the results are on the CPU, and another thread may record a graph, which a wait would break
+            with clock.time("rewards", waits=False):
+                return super().__call__(samples)
 
     class TimedLearner(Learner):
         def backward(self, loss: Tensor) -> None:
@@ -92,7 +100,7 @@ def _run(settings: dict[str, Any], start: Path, clock: Clock) -> tuple[Grpo, lis
     policy, reference = load(settings["policy"], grpo["lora"], start, seed)
     vars(policy)["rollout"] = clock.timed(lambda: "rollout", policy.rollout)
     vars(policy)["logprobs"] = clock.timed(passes, policy.logprobs)
-    function, sampling = RewardFunction(**make(settings["rewards"])), Sampling(**settings["rollout"])
+    function, sampling = TimedRewards(**make(settings["rewards"])), Sampling(**settings["rollout"])
     learner = TimedLearner(
         policy.module,
         learning_rate=grpo["learning_rate"],
@@ -103,6 +111,6 @@ def _run(settings: dict[str, Any], start: Path, clock: Clock) -> tuple[Grpo, lis
     )
     prompts = make(settings["benchmark"]).prompts("train")
     more = partial(more_prompts, prompts, grpo["prompts"], seed)
-    rewards: Callable[[list[Sample]], Any] = clock.timed(lambda: "rewards", function)
+    rewards = judged(SilentWorkspace(start), function, policy, sampling, grpo["micro_batch"])
     run = Grpo(policy, reference, rewards, function, learner, sampling, grpo, seed, more)
     return run, order.batch(prompts, grpo["prompts"], 0, seed)

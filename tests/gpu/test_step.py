@@ -36,7 +36,8 @@ def test_a_step_is_timed_by_part_beside_its_memory_and_the_estimate(words):
     found = {measured.name: measured for measured in step.measure(words, "cpu")}
     seconds = {part: found[part].value for part in step.PARTS}
     assert all(value > 0 for value in seconds.values()), seconds
-    assert sum(seconds.values()) < found["whole step"].value
+    beside = seconds.pop("rewards")  # another thread may give them
+    assert max(beside, sum(seconds.values())) < found["whole step"].value
     assert found["speed"].value == pytest.approx(4 / found["whole step"].value)
     gap = found["gap of sampler and replay"]
     assert gap.at_most == 0.2 and 0 <= gap.value < 0.2
