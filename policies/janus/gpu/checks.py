@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from harness.protocols import Measured
@@ -18,7 +20,7 @@ from policies.janus.gpu.subject import Load, differing, exact, model, special
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.real_size import Size
-from policies.janus.steps import Replayed, Sliced
+from policies.janus.steps import Replayed
 
 LOGPROB = 1e-3  # nats: rounding of float32 is about 1e-5
 LEVEL = 1  # of 255: images are truncated to levels, so that rounding may change one
@@ -56,11 +58,19 @@ def equality(size: Size, load: Load, device: str) -> Iterator[Measured]:
     )
 
 
+class Unrecorded(Replayed):
+    """The same steps launched kernel by kernel: every step is the first of its bucket."""
+
+    def __call__(self, *step: Any) -> Tensor:
+        self._graphs.clear()
+        return super().__call__(*step)
+
+
 def graphs(size: Size, load: Load, device: str) -> Iterator[Measured]:
-    """Differences of steps that a GPU records (CUDA graphs) from single ones, in float32."""
+    """Differences of steps that a GPU records (CUDA graphs) from the same steps unrecorded, in float32."""
     made = model(size, torch.float32, device, ends=True)
     with exact():
-        eager, replayed = (_rollout(made, size, load, steps=steps) for steps in (Sliced, Replayed))
+        eager, replayed = (_rollout(made, size, load, steps=steps) for steps in (Unrecorded, Replayed))
     yield Measured(
         name="samples with other tokens",
         value=differing(eager.tokens, replayed.tokens),
@@ -74,12 +84,12 @@ def graph_speed(size: Size, load: Load, device: str) -> Iterator[Measured]:
     """How many times as fast steps are when they are recorded, in bfloat16."""
     made = model(size, torch.bfloat16, device)
     seconds = {}
-    for steps in (Sliced, Replayed):
+    for steps in (Unrecorded, Replayed):
         engine = TimedEngine(made, **special(size))
         engine.steps = steps
         seconds[steps] = timed_rollout(engine, size, load, device)
     for part in ("chain", "image"):
-        eager_s, replayed_s = seconds[Sliced][part], seconds[Replayed][part]
+        eager_s, replayed_s = seconds[Unrecorded][part], seconds[Replayed][part]
         note = f"{eager_s:.2f} s eager, {replayed_s:.2f} s recorded; {load.rows} rows"
         yield Measured(name=f"{part} phase", value=eager_s / replayed_s, unit="x eager", aim=1.0, note=note)
 
@@ -122,7 +132,7 @@ def _rollout(
     size: Size,
     load: Load,
     *,
-    steps: type[Sliced | Replayed] | None = None,
+    steps: type[Replayed] | None = None,
 ) -> Rollouts:
     engine = Engine(made, **special(size))
     engine.steps = steps or engine.steps
