@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def rollout(size: Size, load: Load, device: str) -> Iterator[Measured]:
 
 def decode(size: Size, images: int, device: str) -> Iterator[Measured]:
     """Images per second of the image tokenizer's decoder, in float32."""
-    tower = model(size.with_layers(1), torch.bfloat16, device).model.vqmodel
+    tower = model(replace(size, layers=1), torch.bfloat16, device).model.vqmodel
     generator = torch.Generator().manual_seed(0)
     codes_BT = torch.randint(size.codes, (images, size.side**2), generator=generator)
     codes = [tuple(row) for row in codes_BT.tolist()]
