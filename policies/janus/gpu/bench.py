@@ -37,7 +37,7 @@ REAL = Sizes(
         name="small",
         hidden=256,
         inner=704,
-        layers=4,
+        layers=3,
         heads=4,
         base=4096,
         vocabulary=5120,
@@ -49,7 +49,7 @@ REAL = Sizes(
     ),
     one=ONE_B,
     seven=SEVEN_B,
-    equality=Load(rows=8, group=2, prompt=24, chain=160),
+    equality=Load(rows=6, group=2, prompt=24, chain=160),
     gap=Load(rows=8, group=2, prompt=40, chain=64),
     rollout=Load(rows=64, group=8, prompt=40, chain=128),
     decoded=64,
@@ -134,7 +134,7 @@ def sized(sizes: Sizes, device: str, work: Path) -> GpuBench:
         ),
     ]
     words = partial(study, sizes.one, work)
-    return GpuBench(phases=phases, step_words=words, step_gigabytes=44)
+    return GpuBench(phases=phases, step_words=words, step_gigabytes=28)
 
 
 def study(size: Size, work: Path) -> list[str]:
