@@ -43,7 +43,8 @@ def bench(chosen: Choice) -> None:
     folder = chosen.store.root.parent / "gpu"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        outcomes = measure(sources(chosen, "cuda", Path(work)), room, folder)
+        found = sources(chosen, "cuda", Path(work))
+        outcomes = measure(found, room, folder)
     print(report.table(outcomes))
     print(f"\nwritten to {folder / report.JSON} and {folder / report.MARKDOWN}")
     if failed := report.failures(outcomes):

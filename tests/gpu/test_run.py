@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import devices
+from harness import bench, command, devices
 from harness.composition.arguments import UsageError
 from harness.gpu import run
 from harness.gpu.phases import Sources, collect
+from harness.gpu.phases import sources as sources_of
 from harness.gpu.run import Room
 
 ROOM = Room(gpus=1, gigabytes=80.0, budget_s=120.0)
@@ -85,3 +86,35 @@ def test_without_a_gpu_the_command_says_why_and_what_to_do(monkeypatch, driver, 
     with pytest.raises(UsageError, match="measures a CUDA GPU") as raised:
         run.find_room()
     assert words in str(raised.value)
+
+
+def test_the_phases_are_those_of_the_policy_the_harness_and_all_benchmarks(tmp_path):
+    found = sources_of(command.choose([f"outputs_dir={tmp_path}"]), "cpu", tmp_path)
+    assert found.policy == "policies.janus.gpu.bench.bench"
+    assert set(found.benchmarks) == {
+        "benchmarks.geneval.race.phases",
+        "benchmarks.t2i_compbench.races.gpu.phases",
+    }
+    phases = collect(found)
+    names = [phase.name for phase in phases]
+    assert names[0] == "CPU against GPU, float32" and names[-1] == "rollout, 7B"
+    assert names.index("rollout, 1B") < names.index("GRPO step") < names.index("BLIP-VQA")
+    on_one_gpu = sum(phase.seconds for phase in phases if phase.gpus == 1)
+    assert on_one_gpu + run.START_S + run.SPARE_S < run.BUDGET_S
+
+
+@pytest.mark.slow
+def test_the_command_writes_both_files_and_fails_with_its_phases(sources, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "find_room", lambda: ROOM)
+    monkeypatch.setattr(run, "sources", lambda chosen, device, work: sources)
+    code = bench.main(["gpu", f"outputs_dir={tmp_path / 'outputs'}"])
+    said = capsys.readouterr()
+    assert code == 1 and "2 checks or phases failed: fails 3 (RuntimeError: out of memory)" in said.err
+    assert "| passes 6 |  |  |  | left out | needs 2 GPUs, and there is 1 |" in said.out
+    assert sorted(path.name for path in (tmp_path / "outputs" / "gpu").iterdir()) == ["gpu.json", "gpu.md"]
+
+
+def test_without_a_gpu_the_command_exits_with_2(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "automatic", lambda: "cpu")
+    assert bench.main(["gpu"]) == 2
+    assert "measures a CUDA GPU" in capsys.readouterr().err

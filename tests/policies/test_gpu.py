@@ -111,3 +111,17 @@ def test_chains_of_the_timed_model_reach_their_limit():
     assert made.model.vqmodel.post_quant_conv.weight.dtype == torch.float32
     prompts = tiny_gpu.LOAD.prompts(tiny_gpu.TINY, ragged=True)
     assert len(prompts) == 4 and prompts[0] == prompts[1] and len(prompts[0]) > len(prompts[2])
+
+
+def test_other_tokens_on_the_device_fail_the_equality(monkeypatch):
+    drawn = checks._rollout
+
+    def other(made, size, load, **named):
+        rollouts.append(drawn(made, size, load, **named))
+        return rollouts[0] if len(rollouts) == 1 else replace(rollouts[0], tokens=rollouts[0].tokens[::-1])
+
+    rollouts: list = []
+    monkeypatch.setattr(checks, "_rollout", other)
+    found = measured(checks.equality(tiny_gpu.TINY, tiny_gpu.LOAD, "cpu"))
+    assert found["samples with other tokens"].value == 4
+    assert report.verdict(found["samples with other tokens"]) == "FAILED"

@@ -23,6 +23,7 @@ from policies.janus.real_size import Size
 from policies.janus.steps import Replayed
 
 LOGPROB = 1e-3  # nats: rounding of float32 is about 1e-5
+BETWEEN = 1  # samples: about 1 in 20 runs has a random number so near a token's bound that rounding decides
 LEVEL = 1  # of 255: images are truncated to levels, so that rounding may change one
 GAP = 0.2  # nats per token: `grpo.gap_tolerance` of the preset paper_1b
 
@@ -36,8 +37,8 @@ def equality(size: Size, load: Load, device: str) -> Iterator[Measured]:
     yield Measured(
         name="samples with other tokens",
         value=differing(one.tokens, other.tokens),
-        at_most=0,
-        note=f"{load.rows} samples, {_tokens(one)} tokens",
+        at_most=BETWEEN,
+        note=f"of {load.rows}, with {_tokens(one)} tokens; a random number may lie between two tokens",
     )
     yield _logprob_difference("sampler", one, other)
     with exact(), torch.no_grad():
