@@ -1,6 +1,7 @@
 # make quickstart   installs and runs the reward-component study, to reports/reward_components/
 # make smoke        the same path with tiny numbers, to reports/smoke/
 # make test         the test suite
+# make gpu          checks and measures this machine's CUDA GPU in at most eight minutes, to outputs/gpu/ (docs/gpu.md)
 # make chaos        the smoke study on a real Slurm under 50 random faults; another draw: make chaos SEED=2
 # make check        format, lint, types
 # make format       repairs format and lint where that is possible
@@ -11,7 +12,7 @@ SEED ?= 1
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart smoke test chaos check format
+.PHONY: quickstart smoke test gpu chaos check format
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -23,6 +24,9 @@ smoke: $(VENV)/installed
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(RUN) -m pytest --numprocesses auto --dist worksteal
+
+gpu: $(VENV)/installed
+	$(RUN) -m harness.bench gpu
 
 chaos: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \

@@ -20,6 +20,7 @@ from harness import command
 from harness.command import Choice
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
+from harness.gpu import run as gpu
 from harness.launch.environment import job_environment
 from harness.names import unknown
 from harness.races import laps, per_second, rollout_races, score_races
@@ -38,7 +39,7 @@ GRPO = "harness.trainers.grpo.train"
 USAGE = """\
 Measures how fast this machine draws, trains and scores.
 
-  python -m harness.bench [rollout] [grpo] [score] [variants] [waiting]
+  python -m harness.bench [rollout] [grpo] [score] [variants] [waiting] [gpu]
 
 rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
            a larger random model, compared with other systems that can make them (minutes)
@@ -50,6 +51,8 @@ variants   seconds of a GRPO step under other settings (advantage=gdpo, grpo.cre
            preset=miniature
 waiting    seconds of a GRPO step whose judge lets it wait: parts of grpo.rollout_batch samples rewarded
            beside the drawing, and after it. Only where it is named
+gpu        checks and measurements on a CUDA GPU, in at most eight minutes (docs/gpu.md): only where it is
+           named
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
            The SFT checkpoint is made first where it is missing.
 """
@@ -84,6 +87,9 @@ def bench(words: list[str]) -> None:
     chosen = command.choose(rest)
     with job_environment(chosen.threads):
         for name in names:
+            if name == GPU:
+                gpu.bench(chosen)
+                continue
             for figure in BENCHES[name](chosen):
                 print(f"{figure}; {_machine(chosen)}", flush=True)
             for lap in laps(RACES[name](chosen) if name in RACES else (), _machine(chosen, precision=False)):
@@ -94,8 +100,8 @@ def read_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The benches that the first words name (the usual ones if none does), and the other words."""
     names = list(takewhile(_is_name, words))
     for name in names:
-        if name not in BENCHES:
-            raise UsageError(unknown("bench", name, BENCHES))
+        if name not in (*BENCHES, GPU):
+            raise UsageError(unknown("bench", name, (*BENCHES, GPU)))
     return list(dict.fromkeys(names)) or list(USUAL), list(words[len(names) :])
 
 
@@ -245,6 +251,7 @@ BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str]]] = {
     "waiting": waiting,
 }
 USUAL = ("rollout", "grpo", "score")  # any trainer has these
+GPU = "gpu"  # prints a table of its own
 RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}
 
 

@@ -37,6 +37,7 @@ class GenEval(Benchmark):
     first_seed = 42
     fetches: ClassVar[Mapping[str, str]] = {"geneval": "benchmarks.geneval.fetch.prompts"}
     races = "benchmarks.geneval.race.mask2former_race"
+    gpu = "benchmarks.geneval.race.phases"
 
     def __init__(
         self, *, root: str, categories: Sequence[str], n_prompts: int | None, scoring: Scoring | None = None

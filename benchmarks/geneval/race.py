@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.geneval.models.mask2former import SHORT, instances
 from harness import devices
 from harness.experts.pretrained import blocks
-from harness.protocols import Race
+from harness.protocols import GpuPhase, Measured, Race
 
 BATCH, MANY = 8, 32  # images at once, and of a race on a GPU
 SMALL = 256  # pixels a side of the one image on a CPU
@@ -34,8 +34,27 @@ def mask2former_race() -> Iterator[Race]:
         unit="images",
         counts={},
         count_unit="",
-        systems={"ours": partial(_timed, device, count, side)},
+        systems={"ours": partial(timed, device, count, side)},
     )
+
+
+def phases(device: str, count: int = MANY, side: int = SHORT) -> Iterator[GpuPhase]:
+    """The detector's phase in `harness.bench gpu`: `count` images of `side` pixels."""
+    yield GpuPhase(
+        name="Mask2Former",
+        run=partial(_speed, device, count, side),
+        seconds=12,
+        importance=55,
+        gigabytes=12,
+    )
+
+
+def _speed(device: str, count: int, side: int) -> Iterator[Measured]:
+    import torch
+
+    seconds = timed(torch.device(device), count, side)["images"]
+    note = f"random, Swin-S, {side} x {side} pixels, float32, {BATCH} at a time"
+    yield Measured(name="images", value=count / seconds, unit="images/s", note=note)
 
 
 def random_model() -> Any:
@@ -51,7 +70,7 @@ def random_model() -> Any:
     return Mask2FormerForUniversalSegmentation(config).eval()
 
 
-def _timed(device: Any, count: int, side: int) -> Mapping[str, float]:
+def timed(device: Any, count: int, side: int) -> Mapping[str, float]:
     """Seconds of all images; on a GPU one batch goes before, which is slower than others."""
     import torch
 

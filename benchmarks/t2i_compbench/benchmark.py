@@ -45,6 +45,7 @@ class T2ICompBench(Benchmark):
         "noun_phrases": "benchmarks.t2i_compbench.fetch.noun_phrases",
     }
     races = "benchmarks.t2i_compbench.races.scoring.races"
+    gpu = "benchmarks.t2i_compbench.races.gpu.phases"
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from harness.protocols.expert import (
     Similarity,
     Vqa,
 )
+from harness.protocols.gpu import GpuBench, GpuPhase, Measured
 from harness.protocols.needing import Needing
 from harness.protocols.objective import Advantage, Ratio
 from harness.protocols.policy import ImageSource, Policy, PolicyRecipe
@@ -41,10 +42,13 @@ __all__ = [
     "Detector",
     "Entry",
     "Expert",
+    "GpuBench",
+    "GpuPhase",
     "Grounder",
     "ImageSource",
     "Judge",
     "Labeled",
+    "Measured",
     "ModelJudge",
     "ModelSizes",
     "Needing",

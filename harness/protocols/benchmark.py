@@ -76,6 +76,10 @@ class Benchmark(Scorer):
     races: ClassVar[str | None] = None
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench score`; None: no races."""
 
+    gpu: ClassVar[str | None] = None
+    """Dotted path of `f(device: str) -> Iterable[GpuPhase]`, the scorers' part of `harness.bench gpu`; None:
+    it has none."""
+
     read_results: Callable[[Path], list[tuple[Prompt, Score]]] | None = None
     """A method: the scores in a folder of files that the official programs wrote, each with its prompt and
     `Prompt.number`. Without the method, `harness.score results=` is refused."""

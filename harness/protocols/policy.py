@@ -114,6 +114,10 @@ class PolicyRecipe(ABC):
     races: ClassVar[str | None] = None
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
 
+    gpu: ClassVar[str | None] = None
+    """Dotted path of `f(device: str, work: Path) -> GpuBench`, the policy's part of `harness.bench gpu`;
+    None: it has none. `work` is a folder for files that several phases read."""
+
     @abstractmethod
     def start(self, config: Config) -> Stage:
         """The stage whose folder holds (or points to) the checkpoint that training starts from."""

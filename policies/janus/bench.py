@@ -8,8 +8,7 @@ fastest correct settings: text mode, then image mode, static cache, mask, fused 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,9 @@ from transformers.utils import logging
 
 from harness.protocols import Race
 from harness.types import Sampling
+from policies.janus import floor
 from policies.janus.engine import Engine
+from policies.janus.floor import now
 from policies.janus.policy import device
 from policies.janus.precision import native_bfloat16
 
@@ -125,89 +126,50 @@ def _generate(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[
     )
     drawn = GenerationConfig(guidance_scale=GUIDANCE, max_length=PROMPT + CHAIN + 1 + IMAGE, **sampled)
     drawn.generation_kwargs = {"boi_token_id": BOI}
-    begun = _now(prompts_BT)
+    begun = now(prompts_BT)
     ids_BT = model.generate(
         prompts_BT, attention_mask=torch.ones_like(prompts_BT), generation_mode="text", generation_config=text
     )
-    written = _now(prompts_BT)
+    written = now(prompts_BT)
     assert ids_BT.shape[1] == PROMPT + CHAIN
     ids_BT = torch.nn.functional.pad(ids_BT, (0, 1), value=BOI)
     images_BT = model.generate(
         ids_BT, attention_mask=torch.ones_like(ids_BT), generation_mode="image", generation_config=drawn
     )
     assert images_BT.shape[1] == IMAGE
-    return {"chain": written - begun, "image": _now(prompts_BT) - written}
+    return {"chain": written - begun, "image": now(prompts_BT) - written}
 
 
 def _engine(model: JanusForConditionalGeneration, prompts_BT: Tensor) -> dict[str, float]:
     prompts = [tuple(row) for row in prompts_BT.tolist()]
-    engine = _Timed(model, bos=BOS, pad=PAD, boi=BOI)
-    begun = _now(prompts_BT)
+    engine = TimedEngine(model, bos=BOS, pad=PAD, boi=BOI)
+    begun = now(prompts_BT)
     drawn = engine.rollout(prompts, range(len(prompts)), Sampling(guidance=GUIDANCE, max_chain_tokens=CHAIN))
     assert all(len(tokens.chain) == CHAIN + 1 for tokens in drawn.tokens)
-    return {"chain": engine.written - begun, "image": _now(prompts_BT) - engine.written}
+    return {"chain": engine.written - begun, "image": now(prompts_BT) - engine.written}
 
 
-class _Timed(Engine):
+class TimedEngine(Engine):
     """Records the time at which all chains are complete."""
 
     def _draw_chains(self, logits_BV: Tensor, *rest: Any, **more: Any) -> Any:
         chains = super()._draw_chains(logits_BV, *rest, **more)
-        self.written = _now(logits_BV)
+        self.written = now(logits_BV)
         return chains
 
 
-def _now(like: Tensor) -> float:
-    if like.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def _floor_s(samples: int, dtype: torch.dtype, device: str) -> float:
-    """Seconds that the work takes at the device's rates of reading memory and of multiplying, measured here.
-
-    Each step reads all its weights once, and the keys and values of every row (one copy of prompts and of the
-    unconditional prefix). The slower of reading and multiplying counts; for prompts only multiplying.
-    """
-    bytes_s, flops_s = _rates(dtype, device)
-    prompts = samples // GROUP
-    core = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * INNER)
-    text, image = core + WIDTH * VOCABULARY, core + WIDTH**2 + WIDTH * CODES
-
-    def step_s(rows: int, weights: int, read: int, seen: int) -> float:
-        reading = (weights + 2 * LAYERS * WIDTH * read) * dtype.itemsize / bytes_s
-        return max(reading, (2 * rows * weights + 4 * LAYERS * WIDTH * seen) / flops_s)
-
-    prefix = PROMPT + CHAIN
-    prefill_s = 2 * core * (prompts * PROMPT + prefix) / flops_s
-    chain_s = sum(
-        step_s(samples, text, prompts * PROMPT + samples * step, samples * (PROMPT + step))
-        for step in range(CHAIN)
+    """Seconds that the work takes at the device's rates."""
+    work = floor.Work(
+        hidden=WIDTH,
+        inner=INNER,
+        layers=LAYERS,
+        vocabulary=VOCABULARY,
+        codes=CODES,
+        samples=samples,
+        group=GROUP,
+        prompt=PROMPT,
+        chain=CHAIN,
+        image=IMAGE,
     )
-    image_s = 0.0
-    for step in range(IMAGE):
-        tails = 2 * samples * step
-        image_s += step_s(
-            2 * samples,
-            image,
-            tails + samples * CHAIN + prompts * PROMPT + prefix,
-            tails + 2 * samples * prefix,
-        )
-    return prefill_s + chain_s + image_s
-
-
-def _rates(dtype: torch.dtype, device: str) -> tuple[float, float]:
-    """Bytes read and floating-point operations per second: of a long sum, and of a large matrix product."""
-    side = 8192 if device == "cuda" else 2048
-    vector = torch.ones(2**26, dtype=torch.float32, device=device)
-    square = torch.ones(side, side, dtype=dtype, device=device)
-    return vector.nbytes / _best_s(vector.sum, vector), 2 * side**3 / _best_s(lambda: square @ square, vector)
-
-
-def _best_s(work: Callable[[], object], like: Tensor) -> float:
-    seconds = []
-    for _ in range(4):
-        begun = _now(like)
-        work()
-        seconds.append(_now(like) - begun)
-    return min(seconds)
+    return sum(floor.seconds(work, dtype, floor.measured_rates(dtype, device)).values())

@@ -43,6 +43,7 @@ class Janus(PolicyRecipe):
     }  # its image tokenizer is float32
     sizes = "policies.janus.sizes.of_janus"
     races = "policies.janus.bench.races"
+    gpu = "policies.janus.gpu.bench.bench"
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class TinyJanus(PolicyRecipe):
     writes_chains = True
     sizes = "policies.janus.sizes.of_tiny_janus"
     races = "policies.janus.bench.races"
+    gpu = "policies.janus.gpu.bench.bench"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from policies.janus import bench
+from policies.janus import bench, floor
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PROMPT": 6, "CHAIN": 5, "IMAGE": 9}.items():
         monkeypatch.setattr(bench, name, value)
     monkeypatch.setattr(bench, "native_bfloat16", lambda device: False)
-    monkeypatch.setattr(bench, "_rates", lambda dtype, device: (1e9, 1e10))
+    rates = floor.Rates(bytes_s=1e9, flops_s=1e10)
+    monkeypatch.setattr(floor, "measured_rates", lambda dtype, device: rates)
 
 
 def test_both_systems_do_the_same_work(small: None) -> None:

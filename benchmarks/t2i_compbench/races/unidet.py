@@ -42,7 +42,7 @@ def unidet_races() -> Iterator[Race]:
             unit="images",
             counts={},
             count_unit="",
-            systems={"ours": partial(_timed, partial(random_model, sizes), device, count, side)},
+            systems={"ours": partial(timed, partial(random_model, sizes), device, count, side)},
         )
 
 
@@ -78,7 +78,7 @@ def random_model(sizes: Sizes) -> torch.nn.Module:
     return unidet_model(state)
 
 
-def _timed(
+def timed(
     make: Callable[[], torch.nn.Module], device: torch.device, count: int, side: int
 ) -> Mapping[str, float]:
     """Seconds of all images; on a GPU one batch goes before, which is slower than others."""

@@ -64,13 +64,13 @@ def vqa_race() -> Iterator[Race]:
 
 class Work:
     """Images, each with as many questions as T2I-CompBench's complex val prompts have in the mean, and a
-    model to ask.
+    model to ask (default: the small one).
     """
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, model: Any = None) -> None:
         random = np.random.default_rng(0)
         counts = sorted(chain.from_iterable([count] * prompts for count, prompts in QUESTIONS.items()))
-        self.model = _model()
+        self.model = random_blip(WIDTH, LAYERS, SIDE) if model is None else model
         self.images = [
             Image.fromarray(random.integers(0, 256, (PICTURE, PICTURE, 3), dtype=np.uint8))
             for _ in range(images)
@@ -106,25 +106,26 @@ class Work:
         return found
 
 
-def _model() -> Any:
+def random_blip(width: int, layers: int, side: int) -> Any:
+    """A `BlipForQuestionAnswering` of random weights whose answers differ, for images of `side` pixels."""
     import torch
     from transformers import BlipConfig, BlipForQuestionAnswering
 
     shared = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": WIDTH // HEAD_WIDTH,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // HEAD_WIDTH,
     }
     config = BlipConfig(
-        vision_config={**shared, "image_size": SIDE, "patch_size": PATCH, "layer_norm_eps": VISION_EPS},
+        vision_config={**shared, "image_size": side, "patch_size": PATCH, "layer_norm_eps": VISION_EPS},
         text_config={**shared, "max_position_embeddings": 64, "layer_norm_eps": TEXT_EPS},
     )
     model = BlipForQuestionAnswering(config).requires_grad_(False).eval()
     generator = torch.Generator().manual_seed(0)
     for weight in model.parameters():
         if weight.ndim > 1:
-            weight.normal_(std=WIDTH**-0.5, generator=generator)  # answers that differ
+            weight.normal_(std=width**-0.5, generator=generator)
     return model
 
 

@@ -25,3 +25,14 @@ def test_the_raced_network_is_as_large_as_the_published_one():
     with torch.device("meta"):
         model = race.random_model()
     assert 68e6 < sum(value.numel() for value in model.parameters()) < 70e6
+
+
+def test_the_phase_on_a_gpu_counts_all_images(monkeypatch, tmp_path):
+    mini_geneval.write_mask2former(tmp_path)
+    tiny = Mask2FormerForUniversalSegmentation.from_pretrained(tmp_path).eval()
+    monkeypatch.setattr(race, "random_model", lambda: tiny)
+    asked = []
+    monkeypatch.setattr(race, "timed", lambda *work: asked.append(work) or {"images": 0.5})
+    (phase,) = race.phases("cpu", 3, 64)
+    (measured,) = phase.run()
+    assert asked == [(torch.device("cpu"), 3, 64)] and measured.value == 6.0

@@ -1,0 +1,1 @@
+"""`python -m harness.bench gpu`: checks and measurements on a CUDA GPU, in a fixed time."""

@@ -1,0 +1,1 @@
+"""Janus's part of `python -m harness.bench gpu`."""
