@@ -188,7 +188,7 @@ def draw(request: Request, samples: Stage, checkpoint: Path) -> Iterator[Sample]
     """The samples, batch by batch, with the settings of the stage that draws a benchmark's prompts."""
     evaluation, seed = samples.settings["evaluation"], samples.settings["seed"]
     sampling = Sampling(**evaluation["rollout"])
-    policy = make(samples.settings["policy"]).load(checkpoint)
+    policy = make(samples.settings["policy"]).load_to_draw(checkpoint)
     for start in range(0, request.count, evaluation["batch_size"]):
         indices = range(start, min(start + evaluation["batch_size"], request.count))
         seeds = of_batch((derive(seed, "generate", index) for index in indices), sampling.random)

@@ -22,7 +22,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
     starts = folder.unfinished(len(prompts), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = make(settings["policy"]).load_to_draw(inputs["policy"] / "checkpoint")
     first = evaluation["first_seed"]
     for start in starts:
         batch = prompts[start : start + size]

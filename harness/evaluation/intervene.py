@@ -38,7 +38,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
         drawn_own = _DrawnOwn(SampleFolder(inputs["own"]))
     folder = SampleFolder(work.folder)
     starts = folder.unfinished(len(own), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = make(settings["policy"]).load_to_draw(inputs["policy"] / "checkpoint")
     for start in starts:
         batch = []
         for row in own[start : start + size]:

@@ -27,7 +27,7 @@ def write(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     file = work.folder / INDEX
     starts = unfinished(file, len(prompts), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = make(settings["policy"]).load_to_draw(inputs["policy"] / "checkpoint")
     for start in starts:
         batch = prompts[start : start + size]
         seeds = of_batch((_seed(prompt, settings) for prompt in batch), sampling.random)

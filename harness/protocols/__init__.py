@@ -26,7 +26,6 @@ from harness.protocols.expert import (
 )
 from harness.protocols.needing import Needing
 from harness.protocols.objective import Advantage, Ratio
-from harness.protocols.phase import Phase, Plan, PlannedStage
 from harness.protocols.policy import ImageSource, Policy, PolicyRecipe
 from harness.protocols.race import Race
 from harness.protocols.reward import Component
@@ -50,9 +49,6 @@ __all__ = [
     "ModelSizes",
     "Needing",
     "ObjectDetector",
-    "Phase",
-    "Plan",
-    "PlannedStage",
     "Policy",
     "PolicyRecipe",
     "Race",

@@ -122,6 +122,13 @@ class PolicyRecipe(ABC):
     def load(self, folder: Path, *, trainable: bool = False) -> Policy:
         """The policy of a checkpoint folder."""
 
+    def load_to_draw(self, folder: Path) -> Policy:
+        """The policy of a checkpoint folder, for `rollout`, `write`, `draw` and `chain_ids` alone.
+
+        It may do without the memory of all other methods. Default: `load`.
+        """
+        return self.load(folder)
+
 
 class ImageSource(ABC):
     """The base class of `policies=` components for images that exist already: nothing is trained or drawn."""

@@ -24,9 +24,8 @@ from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from harness.chain import END
-from harness.protocols import Phase, Plan
 from policies.janus import original, text
-from policies.janus.folder import CONFIG, TOKENIZER
+from policies.janus.folder import CONFIG
 
 SHARD_BYTES = 2**30
 INDEX = "model.safetensors.index.json"
@@ -155,33 +154,6 @@ def write(folder: Path, size: Size, dtype: torch.dtype = torch.bfloat16, seed: i
         names.update(dict.fromkeys(keys, file))
     index = {"metadata": {"total_size": total}, "weight_map": names}
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
-
-
-def phases(plan: Plan, folder: Path, size: Size = ONE_B) -> Iterator[Phase]:
-    """Writes a model of `size` under `folder` and measures what can be done with it, phase by phase.
-
-    Each phase runs in a process of its own, on the GPU where torch can use one. The phases: write, load, draw
-    (chain and image tokens with guidance), decode, a GRPO step with LoRA on two samples, the step after it in
-    a process that resumes, reload of what it saved, and an SFT step.
-
-    Args:
-        plan: gives the settings of stages, and the estimates of their memory.
-        folder: for the checkpoints, which stay there.
-        size: of the model.
-    """
-    raise NotImplementedError
-
-
-def run(task: str, arguments: Mapping[str, Any], folder: Path, estimate_bytes: float | None = None) -> Phase:
-    """Runs one task (`load`, `draw`, `decode` or `stage`) in a process of its own.
-
-    Args:
-        task: the name.
-        arguments: of the task, as JSON values; see the functions of `policies.janus.real_size_tasks`.
-        folder: for what the process writes.
-        estimate_bytes: goes into the result.
-    """
-    raise NotImplementedError
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:

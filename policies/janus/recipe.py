@@ -107,9 +107,15 @@ class Janus(PolicyRecipe):
         return Stage(name="checkpoint", program="policies.janus.fetch.download", settings=settings)
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
+        return self._policy(folder, trainable=trainable)
+
+    def load_to_draw(self, folder: Path) -> JanusPolicy:
+        return self._policy(folder, draws_only=True)
+
+    def _policy(self, folder: Path, **how: bool) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(folder, trainable=trainable, device=device(), **self.settings)
+        return JanusPolicy(folder, device=device(), **self.settings, **how)
 
 
 class TinyJanus(PolicyRecipe):
@@ -158,11 +164,15 @@ class TinyJanus(PolicyRecipe):
         return Stage(name="tokenizer", program="policies.janus.tiny.build", settings=settings)
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
+        return self._policy(folder, trainable=trainable)
+
+    def load_to_draw(self, folder: Path) -> JanusPolicy:
+        return self._policy(folder, draws_only=True)
+
+    def _policy(self, folder: Path, **how: bool) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(
-            folder, template=self.template, precision=self.precision, trainable=trainable, device=device()
-        )
+        return JanusPolicy(folder, template=self.template, precision=self.precision, device=device(), **how)
 
 
 def _check_template(template: str) -> None:
