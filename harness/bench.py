@@ -16,13 +16,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import command
+from harness import command, real_size
 from harness.command import Choice
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
 from harness.names import unknown
 from harness.races import laps, per_second, rollout_races, score_races
+from harness.real_size import Phase
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
@@ -37,7 +38,7 @@ GRPO = "harness.trainers.grpo.train"
 USAGE = """\
 Measures how fast this machine draws, trains and scores.
 
-  python -m harness.bench [rollout] [grpo] [score] [variants]
+  python -m harness.bench [rollout] [grpo] [score] [variants] [real_size]
 
 rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
            a larger random model, compared with other systems that can make them (minutes)
@@ -47,6 +48,9 @@ score      images per second of the benchmark's scorers and of the reward; then 
 variants   seconds of a GRPO step under other settings (advantage=gdpo, grpo.credit=split, ...), and their
            ratio to those of the step unchanged. Only where it is named: about two minutes with
            preset=miniature
+real_size  a Janus-Pro-1B of random weights, phase by phase: loaded, drawn with, trained, saved; then a 7B
+           where memory and disk allow. Seconds and peak of memory beside the estimate of harness.doctor. Only
+           where it is named: half an hour on two cores, 9 GB of disk in outputs_dir= (the 7B: 15 GB)
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
            The SFT checkpoint is made first where it is missing.
 """
@@ -212,11 +216,12 @@ def score(chosen: Choice) -> list[Figure]:
     ]
 
 
-BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str]]] = {
+BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str | Phase]]] = {
     "rollout": rollout,
     "grpo": grpo,
     "score": score,
     "variants": variants,
+    "real_size": real_size.phases,
 }
 USUAL = ("rollout", "grpo", "score")  # any trainer has these
 RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}

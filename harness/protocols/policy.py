@@ -114,6 +114,9 @@ class PolicyRecipe(ABC):
     races: ClassVar[str | None] = None
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
 
+    real_size: ClassVar[str | None] = None
+    """Dotted path of `f() -> Sequence[RealSize]`, the models of `harness.bench real_size`; None: none."""
+
     @abstractmethod
     def start(self, config: Config) -> Stage:
         """The stage whose folder holds (or points to) the checkpoint that training starts from."""

@@ -66,7 +66,10 @@ class StageMemory:
 
     @property
     def peak(self) -> float:
-        return sum(item.bytes for item in (*self.resident, *self.phases[self.worst]))
+        return self.peak_of(self.worst)
+
+    def peak_of(self, phase: str) -> float:
+        return sum(item.bytes for item in (*self.resident, *self.phases[phase]))
 
     def advice(self) -> str:
         """The largest items at the peak, each with the setting that makes it smaller."""

@@ -159,9 +159,7 @@ def _read(place: Place, dtype: torch.dtype, device: str) -> Tensor:
     return read_one(place.file, place.name).to(device, dtype)
 
 
-def _check(
-    source: CheckpointFolder, model: JanusForConditionalGeneration, places: dict[str, Place]
-) -> None:
+def _check(source: CheckpointFolder, model: JanusForConditionalGeneration, places: dict[str, Place]) -> None:
     """Compares names and shapes of the checkpoint's weights with those of the model.
 
     Raises:

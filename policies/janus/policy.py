@@ -279,8 +279,8 @@ class JanusPolicy(Policy):
         """
         if self._likelihood is None:
             raise ValueError(
-                "this policy was loaded to draw only, so it cannot encode, score or be saved: load it with the"
-                " recipe's `load` instead of `load_to_draw`"
+                "this policy was loaded to draw only, so it cannot encode, score or be saved: load it with"
+                " `load` of its recipe, not `load_to_draw`"
             )
         return self._likelihood
 

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import string
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from harness.chain import END
-from policies.janus import original, text
+from harness.protocols import RealSize
+from harness.protocols.real_size import Part
+from policies.janus import original, text, vq
 from policies.janus.folder import CONFIG
 
 SHARD_BYTES = 2**30
+SHORT = 4  # decoder layers of the model whose weights are all trained
 INDEX = "model.safetensors.index.json"
 STD = 0.02  # of weights, as before Llama's training
 UNUSED_CODES = 65536  # entries of a counter that is in the files and never read
@@ -85,7 +91,7 @@ PUBLISHED_NAMES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The sizes of a Janus. Those of the image tokenizer and of the reading tower are the same in 1B and 7B."""
+    """The sizes of a Janus. 1B and 7B have the same image tokenizer and reading tower."""
 
     name: str
     hidden: int
@@ -108,11 +114,8 @@ class Size:
     @property
     def image_size(self) -> int:
         """Pixels of a side of an image."""
-        return self.side * 2 ** (len((self.vq or original.VQ)["ch_mult"]) - 1)
-
-    def with_layers(self, layers: int) -> Size:
-        """The same model with fewer decoder layers."""
-        return replace(self, name=f"{self.name}, {layers} decoder layers", layers=layers)
+        levels: Sequence[int] = {**original.VQ, **(self.vq or {})}["ch_mult"]
+        return self.side * 2 ** (len(levels) - 1)
 
 
 ONE_B = Size(name="1B", hidden=2048, inner=5632, layers=24, heads=16, pad=2)
@@ -154,6 +157,37 @@ def write(folder: Path, size: Size, dtype: torch.dtype = torch.bfloat16, seed: i
         names.update(dict.fromkeys(keys, file))
     index = {"metadata": {"total_size": total}, "weight_map": names}
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def models() -> list[RealSize]:
+    """The models of `harness.bench real_size`.
+
+    All weights of a 1B, their gradients and AdamW's state take 33 GB in float32, so SFT has a shortened one.
+    """
+    half = "policies.weights=bfloat16"
+    short = replace(ONE_B, name=f"1B of {SHORT} layers", layers=SHORT)
+    return [
+        model(ONE_B, ("load", "draw", "grpo"), "preset=paper_1b", half),
+        model(short, ("sft",), "preset=paper_1b"),
+        model(SEVEN_B, ("load", "chain"), "preset=paper_7b", half),
+    ]
+
+
+def model(size: Size, parts: tuple[Part, ...], *words: str) -> RealSize:
+    count = sum(math.prod(shape) for shape in shapes(_config(size, torch.bfloat16)).values())
+    codes = tuple(number % size.codes for number in range(size.side**2))
+    return RealSize(
+        name=size.name,
+        write=partial(write, size=size),
+        disk_bytes=count * torch.bfloat16.itemsize,
+        words=words,
+        parts=parts,
+        decode=partial(_decode, codes=codes),
+    )
+
+
+def _decode(policy: Any, codes: tuple[int, ...]) -> None:
+    vq.decode(policy.module.model.vqmodel, [codes])
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:
@@ -277,7 +311,7 @@ def _tokenizer(size: Size) -> Tokenizer:
     if len(vocabulary) != size.base:
         raise ValueError(f"base={size.base}: give a number from {len(alphabet)} to {len(vocabulary)}")
     ids = {token: number for number, token in enumerate(vocabulary)}
-    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
+    tokenizer = Tokenizer(BPE(vocab=ids, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     places = {place: token for token, place in {**SPECIAL_AT, text.PAD: size.pad}.items()}

@@ -43,6 +43,7 @@ class Janus(PolicyRecipe):
     }  # its image tokenizer is float32
     sizes = "policies.janus.sizes.of_janus"
     races = "policies.janus.bench.races"
+    real_size = "policies.janus.real_size.models"
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class Janus(PolicyRecipe):
     def load_to_draw(self, folder: Path) -> JanusPolicy:
         return self._policy(folder, draws_only=True)
 
-    def _policy(self, folder: Path, **how: bool) -> JanusPolicy:
+    def _policy(self, folder: Path, **how: Any) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
         return JanusPolicy(folder, device=device(), **self.settings, **how)
@@ -132,6 +133,7 @@ class TinyJanus(PolicyRecipe):
     writes_chains = True
     sizes = "policies.janus.sizes.of_tiny_janus"
     races = "policies.janus.bench.races"
+    real_size = "policies.janus.real_size.models"
 
     def __init__(
         self,
@@ -169,7 +171,7 @@ class TinyJanus(PolicyRecipe):
     def load_to_draw(self, folder: Path) -> JanusPolicy:
         return self._policy(folder, draws_only=True)
 
-    def _policy(self, folder: Path, **how: bool) -> JanusPolicy:
+    def _policy(self, folder: Path, **how: Any) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
         return JanusPolicy(folder, template=self.template, precision=self.precision, device=device(), **how)
