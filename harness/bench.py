@@ -16,14 +16,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import command, real_size
+from harness import command
 from harness.command import Choice
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
 from harness.names import unknown
+from harness.phases import Phase, phases
 from harness.races import laps, per_second, rollout_races, score_races
-from harness.real_size import Phase
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
@@ -221,7 +221,7 @@ BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str | Phase]]] = {
     "grpo": grpo,
     "score": score,
     "variants": variants,
-    "real_size": real_size.phases,
+    "real_size": phases,
 }
 USUAL = ("rollout", "grpo", "score")  # any trainer has these
 RACES: dict[str, Callable[[Choice], Iterable[Race]]] = {"rollout": rollout_races, "score": score_races}

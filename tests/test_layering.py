@@ -52,7 +52,7 @@ FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms 
     ("study",),
     ("launch", "trainers"),
     ("command",),
-    ("races",),
+    ("races", "real_size"),
     ("__main__", "bench", "doctor", "fetch", "generate", "status", "sweep"),
     ("cancel", "score"),
 )

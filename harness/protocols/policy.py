@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,6 +34,14 @@ class Policy(ABC):
     def image_size(self) -> tuple[int, int]:
         """Width and height, in pixels, of the images that the policy draws and that `encode` takes."""
         raise NotImplementedError
+
+    def watch(self, on_step: Callable[[str, int, int], None]) -> None:
+        """Has `rollout`, `write` and `draw` call `on_step` at each step, for a display of progress.
+
+        Its arguments are the part ("chain" or "image"), the number of the step from 1, and the largest such
+        number. Default: it is never called.
+        """
+        return None
 
     @abstractmethod
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:

@@ -28,6 +28,7 @@ from policies.janus.decoder import Decoder
 from policies.janus.draw import Draw, Given, PerSample, Upstream
 from policies.janus.projections import Projection
 from policies.janus.steps import Head, Replayed, Sliced
+from policies.janus.watched import OnStep, Watched
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -92,6 +93,7 @@ class Engine:
         self._bos, self._pad, self._boi = bos, pad, boi
         self.image_tokens = model.config.vq_config.num_patches**2
         self.steps: type[Sliced | Replayed] = Replayed if self._device.type == "cuda" else Sliced
+        self.on_step: OnStep | None = None
         self._kept: _Weights | None = None
         self._kept_longest = 0
 
@@ -157,9 +159,12 @@ class Engine:
 
     def _draws(self, seeds: Sequence[int], sampling: Sampling) -> Draw:
         """The random draws of one call of `_draw`."""
+        draws: Draw = Upstream(seeds[0], sampling, self._device)
         if sampling.random == "per_sample":
-            return PerSample(seeds, sampling, self.image_tokens, self._device)
-        return Upstream(seeds[0], sampling, self._device)
+            draws = PerSample(seeds, sampling, self.image_tokens, self._device)
+        if self.on_step is None:
+            return draws
+        return Watched(draws, self.on_step, chain=sampling.max_chain_tokens, image=self.image_tokens)
 
     def keep_weights(self) -> None:
         """Lays out the weights now and for all rollouts: for a model whose weights will not change."""

@@ -32,6 +32,7 @@ from policies.janus.engine import Engine, GivenChain, Rollouts
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
+from policies.janus.watched import OnStep
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -115,6 +116,9 @@ class JanusPolicy(Policy):
         config = self.module.config.vq_config
         side = config.num_patches * 2 ** (len(config.channel_multiplier) - 1)
         return side, side
+
+    def watch(self, on_step: OnStep) -> None:
+        self.engine.on_step = on_step
 
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
         """One sample per (prompt, seed), drawn as one batch."""

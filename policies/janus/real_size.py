@@ -159,7 +159,7 @@ def write(folder: Path, size: Size, dtype: torch.dtype = torch.bfloat16, seed: i
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
-def models() -> list[RealSize]:
+def real_sizes() -> list[RealSize]:
     """The models of `harness.bench real_size`.
 
     All weights of a 1B, their gradients and AdamW's state take 33 GB in float32, so SFT has a shortened one.

@@ -43,7 +43,7 @@ class Janus(PolicyRecipe):
     }  # its image tokenizer is float32
     sizes = "policies.janus.sizes.of_janus"
     races = "policies.janus.bench.races"
-    real_size = "policies.janus.real_size.models"
+    real_size = "policies.janus.real_size.real_sizes"
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class TinyJanus(PolicyRecipe):
     writes_chains = True
     sizes = "policies.janus.sizes.of_tiny_janus"
     races = "policies.janus.bench.races"
-    real_size = "policies.janus.real_size.models"
+    real_size = "policies.janus.real_size.real_sizes"
 
     def __init__(
         self,

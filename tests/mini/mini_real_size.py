@@ -29,5 +29,7 @@ def models() -> list[RealSize]:
     return [
         real_size.model(TINY, ("load", "draw", "grpo"), "preset=paper_1b", "policies.weights=bfloat16"),
         real_size.model(short, ("sft",), "preset=paper_1b"),
-        real_size.model(replace(TINY, name="large"), ("load", "chain"), "preset=paper_7b", "policies.weights=bfloat16"),
+        real_size.model(
+            replace(TINY, name="large"), ("load", "chain"), "preset=paper_7b", "policies.weights=bfloat16"
+        ),
     ]
