@@ -22,8 +22,8 @@ from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch.environment import job_environment
 from harness.names import unknown
-from harness.phases import Phase, phases
 from harness.races import laps, per_second, rollout_races, score_races
+from harness.real_size.phases import Phase, phases
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance

@@ -159,9 +159,11 @@ class Engine:
 
     def _draws(self, seeds: Sequence[int], sampling: Sampling) -> Draw:
         """The random draws of one call of `_draw`."""
-        draws: Draw = Upstream(seeds[0], sampling, self._device)
+        draws: Draw
         if sampling.random == "per_sample":
             draws = PerSample(seeds, sampling, self.image_tokens, self._device)
+        else:
+            draws = Upstream(seeds[0], sampling, self._device)
         if self.on_step is None:
             return draws
         return Watched(draws, self.on_step, chain=sampling.max_chain_tokens, image=self.image_tokens)
