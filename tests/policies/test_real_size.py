@@ -24,8 +24,6 @@ from policies.janus.policy import JanusPolicy
 from policies.janus.real_size import ONE_B, SEVEN_B, write
 from policies.janus.recipe import TinyJanus
 
-UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "janus_tiny" / "checkpoint"
-
 
 @pytest.mark.parametrize(("size", "weights", "millions"), [(ONE_B, 882, 2089.2), (SEVEN_B, 936, 7420.4)])
 def test_the_published_sizes_have_the_published_numbers_of_weights(size, weights, millions) -> None:
@@ -34,9 +32,10 @@ def test_the_published_sizes_have_the_published_numbers_of_weights(size, weights
     assert len(shapes) == weights and counted / 1e6 == pytest.approx(millions, abs=0.05)
 
 
-def test_names_and_shapes_are_those_of_the_original_program() -> None:
-    shapes = checkpoints.shapes(json.loads((UPSTREAM / "config.json").read_text(encoding="utf-8")))
-    with safe_open(UPSTREAM / "model.safetensors", framework="pt") as tensors:
+def test_names_and_shapes_are_those_of_the_original_program(conformance_dir: Path) -> None:
+    upstream = conformance_dir / "janus_tiny" / "checkpoint"
+    shapes = checkpoints.shapes(json.loads((upstream / "config.json").read_text(encoding="utf-8")))
+    with safe_open(upstream / "model.safetensors", framework="pt") as tensors:
         wanted = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     assert {name: tuple(shape) for name, shape in shapes.items()} == wanted
 
@@ -56,7 +55,7 @@ def test_a_checkpoint_is_written_in_shards_and_draws(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(checkpoints, "SHARD_BYTES", 2**20)
     write(tmp_path, TINY)
     read = folders.read(tmp_path)
-    assert read.original and read.index is not None and len(read.weights) > 3
+    assert read.original and read.index is not None and len(read.weights) > 2
     index = json.loads(read.index.read_text(encoding="utf-8"))
     assert index["metadata"]["total_size"] == sum(
         tensor.nbytes for file in read.weights for tensor in _tensors(file).values()
