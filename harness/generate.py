@@ -19,6 +19,7 @@ from harness import command
 from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START, draw_overlay, parse
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.files import read_user_text
 from harness.launch.board import line
 from harness.launch.environment import job_environment
@@ -240,7 +241,7 @@ def draw(
     """The samples, batch by batch, with the settings of the stage that draws a benchmark's prompts."""
     evaluation, seed = samples.settings["evaluation"], samples.settings["seed"]
     sampling = Sampling(**evaluation["rollout"])
-    policy = make(samples.settings["policy"]).load_to_draw(checkpoint)
+    policy = load_to_draw(samples.settings["policy"], checkpoint)
     policy.watch(on_step)
     for start in range(0, request.count, evaluation["batch_size"]):
         indices = range(start, min(start + evaluation["batch_size"], request.count))

@@ -122,6 +122,10 @@ class PolicyRecipe(ABC):
     races: ClassVar[str | None] = None
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
 
+    load_to_draw: Callable[[Path], Policy] | None = None
+    """A method: the policy of a folder for `rollout`, `write`, `draw` and `chain_ids` alone, without the memory
+    of its other methods. Without this method, `load` is called for that too."""
+
     real_size: ClassVar[str | None] = None
     """Dotted path of `f() -> Sequence[RealSize]`, the models of `harness.bench real_size`; None: none."""
 
@@ -132,13 +136,6 @@ class PolicyRecipe(ABC):
     @abstractmethod
     def load(self, folder: Path, *, trainable: bool = False) -> Policy:
         """The policy of a checkpoint folder."""
-
-    def load_to_draw(self, folder: Path) -> Policy:
-        """The policy of a checkpoint folder, for `rollout`, `write`, `draw` and `chain_ids` alone.
-
-        It may do without the memory of all other methods. Default: `load`.
-        """
-        return self.load(folder)
 
 
 class ImageSource(ABC):

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from harness.protocols.policy import Policy
 
-Part = Literal["load", "chain", "draw", "grpo", "sft"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RealSize:
@@ -29,7 +27,7 @@ class RealSize:
     words: Sequence[str]
     """Words `KEY=VALUE` that choose the model, but for `policies.checkpoint=`, and settings that fit it."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Literal["load", "chain", "draw", "grpo", "sft"]]
     """What is measured with it, after it is written."""
 
     decode: Callable[[Policy], None]

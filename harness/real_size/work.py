@@ -15,6 +15,7 @@ from hydra.utils import get_object
 
 from harness import command
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.real_size.phases import RECORDS, SPARE_GB, NoRoomError, Task
 from harness.stages.program import Metrics, SilentWorkspace, load_program, peak_memory_mb
 from harness.study import memory
@@ -148,7 +149,7 @@ class _Planned:
         return needed
 
     def load_to_draw(self) -> Policy:
-        return make(self.stage.settings["policy"]).load_to_draw(self._checkpoint)
+        return load_to_draw(self.stage.settings["policy"], self._checkpoint)
 
     @property
     def sampling(self) -> Sampling:

@@ -168,6 +168,7 @@ class Engine:
             return draws
         return Watched(draws, self.on_step, chain=sampling.max_chain_tokens, image=self.image_tokens)
 
+    @torch.no_grad()
     def keep_weights(self) -> None:
         """Lays out the weights now and for all rollouts: for a model whose weights will not change."""
         longest = self._model.config.text_config.max_position_embeddings

@@ -28,7 +28,6 @@ from transformers import JanusForConditionalGeneration
 
 from harness.chain import END
 from harness.protocols import RealSize
-from harness.protocols.real_size import Part
 from policies.janus import original, text, vq
 from policies.janus.folder import CONFIG
 
@@ -173,7 +172,7 @@ def real_sizes() -> list[RealSize]:
     ]
 
 
-def model(size: Size, parts: tuple[Part, ...], *words: str) -> RealSize:
+def model(size: Size, parts: Sequence[Any], *words: str) -> RealSize:
     count = sum(math.prod(shape) for shape in shapes(_config(size, torch.bfloat16)).values())
     codes = tuple(number % size.codes for number in range(size.side**2))
     return RealSize(
