@@ -123,8 +123,8 @@ class PolicyRecipe(ABC):
     """Dotted path of `f() -> Iterable[Race]`, the races of `harness.bench rollout`; None: no races."""
 
     load_to_draw: Callable[[Path], Policy] | None = None
-    """A method: the policy of a folder for `rollout`, `write`, `draw` and `chain_ids` alone, without the memory
-    of its other methods. Without this method, `load` is called for that too."""
+    """A method: the policy of a folder for `rollout`, `write`, `draw` and `chain_ids` alone, in less memory.
+    Without this method, `load` is called for that too."""
 
     real_size: ClassVar[str | None] = None
     """Dotted path of `f() -> Sequence[RealSize]`, the models of `harness.bench real_size`; None: none."""
