@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 GB = 2**30
 PROMPT_TOKENS = 64  # with the template around it; a guess, and a small item
 BUCKET_BYTES = 2**28  # harness.trainers.learner adds up gradients of this size at a time
-PYTHON_BYTES = 0.4 * GB  # of a process with torch and transformers; measured on Linux
+PYTHON_BYTES = 0.5 * GB  # of a process with torch and transformers; measured on Linux
 CUDA_BYTES = GB  # an allowance for the CUDA context, workspaces and recorded graphs; not measured
 LOGIT_BYTES = 16
 # flags of CPUs that multiply bfloat16 natively (`policies.precision=auto`), and of those with kernels for it
