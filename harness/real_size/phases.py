@@ -35,14 +35,8 @@ SMALL = (  # experts and data of the miniature, and as little work as has every 
 )
 RECORDS = 2
 SFT = (  # a record of the miniature has a chain of about 100 tokens
-    *("trainers=sft", "data=got", f"sft.records={RECORDS}", "sft.condition_dropout=0"),
-    *(
-        "sft.steps=1",
-        "sft.batch_size=1",
-        "sft.micro_batch=1",
-        "sft.fsdp=false",
-        "rollout.max_chain_tokens=128",
-    ),
+    *("trainers=sft", "data=got", f"sft.records={RECORDS}", "sft.condition_dropout=0", "sft.steps=1"),
+    *("sft.batch_size=1", "sft.micro_batch=1", "sft.fsdp=false", "rollout.max_chain_tokens=128"),
 )
 CHAIN = 8  # tokens that a model draws which is only tried
 SPARE_GB = 1.5  # of this machine's memory, which a phase leaves to others

@@ -10,12 +10,13 @@ import torch
 from mini_real_size import TINY
 from mini_world import TEMPLATE, MiniBenchmark
 from PIL import Image
+from safetensors.torch import load_file
 
 from harness import chain
 from harness.types import Drawing, Prompt, Sampling
 from policies.janus import engine, vq
 from policies.janus.policy import JanusPolicy
-from policies.janus.real_size import write
+from policies.janus.real_size import INDEX, write
 
 RECORDS = MiniBenchmark(captions=[]).records(0, 5)
 
@@ -147,14 +148,19 @@ def test_settings_of_the_likelihood_change_no_numbers(policy: JanusPolicy, janus
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("layout", ["published", "native"])
+@pytest.mark.parametrize("layout", ["published", "native", "pickled"])
 def test_a_policy_that_only_draws_draws_the_same_and_keeps_little(
     layout: str, precision: str, tmp_path: Path, janus_folder: Path
 ) -> None:
     folder, template = janus_folder, TEMPLATE
-    if layout == "published":
+    if layout != "native":
         folder = tmp_path
         write(folder, TINY)
+    if layout == "pickled":
+        (shard,) = folder.glob("model-*.safetensors")
+        torch.save(load_file(shard), folder / "pytorch_model.bin")
+        shard.unlink()
+        (folder / INDEX).unlink()
     whole = JanusPolicy(folder, template=template, precision=precision)
     drawing = JanusPolicy(folder, template=template, precision=precision, draws_only=True)
     prompts = [Prompt(id=str(number), text="a red circle", category="color") for number in range(3)]
