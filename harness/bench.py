@@ -24,6 +24,7 @@ from harness.gpu import run as gpu
 from harness.launch.environment import job_environment
 from harness.names import unknown
 from harness.races import laps, per_second, rollout_races, score_races
+from harness.real_size.phases import Phase, phases
 from harness.reward.function import RewardFunction, used_components
 from harness.seeds import derive, of_batch
 from harness.stages import provenance
@@ -39,7 +40,7 @@ GRPO = "harness.trainers.grpo.train"
 USAGE = """\
 Measures how fast this machine draws, trains and scores.
 
-  python -m harness.bench [rollout] [grpo] [score] [variants] [waiting] [gpu]
+  python -m harness.bench [rollout] [grpo] [score] [variants] [waiting] [real_size] [gpu]
 
 rollout    tokens per second of rollouts, and of their chains and images separately; then rollouts of
            a larger random model, compared with other systems that can make them (minutes)
@@ -51,6 +52,9 @@ variants   seconds of a GRPO step under other settings (advantage=gdpo, grpo.cre
            preset=miniature
 waiting    seconds of a GRPO step whose judge lets it wait: parts of grpo.rollout_batch samples rewarded
            beside the drawing, and after it. Only where it is named
+real_size  a Janus-Pro-1B of random weights, phase by phase: loaded, drawn with, trained, saved; then a 7B
+           where memory and disk allow. Seconds and peak of memory beside the estimate of harness.doctor. Only
+           where it is named: half an hour on two cores, 9 GB of disk in outputs_dir= (the 7B: 15 GB)
 gpu        checks and measurements on a CUDA GPU, in at most eight minutes (docs/gpu.md): only where it is
            named
 KEY=VALUE  as in a sweep: evaluation.batch_size=, grpo.samples=, resources.threads=, ...
@@ -243,12 +247,13 @@ def score(chosen: Choice) -> list[Figure]:
     ]
 
 
-BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str]]] = {
+BENCHES: dict[str, Callable[[Choice], Iterable[Figure | str | Phase]]] = {
     "rollout": rollout,
     "grpo": grpo,
     "score": score,
     "variants": variants,
     "waiting": waiting,
+    "real_size": phases,
 }
 USUAL = ("rollout", "grpo", "score")  # any trainer has these
 GPU = "gpu"  # prints a table of its own

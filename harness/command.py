@@ -52,12 +52,16 @@ class Root:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One cell, as a sweep would plan it; `resources` and `cluster` are the settings of these names."""
+    """One cell, as a sweep would plan it; `resources` and `cluster` are the settings of these names.
+
+    `words` are those of the command line that describe it.
+    """
 
     cell: Cell
     store: StageStore
     resources: Mapping[str, Any]
     cluster: DictConfig
+    words: Sequence[str]
 
     @property
     def threads(self) -> int:
@@ -203,6 +207,7 @@ def choose(words: Sequence[str], *, runs_here: bool = True) -> Choice:
         store=study.store,
         resources=_resources(root.config),
         cluster=root.config.cluster,
+        words=tuple(words),
     )
 
 

@@ -5,11 +5,12 @@ Uses the policy that a cell of a study is evaluated with, and trains it first wh
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness import command
 from harness.chain import BOX_END, BOX_START, END, OBJ_END, OBJ_START, draw_overlay, parse
 from harness.composition.arguments import UsageError
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.files import read_user_text
 from harness.launch.board import line
 from harness.launch.environment import job_environment
@@ -29,6 +31,8 @@ from harness.stages.status import Status
 from harness.stages.store import StorageError
 from harness.types import CANVAS, Drawing, Prompt, Sample, Sampling, Stage
 
+REWRITE_EVERY_S, LINE_EVERY_S = 0.5, 20.0  # the progress: on a terminal, and elsewhere
+CLEAR = "\r\x1b[K"  # the line of a terminal
 EXAMPLE = '"prompt=a red circle on the left of a blue square"'
 USAGE = """\
 Draws a prompt and writes each image, its chain, and the boxes of the chain drawn over the image.
@@ -79,12 +83,14 @@ def generate(words: list[str]) -> None:
         with writing(request.out):
             request.out.mkdir(parents=True, exist_ok=True)
         checkpoint = command.obtain(trained, chosen.store) / "checkpoint"
-        with Progress(request.count) as progress:
-            for index, sample in enumerate(draw(request, chosen.samples, checkpoint), start=1):
+        batch = chosen.samples.settings["evaluation"]["batch_size"]
+        with Progress(request.count, batch) as progress:
+            drawn = draw(request, chosen.samples, checkpoint, progress.step)
+            for index, sample in enumerate(drawn, start=1):
                 with writing(request.out):
                     paths = write(sample, request.out)
-                progress.done = index
-                show(f"{index}/{request.count}", sample, paths)
+                with progress.counted(index):
+                    show(f"{index}/{request.count}", sample, paths)
 
 
 def read_request(taken: dict[str, str]) -> Request:
@@ -146,14 +152,23 @@ def read_chain(given: str) -> str:
 
 
 class Progress:
-    """While its block runs, prints every few seconds on stderr how many images are drawn.
+    """While its block runs, shows on stderr how many tokens and images are drawn.
 
-    A large model is silent for minutes: it draws the images of a batch together.
+    A large model takes minutes for an image. On a terminal one line is rewritten, elsewhere lines follow one
+    another.
+
+    Args:
+        total: the images.
+        batch: how many of them are drawn together.
     """
 
-    def __init__(self, total: int) -> None:
-        self.done = 0
-        self._total, self._began_s, self._ended = total, time.monotonic(), threading.Event()
+    def __init__(self, total: int, batch: int) -> None:
+        self._total, self._batch, self._done = total, batch, 0
+        self._part, self._step, self._last = "", 0, 0
+        self._chain, self._steps = 0, 0  # steps of the last chain; steps in all
+        self._began_s = time.monotonic()
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._rewrites = sys.stderr.isatty()
         self._thread = threading.Thread(target=self._print, daemon=True)
 
     def __enter__(self) -> Progress:
@@ -164,12 +179,48 @@ class Progress:
         self._ended.set()
         self._thread.join()
 
+    def step(self, part: str, step: int, last: int) -> None:
+        """Notes a step of the batch that is drawn, as `Policy.watch` reports it."""
+        if not self._steps:
+            self._began_s = time.monotonic()  # the model is loaded
+        self._part, self._step, self._last = part, step, last
+        self._chain = step if part == "chain" else self._chain
+        self._steps += 1
+
+    @contextmanager
+    def counted(self, done: int) -> Iterator[None]:
+        """So many images are drawn; nothing is shown while the block prints something else."""
+        with self._lock:
+            self._done = done
+            if self._rewrites:
+                print(CLEAR, end="", file=sys.stderr, flush=True)
+            yield
+
+    def text(self) -> str:
+        """What is drawn so far."""
+        elapsed_s, left = time.monotonic() - self._began_s, self._left()
+        eta_s = None if left is None else elapsed_s * left
+        status = Status(state="running", step=self._done, total=self._total, eta_s=eta_s)
+        tokens = f"  {self._part} token {self._step}/{self._last}" if self._part else ""
+        return line("images", status, elapsed_s) + tokens
+
+    def _left(self) -> float | None:
+        """The work that is left, as a share of that done; None where it is not known."""
+        if not self._steps:  # the policy reports none
+            return self._total / self._done - 1 if self._done else None
+        if self._part == "chain" and self._done == 0:
+            return None
+        batches = math.ceil((self._total - self._done) / self._batch)
+        steps = self._last - self._step + (batches - 1) * (self._chain + self._last)
+        return steps / self._steps
+
     def _print(self) -> None:
-        while not self._ended.wait(command.LINE_EVERY_S):
-            elapsed_s = time.monotonic() - self._began_s
-            eta_s = elapsed_s / self.done * (self._total - self.done) if self.done else None
-            status = Status(state="running", step=self.done, total=self._total, eta_s=eta_s)
-            print(line("images", status, elapsed_s), file=sys.stderr, flush=True)
+        while not self._ended.wait(REWRITE_EVERY_S if self._rewrites else LINE_EVERY_S):
+            with self._lock:
+                start, end = (CLEAR, "") if self._rewrites else ("", "\n")
+                print(start + self.text(), end=end, file=sys.stderr, flush=True)
+        if self._rewrites:
+            print(CLEAR, end="", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -184,11 +235,14 @@ def writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def draw(request: Request, samples: Stage, checkpoint: Path) -> Iterator[Sample]:
+def draw(
+    request: Request, samples: Stage, checkpoint: Path, on_step: Callable[[str, int, int], None]
+) -> Iterator[Sample]:
     """The samples, batch by batch, with the settings of the stage that draws a benchmark's prompts."""
     evaluation, seed = samples.settings["evaluation"], samples.settings["seed"]
     sampling = Sampling(**evaluation["rollout"])
-    policy = make(samples.settings["policy"]).load(checkpoint)
+    policy = load_to_draw(samples.settings["policy"], checkpoint)
+    policy.watch(on_step)
     for start in range(0, request.count, evaluation["batch_size"]):
         indices = range(start, min(start + evaluation["batch_size"], request.count))
         seeds = of_batch((derive(seed, "generate", index) for index in indices), sampling.random)

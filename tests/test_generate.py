@@ -67,8 +67,9 @@ def test_it_trains_what_is_missing_draws_and_writes(command, tmp_path):
 def test_it_says_how_far_it_is_while_it_draws(command, monkeypatch):
     printed = threading.Event()
 
-    def draw(request, samples, checkpoint):
+    def draw(request, samples, checkpoint, on_step):
         yield sample()
+        on_step("chain", 3, 8)
         printed.clear()
         assert printed.wait(60)
         yield sample()
@@ -77,14 +78,55 @@ def test_it_says_how_far_it_is_while_it_draws(command, monkeypatch):
         printed.set()
         return board.line(name, status, elapsed_s)
 
-    monkeypatch.setattr(generate.command, "LINE_EVERY_S", 0.01)
+    monkeypatch.setattr(generate, "LINE_EVERY_S", 0.01)
     monkeypatch.setattr(generate, "draw", draw)
     monkeypatch.setattr(generate, "line", line)
     code, out, err = command("prompt=x", "n=2")
     assert code == 0 and out.count("faults") == 2
-    shown = [text.split() for text in err.splitlines() if text.startswith("images")]
-    assert ["images", "running", "1/2"] in [words[:3] for words in shown]
+    shown = [text for text in err.splitlines() if text.startswith("images")]
+    assert any(text.split()[1:3] == ["running", "1/2"] and text.endswith("chain token 3/8") for text in shown)
     assert not [thread for thread in threading.enumerate() if "_print" in thread.name]
+
+
+def test_the_time_left_is_that_of_the_steps_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(generate.time, "monotonic", lambda: now[0])
+    progress = generate.Progress(total=4, batch=2)
+    now[0] = 150.0  # loading the model does not count
+    for step in range(1, 11):
+        progress.step("chain", step, 600)
+    assert "ETA" not in progress.text(), "nobody knows how long the first chain becomes"
+    progress.step("image", 1, 40)
+    now[0] += 11.0  # a second a step; 39 are left, and 50 of the next batch
+    assert progress.text() == f"{'images':<28}  running   0/4  ETA 1m29s  elapsed 11s  image token 1/40"
+    with progress.counted(3):
+        pass
+    assert "3/4  ETA 39s" in progress.text()
+
+
+def test_a_policy_that_reports_no_steps_has_the_time_left_of_its_images(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(generate.time, "monotonic", lambda: now[0])
+    progress = generate.Progress(total=4, batch=2)
+    now[0] = 30.0
+    assert progress.text().split() == ["images", "running", "0/4", "elapsed", "30s"]
+    with progress.counted(3):
+        pass
+    assert "ETA 10s" in progress.text()
+
+
+def test_on_a_terminal_the_line_is_rewritten_and_leaves_nothing_behind(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(generate, "REWRITE_EVERY_S", 0.01)
+    with generate.Progress(total=1, batch=1) as progress:
+        progress.step("image", 5, 9)
+        while "image token 5/9" not in (shown := capsys.readouterr().err):
+            pass
+        with progress.counted(1):
+            print("the sample")
+    assert "\n" not in shown
+    out, err = capsys.readouterr()
+    assert out == "the sample\n" and err.endswith(generate.CLEAR) and "\n" not in err
 
 
 def test_another_arm_draws_with_another_policy(command, tmp_path):

@@ -53,7 +53,7 @@ FLOORS = (  # of the rooms of harness/, lowest first; a room imports only rooms 
     ("study",),
     ("launch", "trainers"),
     ("command",),
-    ("gpu", "races"),
+    ("gpu", "races", "real_size"),
     ("__main__", "bench", "doctor", "fetch", "generate", "status", "sweep"),
     ("cancel", "score"),
 )

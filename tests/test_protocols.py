@@ -80,7 +80,7 @@ def test_the_package_offers_every_role() -> None:
 
 def named_modules(made: type) -> set[str]:
     """The modules of a class's dotted paths."""
-    paths = [getattr(made, name, None) for name in ("sizes", "races")]
+    paths = [getattr(made, name, None) for name in ("sizes", "races", "real_size")]
     return {path.rpartition(".")[0] for path in paths if path}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.prompts import numbered_prompts, seed_of
 from harness.samples import SampleFolder
 from harness.seeds import of_batch
@@ -22,7 +23,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     folder = SampleFolder(work.folder)
     starts = folder.unfinished(len(prompts), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = load_to_draw(settings["policy"], inputs["policy"] / "checkpoint")
     first = evaluation["first_seed"]
     for start in starts:
         batch = prompts[start : start + size]

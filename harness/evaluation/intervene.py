@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.chain_rows import ChainRow, read_chains
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.interventions.case import Case, Change, Intervention
 from harness.interventions.pool import OwnChain, Pool
 from harness.interventions.reading import Reading
@@ -38,7 +39,7 @@ def sample(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) -
         drawn_own = _DrawnOwn(SampleFolder(inputs["own"]))
     folder = SampleFolder(work.folder)
     starts = folder.unfinished(len(own), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = load_to_draw(settings["policy"], inputs["policy"] / "checkpoint")
     for start in starts:
         batch = []
         for row in own[start : start + size]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.chain_rows import INDEX, ChainRow
 from harness.composition.components import make
+from harness.evaluation.load import load_to_draw
 from harness.files import unfinished, write_rows
 from harness.prompts import numbered_prompts, seed_of
 from harness.seeds import derive, of_batch
@@ -27,7 +28,7 @@ def write(work: Workspace, settings: dict[str, Any], inputs: dict[str, Path]) ->
     size, sampling = evaluation["batch_size"], Sampling(**evaluation["rollout"])
     file = work.folder / INDEX
     starts = unfinished(file, len(prompts), size)
-    policy = make(settings["policy"]).load(inputs["policy"] / "checkpoint")
+    policy = load_to_draw(settings["policy"], inputs["policy"] / "checkpoint")
     for start in starts:
         batch = prompts[start : start + size]
         seeds = of_batch((_seed(prompt, settings) for prompt in batch), sampling.random)

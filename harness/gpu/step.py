@@ -14,6 +14,7 @@ from harness.protocols import Measured
 from harness.reward.function import RewardFunction
 from harness.stages.program import SilentWorkspace
 from harness.study import memory
+from harness.study.memory_items import CUDA_BYTES
 from harness.types import Reward, Sample, Sampling
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def measure(words: Callable[[], Sequence[str]], device: str) -> Iterator[Measure
             name="memory by the estimate of doctor",
             value=estimate.peak / memory.GB,
             unit="GB",
-            note=f"{estimate.worst}; with {memory.gigabytes(memory.CUDA_BYTES)} for CUDA itself on a GPU",
+            note=f"{estimate.worst}; with {memory.gigabytes(CUDA_BYTES)} for CUDA itself on a GPU",
         )
 
 

@@ -29,6 +29,7 @@ from harness.protocols.needing import Needing
 from harness.protocols.objective import Advantage, Ratio
 from harness.protocols.policy import ImageSource, Policy, PolicyRecipe
 from harness.protocols.race import Race
+from harness.protocols.real_size import RealSize
 from harness.protocols.reward import Component
 from harness.protocols.sizes import ModelSizes
 from harness.protocols.stage import Workspace
@@ -57,6 +58,7 @@ __all__ = [
     "PolicyRecipe",
     "Race",
     "Ratio",
+    "RealSize",
     "Scorer",
     "Similarity",
     "Trainer",

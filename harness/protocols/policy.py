@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,6 +34,14 @@ class Policy(ABC):
     def image_size(self) -> tuple[int, int]:
         """Width and height, in pixels, of the images that the policy draws and that `encode` takes."""
         raise NotImplementedError
+
+    def watch(self, on_step: Callable[[str, int, int], None]) -> None:
+        """Has `rollout`, `write` and `draw` call `on_step` at each step, for a display of progress.
+
+        Its arguments are the part ("chain" or "image"), the number of the step from 1, and the largest such
+        number. Default: it is never called.
+        """
+        return None
 
     @abstractmethod
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
@@ -117,6 +125,13 @@ class PolicyRecipe(ABC):
     gpu: ClassVar[str | None] = None
     """Dotted path of `f(device: str, work: Path) -> GpuBench`, the policy's part of `harness.bench gpu`;
     None: it has none. `work` is a folder for files that several phases read."""
+
+    load_to_draw: Callable[[Path], Policy] | None = None
+    """A method: the policy of a folder for `rollout`, `write`, `draw` and `chain_ids` alone, in less memory.
+    Without this method, `load` is called for that too."""
+
+    real_size: ClassVar[str | None] = None
+    """Dotted path of `f() -> Sequence[RealSize]`, the models of `harness.bench real_size`; None: none."""
 
     @abstractmethod
     def start(self, config: Config) -> Stage:

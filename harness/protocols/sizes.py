@@ -19,6 +19,12 @@ class ModelSizes:
     drawing: tuple[str, ...]
     """Parts that a rollout multiplies by."""
 
+    drawn: tuple[str, ...]
+    """Parts that a policy keeps which only draws (`PolicyRecipe.load_to_draw`)."""
+
+    float32: tuple[str, ...]
+    """Parts that are float32 whatever `weight_bytes` says."""
+
     cut: tuple[str, ...]
     """Parts whose layers `Policy.blocks` names."""
 
@@ -56,7 +62,7 @@ class ModelSizes:
     """Bytes of a weight."""
 
     product_bytes: int | None
-    """Bytes of a number in matrix products; None: chosen by the device, 2 on GPUs and 4 elsewhere."""
+    """Bytes of a number in matrix products; None: 2 on GPUs and on CPUs with bfloat16 products, else 4."""
 
     recompute: bool
     """Whether activations are computed again in the backward pass."""

@@ -105,6 +105,16 @@ def memory_gb() -> float | None:
 
 
 @lru_cache(maxsize=1)
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of this machine's CPU by Linux's names; empty where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@lru_cache(maxsize=1)
 def gpus() -> tuple[tuple[int | str, str], ...]:
     """Name and model of every CUDA device this process may use, without importing torch.
 

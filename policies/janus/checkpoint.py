@@ -7,21 +7,35 @@ unless a configuration forbids it, and initializes missing weights at random.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import torch
 from accelerate import init_empty_weights
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import JanusConfig, JanusForConditionalGeneration
 
 from policies.janus import folder as folders
 from policies.janus import original
 from policies.janus.folder import REMEDY, CheckpointFolder
 from policies.janus.weights import read as read_tensors
+from policies.janus.weights import read_one
 
 FLOAT32 = "model.vqmodel."  # small, and its pixels must be exact
+# linear layers that a rollout lays out for speed; all but those of the image inputs, which it calls
+STORED = ("model.language_model.layers.", "lm_head", "model.generation_head.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor of a weight file, and the shape that it has in the model."""
+
+    file: Path
+    name: str
+    shape: torch.Size
 
 
 @torch.no_grad()
@@ -38,15 +52,67 @@ def load(
     """
     source = folders.read(Path(folder))
     model = _empty(source)
-    shapes = {}
-    for file in source.weights:
-        shapes.update({name: value.shape for name, value in _native(source, file)})
-    _check(source, model, shapes)
+    _check(source, model, _places(source))
+    return _filled(source, model, dtype, device)
+
+
+@torch.no_grad()
+def load_to_draw(
+    folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> JanusForConditionalGeneration:
+    """As `load`, without what reads images, and with the large linear layers left in their files.
+
+    A layer in a file (`StoredLinear`) reads its weight whenever it is asked for. A rollout asks once, to lay
+    it out, so memory never holds the plain weights.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    source = folders.read(Path(folder))
+    model = _empty(source)
+    places = _places(source)
+    _check(source, model, places)
+    model.model.vision_model = model.model.aligner = None
+    model.model.vqmodel.encoder = model.model.vqmodel.quant_conv = None
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.Linear) and name.startswith(STORED):
+            weight = partial(_read, places[f"{name}.weight"], dtype, device)
+            bias = None if layer.bias is None else partial(_read, places[f"{name}.bias"], dtype, device)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, StoredLinear(layer.out_features, weight, bias))
+    return _filled(source, model, dtype, device)
+
+
+class StoredLinear(nn.Module):
+    """A linear layer whose weight and bias are read from a file whenever they are asked for."""
+
+    def __init__(
+        self, out_features: int, weight: Callable[[], Tensor], bias: Callable[[], Tensor] | None
+    ) -> None:
+        super().__init__()
+        self.out_features = out_features
+        self._weight, self._bias = weight, bias
+
+    @property
+    def weight(self) -> Tensor:
+        return self._weight()
+
+    @property
+    def bias(self) -> Tensor | None:
+        return None if self._bias is None else self._bias()
+
+
+def _filled(
+    source: CheckpointFolder, model: JanusForConditionalGeneration, dtype: torch.dtype, device: str
+) -> JanusForConditionalGeneration:
+    """The model with all its weights from the files; weights that it lacks are not read."""
+    wanted = model.state_dict().keys()
     for file in source.weights:
         weights = {}
         for name, value in _native(source, file):
-            weight_dtype = torch.float32 if name.startswith(FLOAT32) else dtype
-            weights[name] = value.to(device, weight_dtype, copy=True)
+            if name in wanted:
+                weight_dtype = torch.float32 if name.startswith(FLOAT32) else dtype
+                weights[name] = value.to(device, weight_dtype, copy=True)
         model.load_state_dict(weights, strict=False, assign=True)
     return model.to(device).eval()
 
@@ -78,9 +144,22 @@ def _native(source: CheckpointFolder, file: Path) -> Iterator[tuple[str, Tensor]
             yield name, tensor
 
 
-def _check(
-    source: CheckpointFolder, model: JanusForConditionalGeneration, shapes: dict[str, torch.Size]
-) -> None:
+def _places(source: CheckpointFolder) -> dict[str, Place]:
+    """Where each weight lies, under transformers' names."""
+    places = {}
+    for file in source.weights:
+        for stored, tensor in read_tensors(file):
+            natives = original.native(stored, tensor) if source.original else {stored: tensor}
+            for name, value in natives.items():
+                places[name] = Place(file, stored, value.shape)
+    return places
+
+
+def _read(place: Place, dtype: torch.dtype, device: str) -> Tensor:
+    return read_one(place.file, place.name).to(device, dtype)
+
+
+def _check(source: CheckpointFolder, model: JanusForConditionalGeneration, places: dict[str, Place]) -> None:
     """Compares names and shapes of the checkpoint's weights with those of the model.
 
     Raises:
@@ -89,11 +168,11 @@ def _check(
     wanted = {name: value.shape for name, value in model.state_dict().items()}
     missing, misshapen = [], []
     for name, shape in wanted.items():
-        if name not in shapes:
+        if name not in places:
             missing.append(name)
-        elif shapes[name] != shape:
-            misshapen.append(f"{name} ({list(shapes[name])}, allowed is {list(shape)})")
-    unknown = [name for name in shapes if name not in wanted]
+        elif places[name].shape != shape:
+            misshapen.append(f"{name} ({list(places[name].shape)}, allowed is {list(shape)})")
+    unknown = [name for name in places if name not in wanted]
     faults = {"missing": missing, "of another shape": misshapen, "unknown to Janus": unknown}
     texts = [
         f"{len(names)} weights are {fault}, first {names[0]}" for fault, names in faults.items() if names

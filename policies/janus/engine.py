@@ -28,6 +28,7 @@ from policies.janus.decoder import Decoder
 from policies.janus.draw import ALL, Draw, Given, PerSample, Rows, Upstream
 from policies.janus.projections import Projection
 from policies.janus.steps import Compiled, Head, Replayed
+from policies.janus.watched import OnStep, Watched
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -92,6 +93,9 @@ class Engine:
         self._bos, self._pad, self._boi = bos, pad, boi
         self.image_tokens = model.config.vq_config.num_patches**2
         self.steps: type[Compiled | Replayed] = Replayed if self._device.type == "cuda" else Compiled
+        self.on_step: OnStep | None = None
+        self._kept: _Weights | None = None
+        self._kept_longest = 0
 
     @property
     def _device(self) -> torch.device:
@@ -155,11 +159,27 @@ class Engine:
 
     def _draws(self, seeds: Sequence[int], sampling: Sampling) -> Draw:
         """The random draws of one call of `_draw`."""
+        draws: Draw
         if sampling.random == "per_sample":
-            return PerSample(seeds, sampling, self.image_tokens, self._device)
-        return Upstream(seeds[0], sampling, self._device)
+            draws = PerSample(seeds, sampling, self.image_tokens, self._device)
+        else:
+            draws = Upstream(seeds[0], sampling, self._device)
+        if self.on_step is None:
+            return draws
+        return Watched(draws, self.on_step, chain=sampling.max_chain_tokens, image=self.image_tokens)
+
+    @torch.no_grad()
+    def keep_weights(self) -> None:
+        """Lays out the weights now and for all rollouts: for a model whose weights will not change."""
+        longest = self._model.config.text_config.max_position_embeddings
+        self._kept, self._kept_longest = self._lay_out(longest), longest
 
     def _weights(self, longest: int) -> _Weights:
+        if self._kept is not None and longest <= self._kept_longest:
+            return self._kept
+        return self._lay_out(longest)
+
+    def _lay_out(self, longest: int) -> _Weights:
         model, embedding, device_type = self._model, self._embed.weight, self._device.type
         autocast = torch.is_autocast_enabled(device_type)
         dtype = torch.get_autocast_dtype(device_type) if autocast else embedding.dtype
@@ -167,8 +187,8 @@ class Engine:
         inner, outer = Projection([head.proj_out], dtype), Projection([head.vision_head], dtype)
         codes = torch.arange(model.config.vq_config.num_embeddings, device=self._device)
         return _Weights(
+            text_head=Projection([model.lm_head], dtype),  # the largest, so it comes before the layers
             decoder=Decoder(model.model.language_model, dtype, longest),
-            text_head=Projection([model.lm_head], dtype),
             image_head=lambda hidden: outer(head.activation_fn(inner(hidden))),
             images_CH=model.prepare_embeddings_for_image_generation(codes).to(embedding.dtype),
         )

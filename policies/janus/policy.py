@@ -32,6 +32,7 @@ from policies.janus.engine import Engine, GivenChain, Rollouts
 from policies.janus.likelihood import Likelihood
 from policies.janus.precision import products
 from policies.janus.text import ChainTokenizer
+from policies.janus.watched import OnStep
 
 if TYPE_CHECKING:
     from transformers import JanusForConditionalGeneration
@@ -61,6 +62,8 @@ class JanusPolicy(Policy):
         recompute: see `Likelihood`.
         pack: see `Likelihood`.
         trainable: whether the drawing parts require a gradient.
+        draws_only: keep only what `rollout`, `write` and `draw` need, laid out for them: less than half the
+            memory of a rollout. The other methods then raise ValueError.
         device: the torch device.
 
     Raises:
@@ -81,6 +84,7 @@ class JanusPolicy(Policy):
         recompute: bool = False,
         pack: int | None = None,
         trainable: bool = False,
+        draws_only: bool = False,
         device: str = "cpu",
     ) -> None:
         self._folder, self._plans = folders.read(folder), plans
@@ -88,7 +92,8 @@ class JanusPolicy(Policy):
             products, "bfloat16" if weights == "bfloat16" else precision, device
         )
         self._text = ChainTokenizer.load(folder, template, got_tokens=plans and got_tokens)
-        self.module = checkpoint.load(folder, getattr(torch, weights), device)
+        load = checkpoint.load_to_draw if draws_only else checkpoint.load
+        self.module = load(folder, getattr(torch, weights), device)
         rows = self.module.lm_head.out_features
         if self._text.rows > rows:
             raise ValueError(
@@ -99,13 +104,21 @@ class JanusPolicy(Policy):
             parameter.requires_grad_(trainable and name.startswith(TRAINED))
         special = {"bos": self._text.bos, "pad": self._text.pad}
         self.engine = Engine(self.module, boi=self._text.boi, **special)
-        self._likelihood = Likelihood(self.module, recompute=recompute, pack=pack, **special)
+        self._likelihood: Likelihood | None = None
+        if draws_only:
+            with self._products():
+                self.engine.keep_weights()
+        else:
+            self._likelihood = Likelihood(self.module, recompute=recompute, pack=pack, **special)
 
     @property
     def image_size(self) -> tuple[int, int]:
         config = self.module.config.vq_config
         side = config.num_patches * 2 ** (len(config.channel_multiplier) - 1)
         return side, side
+
+    def watch(self, on_step: OnStep) -> None:
+        self.engine.on_step = on_step
 
     def rollout(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Sample]:
         """One sample per (prompt, seed), drawn as one batch."""
@@ -214,6 +227,7 @@ class JanusPolicy(Policy):
         Raises:
             ValueError: a chain does not end with begin-of-image, or an image does not have `image_size`.
         """
+        self._check_complete()
         for record in records:
             self._check(record)
         codes = vq.encode(self.module.model.vqmodel, [record.image for record in records])
@@ -248,10 +262,11 @@ class JanusPolicy(Policy):
         measures: Sequence[str] = (),
     ) -> TokenLogprobs:
         with self._products():
-            return self._likelihood.logprobs(tokens, sampling, unconditional, measures)
+            return self._check_complete().logprobs(tokens, sampling, unconditional, measures)
 
     def save(self, folder: Path) -> None:
         """Writes weights and tokenizer to `folder`, always in transformers' layout."""
+        self._check_complete()
         folder.mkdir(parents=True, exist_ok=True)
         self._name_tokens()
         checkpoint.save(self.module, folder)
@@ -259,6 +274,19 @@ class JanusPolicy(Policy):
         for file in self._folder.beside:
             if file.parent != folder:
                 shutil.copyfile(file, folder / file.name)
+
+    def _check_complete(self) -> Likelihood:
+        """What scores tokens.
+
+        Raises:
+            ValueError: the policy was loaded to draw only.
+        """
+        if self._likelihood is None:
+            raise ValueError(
+                "this policy was loaded to draw only, so it cannot encode, score or be saved: load it with"
+                " `load` of its recipe, not `load_to_draw`"
+            )
+        return self._likelihood
 
     def blocks(self) -> list[torch.nn.Module]:
         """The layers of the decoder."""

@@ -44,6 +44,7 @@ class Janus(PolicyRecipe):
     sizes = "policies.janus.sizes.of_janus"
     races = "policies.janus.bench.races"
     gpu = "policies.janus.gpu.bench.bench"
+    real_size = "policies.janus.real_size.real_sizes"
 
     def __init__(
         self,
@@ -108,9 +109,15 @@ class Janus(PolicyRecipe):
         return Stage(name="checkpoint", program="policies.janus.fetch.download", settings=settings)
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
+        return self._policy(folder, trainable=trainable)
+
+    def load_to_draw(self, folder: Path) -> JanusPolicy:
+        return self._policy(folder, draws_only=True)
+
+    def _policy(self, folder: Path, **how: Any) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(folder, trainable=trainable, device=device(), **self.settings)
+        return JanusPolicy(folder, device=device(), **self.settings, **how)
 
 
 class TinyJanus(PolicyRecipe):
@@ -128,6 +135,7 @@ class TinyJanus(PolicyRecipe):
     sizes = "policies.janus.sizes.of_tiny_janus"
     races = "policies.janus.bench.races"
     gpu = "policies.janus.gpu.bench.bench"
+    real_size = "policies.janus.real_size.real_sizes"
 
     def __init__(
         self,
@@ -162,11 +170,15 @@ class TinyJanus(PolicyRecipe):
         )
 
     def load(self, folder: Path, *, trainable: bool = False) -> JanusPolicy:
+        return self._policy(folder, trainable=trainable)
+
+    def load_to_draw(self, folder: Path) -> JanusPolicy:
+        return self._policy(folder, draws_only=True)
+
+    def _policy(self, folder: Path, **how: Any) -> JanusPolicy:
         from policies.janus.policy import JanusPolicy, device
 
-        return JanusPolicy(
-            folder, template=self.template, precision=self.precision, trainable=trainable, device=device()
-        )
+        return JanusPolicy(folder, template=self.template, precision=self.precision, device=device(), **how)
 
 
 def _check_template(template: str) -> None:

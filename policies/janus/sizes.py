@@ -55,34 +55,31 @@ class Drawing:
     def patch(self) -> int:
         return 2 ** (len(self.multiplier) - 1)
 
-    def parameters(self) -> int:
-        widths = [self.base * factor for factor in self.multiplier]
-        first, last = self.base, widths[-1]
+    @property
+    def widths(self) -> list[int]:
+        return [self.base * factor for factor in self.multiplier]
 
-        encoder = _conv(3, first)
-        before = first
-        for level, width in enumerate(widths):
-            encoder += self._level(before, width, self.blocks, attends=level == len(widths) - 1)
+    def encoder(self) -> int:
+        """Parameters up to the latents."""
+        before, last = self.base, self.widths[-1]
+        count = _conv(3, before)
+        for level, width in enumerate(self.widths):
+            count += self._level(before, width, self.blocks, attends=level == len(self.widths) - 1)
             before = width
-        encoder += sum(_conv(width, width) for width in widths[:-1])  # downsampling
-        encoder += self._middle(last) + _norm(last) + _conv(last, self.latent)
+        count += sum(_conv(width, width) for width in self.widths[:-1])  # downsampling
+        count += self._middle(last) + _norm(last) + _conv(last, self.latent)
+        return count + _conv(self.latent, self.embed, 1)
 
-        decoder = _conv(self.latent, last) + self._middle(last)
-        before = last
-        for level, width in enumerate(reversed(widths)):
-            decoder += self._level(before, width, self.blocks + 1, attends=level == 0)
+    def decoder(self) -> int:
+        """Parameters from the codes to pixels."""
+        first, before = self.widths[0], self.widths[-1]
+        count = _conv(self.latent, before) + self._middle(before)
+        for level, width in enumerate(reversed(self.widths)):
+            count += self._level(before, width, self.blocks + 1, attends=level == 0)
             before = width
-        decoder += sum(_conv(width, width) for width in widths[1:])  # upsampling
-        decoder += _norm(first * self.multiplier[0]) + _conv(first * self.multiplier[0], 3)
-
-        codebook = self.codes * self.embed
-        return (
-            encoder
-            + decoder
-            + codebook
-            + _conv(self.latent, self.embed, 1)
-            + _conv(self.embed, self.latent, 1)
-        )
+        count += sum(_conv(width, width) for width in self.widths[1:])  # upsampling
+        count += _norm(first) + _conv(first, 3)
+        return count + self.codes * self.embed + _conv(self.embed, self.latent, 1)
 
     def _level(self, before: int, after: int, count: int, *, attends: bool) -> int:
         """The residual blocks of a level, with attention or without; the first block changes the width."""
@@ -254,7 +251,8 @@ def _sizes(
         "text head": vocabulary * hidden,
         "image head": sum(_linear(*shape) for shape in head.values()),
         "image input": drawing.codes * drawing.embed + sum(_linear(*shape) for shape in aligner.values()),
-        "image tokenizer": drawing.parameters(),
+        "image encoder": drawing.encoder(),
+        "image decoder": drawing.decoder(),
         "reading": reading.parameters()
         + _linear(reading.width, hidden)
         + (reading.depth - 1) * _linear(hidden, hidden),
@@ -270,6 +268,8 @@ def _sizes(
         parameters=parameters,
         trained=("layers", "embeddings", "text head", "image head", "image input"),
         drawing=("layers", "text head", "image head"),
+        drawn=("layers", "embeddings", "text head", "image head", "image input", "image decoder"),
+        float32=("image encoder", "image decoder"),
         cut=("layers",),
         linears=linears,
         layers=layers,

@@ -22,13 +22,33 @@ def read(file: Path) -> Iterator[tuple[str, Tensor]]:
     return _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
 
 
+def read_one(file: Path, name: str) -> Tensor:
+    """One tensor. The file stays open, and counts as memory, no longer than this tensor is used.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    if file.suffix != ".safetensors":
+        return dict(_pickled(file))[name]
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return tensors.get_tensor(name)
+    except SafetensorError as error:
+        raise _damaged(file, error) from error
+
+
 def _safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
-                yield name, tensors.get_tensor(name)
+            names = list(tensors.keys())
     except SafetensorError as error:
-        raise ValueError(f"{file} cannot be read as safetensors ({error}): {AGAIN}") from error
+        raise _damaged(file, error) from error
+    for name in names:
+        yield name, read_one(file, name)
+
+
+def _damaged(file: Path, error: Exception) -> ValueError:
+    return ValueError(f"{file} cannot be read as safetensors ({error}): {AGAIN}")
 
 
 def _pickled(file: Path) -> Iterator[tuple[str, Tensor]]:

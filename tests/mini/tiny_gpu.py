@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from policies.janus.real_size import Size
-
 from policies.janus.gpu.bench import SMALL_SIGLIP, Sizes
 from policies.janus.gpu.subject import Load
+from policies.janus.real_size import Size
 
 TINY = Size(
     name="tiny",

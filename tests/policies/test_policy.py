@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mini_real_size import TINY
 from mini_world import TEMPLATE, MiniBenchmark
 from PIL import Image
+from safetensors.torch import load_file
 
 from harness import chain
-from harness.types import Prompt, Sampling
-from policies.janus import vq
+from harness.types import Drawing, Prompt, Sampling
+from policies.janus import engine, vq
 from policies.janus.policy import JanusPolicy
+from policies.janus.real_size import INDEX, write
 
 RECORDS = MiniBenchmark(captions=[]).records(0, 5)
 
@@ -142,3 +145,67 @@ def test_settings_of_the_likelihood_change_no_numbers(policy: JanusPolicy, janus
     assert torch.allclose(
         other.logprobs(tokens, Sampling()).values_BT, policy.logprobs(tokens, Sampling()).values_BT, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["published", "native", "pickled"])
+def test_a_policy_that_only_draws_draws_the_same_and_keeps_little(
+    layout: str, precision: str, tmp_path: Path, janus_folder: Path
+) -> None:
+    folder, template = janus_folder, TEMPLATE
+    if layout != "native":
+        folder = tmp_path
+        write(folder, TINY)
+    if layout == "pickled":
+        (shard,) = folder.glob("model-*.safetensors")
+        torch.save(load_file(shard), folder / "pytorch_model.bin")
+        shard.unlink()
+        (folder / INDEX).unlink()
+    whole = JanusPolicy(folder, template=template, precision=precision)
+    drawing = JanusPolicy(folder, template=template, precision=precision, draws_only=True)
+    prompts = [Prompt(id=str(number), text="a red circle", category="color") for number in range(3)]
+    sampling = Sampling(guidance=3.0, max_chain_tokens=6)
+    for method in ("rollout", "write"):
+        wanted, found = (getattr(policy, method)(prompts, [1, 2, 3], sampling) for policy in (whole, drawing))
+        assert [vars(one) for one in found] == [vars(one) for one in wanted]
+    chains = whole.write(prompts, [1, 2, 3], sampling)
+    drawings = [
+        Drawing(prompt=prompt, chain=written) for prompt, written in zip(prompts, chains, strict=True)
+    ]
+    wanted, found = (policy.draw(drawings, [1, 2, 3], sampling) for policy in (whole, drawing))
+    assert [one.image.tobytes() for one in found] == [one.image.tobytes() for one in wanted]
+    names = [name for name, _ in drawing.module.named_parameters()]
+    assert not [name for name in names if ".vision_model." in name or ".encoder." in name or "_proj." in name]
+
+
+def test_a_policy_that_only_draws_refuses_the_rest(janus_folder: Path, tmp_path: Path) -> None:
+    policy = JanusPolicy(janus_folder, template=TEMPLATE, draws_only=True)
+    for call in (
+        lambda: policy.encode(RECORDS),
+        lambda: policy.logprobs([], Sampling()),
+        lambda: policy.save(tmp_path / "saved"),
+    ):
+        with pytest.raises(ValueError, match="loaded to draw only"):
+            call()
+    assert not (tmp_path / "saved").exists()
+
+
+def test_kept_weights_are_laid_out_once(janus_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = JanusPolicy(janus_folder, template=TEMPLATE, draws_only=True)
+    made = []
+    monkeypatch.setattr(engine, "Projection", lambda *_: made.append(1))
+    policy.write([Prompt(id="0", text="x", category="c")], [0], Sampling(max_chain_tokens=2))
+    assert made == []
+
+
+def test_every_step_is_reported_to_who_watches(policy: JanusPolicy) -> None:
+    prompt, steps = Prompt(id="0", text="a red circle", category="c"), []
+    policy.watch(lambda *step: steps.append(step))
+    try:
+        (sample,) = policy.rollout([prompt], [5], Sampling(max_chain_tokens=7))
+    finally:
+        policy.engine.on_step = None
+    chain_steps, tokens = len(sample.tokens.chain) - sample.tokens.forced_end, len(sample.tokens.image)
+    assert steps == [("chain", step + 1, 7) for step in range(chain_steps)] + [
+        ("image", step + 1, tokens) for step in range(tokens)
+    ]

@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 MACHINE = r"harness/(launch|report|stages|study|protocols)[./]|harness/(bench|sweep|doctor|command)\.py"
 RACES = r"/races?[./]|/race_\w+\.py"
-ESTIMATORS = r"policies/.*sizes\.py|harness/study/memory\.py"
+ESTIMATORS = r"policies/.*sizes\.py|harness/study/memory(_items)?\.py"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from harness.composition.arguments import UsageError
 from harness.composition.components import make
 from harness.launch import run
 from harness.protocols import ModelSizes
-from harness.study import memory
+from harness.stages import provenance
+from harness.study import memory, memory_items
 from harness.study.planning import expand, plan
 from policies.janus import sizes
 
@@ -104,7 +105,7 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
         runs.append(json.loads(run.stdout))
     # The allocator only adds to a peak, up to a tenth from run to run.
     measured = {name: min(run[name] for run in runs) for name in runs[0]}
-    training = memory.Training(
+    training = memory_items.Training(
         rows=probe.ROWS,
         tokens=probe.PROMPT + probe.CHAIN + probe.SIDE**2,
         chain=probe.CHAIN,
@@ -117,11 +118,14 @@ def test_the_estimate_is_near_what_a_process_takes() -> None:
         for recompute in (False, True)
     )
     estimated = {
-        "update": memory._update(kept, training, processes=1, gpu=False),
-        "recompute": memory._update(again, training, processes=1, gpu=False),
-        "rollout": memory._rollout(
-            kept, probe.ROWS, probe.CHAIN, guided=True, adapted=False, gpu=False, remedy=""
-        )["rollout"],
+        "update": memory_items.update(kept, training, processes=1, gpu=False),
+        "recompute": memory_items.update(again, training, processes=1, gpu=False),
+        "rollout": (
+            *memory_items.rollout(kept, probe.ROWS, probe.CHAIN, guided=True, gpu=False, remedy="")[
+                "rollout"
+            ],
+            *memory_items.laid_out(kept, copied=False, gpu=False),
+        ),
     }
     for name, items in estimated.items():
         bytes_ = sum(item.bytes for item in items)
@@ -167,6 +171,21 @@ def test_parts_of_the_1b_model() -> None:
     )
 
 
+def test_drawing_alone_holds_the_layers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "cpu_flags", lambda: frozenset({"avx512bw", "avx512_bf16"}))
+    laid_out = 1480e6  # layers and heads
+    for precision, gpu, wanted in (("float32", False, 4), ("auto", False, 2), ("auto", True, 2)):
+        samples = estimates(*ONE_B, f"policies.precision={precision}", gpu=gpu)["samples"]
+        assert bytes_of(samples, "weights laid out for drawing") == pytest.approx(wanted * laid_out, rel=1e-2)
+        assert bytes_of(samples, "weights") == 0
+    monkeypatch.setattr(provenance, "cpu_flags", frozenset)
+    for precision in ("auto", "bfloat16"):
+        samples = estimates(*ONE_B, f"policies.precision={precision}", gpu=False)["samples"]
+        assert bytes_of(samples, "weights laid out for drawing") == pytest.approx(4 * laid_out, rel=1e-2), (
+            "without kernels for bfloat16 the products are float32"
+        )
+
+
 def test_dpo_takes_the_memory_of_grpo_with_two_sequences_for_each_pair() -> None:
     sizes_of = (*ONE_B, "trainers=sft_dpo", "dpo.pairs=8", "dpo.samples=8")
     grpo = estimates(*ONE_B, "grpo.prompts=8", "grpo.samples=8", "grpo.micro_batch=8")["grpo"]
@@ -191,7 +210,7 @@ def test_every_remedy_lowers_its_bytes_of() -> None:
         (["sft.micro_batch=4"], "sft", "activations"),
         (["grpo.rollout_batch=16"], "grpo", "keys and values"),
         (["evaluation.batch_size=50"], "samples", "keys and values"),
-        (["policies.weights=bfloat16"], "samples", "weights"),
+        (["policies.weights=bfloat16"], "samples", "weights as they are"),
     ):
         assert bytes_of(estimates(*ONE_B, *words)[stage], name) < 0.6 * bytes_of(before[stage], name), words
     cut = estimates(*ONE_B, "sft.fsdp=true", "resources.processes=8", processes=8)["sft"]

@@ -79,7 +79,7 @@ def model(
         ends: whether chains may end before their limit; otherwise begin-of-image is nearly impossible.
     """
     torch.manual_seed(0)
-    config = original.config(real_size._config(size, dtype))
+    config = original.config(real_size.published_config(size, dtype))
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
