@@ -40,7 +40,10 @@ def model() -> torch.nn.Module:
 
 
 def peak_of(part: str, made: torch.nn.Module) -> int:
-    rows = [Tokens(prompt=(1,) * PROMPT, chain=(2,) * CHAIN, image=(3,) * SIDE**2)] * ROWS
+    # the first id differs: rows with one past would share its states
+    rows = []
+    for row in range(ROWS):
+        rows.append(Tokens(prompt=(1 + row, *(1,) * (PROMPT - 1)), chain=(2,) * CHAIN, image=(3,) * SIDE**2))
     likelihood = Likelihood(made, bos=1, pad=0, recompute=part == "recompute")
     engine = Engine(made, bos=1, pad=0, boi=5)
 
