@@ -1,6 +1,6 @@
 """Forward passes of the Llama decoder for rollouts: whole prompts at once, then one token per step.
 
-Every rollout builds its decoder from transformers' modules with their weights at that time, laid out for
+A decoder is built from transformers' modules with their weights at that time, laid out for
 speed (`policies.janus.projections`). Attention and cache are ours. A row's rotary position counts its own
 tokens only.
 
