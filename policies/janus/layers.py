@@ -46,15 +46,24 @@ class Layer(LlamaDecoderLayer):
     It calls the linear layers as modules, so that adapters apply.
     """
 
-    def forward(self, hidden: Tensor, *arguments: Any, rows: Rows | None = None, **options: Any) -> Tensor:
-        """[N, H] states after this layer; without `rows` transformers' own forward."""
+    def forward(
+        self,
+        hidden: Tensor,
+        *arguments: Any,
+        rows: Rows | None = None,
+        read: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """[N, H] states after this layer, or those of the tokens `read`; without `rows` transformers' own."""
         if rows is None:
             return super().forward(hidden, *arguments, **options)
         attention, mlp = self.self_attn, self.mlp
         x_NH = norm(hidden, self.input_layernorm)
         projected = attention.q_proj(x_NH), attention.k_proj(x_NH), attention.v_proj(x_NH)
-        mixed_NH = attention.o_proj(_Attention.apply(*projected, rows, attention.scaling))
-        hidden, x_NH = _add_norm(hidden, mixed_NH, self.post_attention_layernorm)
+        mixed_NH = _Attention.apply(*projected, rows, attention.scaling)
+        if read is not None:
+            hidden, mixed_NH = hidden.index_select(0, read), mixed_NH.index_select(0, read)
+        hidden, x_NH = _add_norm(hidden, attention.o_proj(mixed_NH), self.post_attention_layernorm)
         return hidden + mlp.down_proj(_Gate.apply(mlp.gate_proj(x_NH), mlp.up_proj(x_NH)))
 
 
@@ -188,7 +197,7 @@ class _Attention(Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rows: Rows, scaling: float) -> Tensor:
         kv_heads, groups = k.shape[1] // rows.width, q.shape[1] // k.shape[1]
-        dtype, out = v.dtype, torch.empty_like(q, dtype=v.dtype)
+        dtype, out = v.dtype, torch.zeros_like(q, dtype=v.dtype)  # padding stays 0
         saved = []
         for slots, blocks in rows.parts:
             shape = (kv_heads * slots.shape[0], slots.shape[1], rows.width)
@@ -215,7 +224,7 @@ class _Attention(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, groups, saved = ctx.rows, ctx.groups, iter(ctx.saved_tensors)
         gradient = gradient.contiguous()
-        of_q = torch.empty_like(gradient)
+        of_q = torch.zeros_like(gradient)
         # float32: the tokens of many sequences may share a key
         of_k, of_v = torch.zeros(2, len(gradient), gradient.shape[1] // groups)
         for _, blocks in rows.parts:

@@ -199,3 +199,50 @@ def weigh_back(weights: Any, gradient: Any, first: Any, groups: Any) -> None:
             for s in range(seen):
                 of_row[s] = narrow(widen(row[s]) * (widen(of_row[s]) - projected), gradient[0, 0, 0])
             of_row[seen:] = 0
+
+
+@compiled()
+def choose(logits: Any, temperature: Any, ids: Any, logprobs: Any, entropies: Any, certainties: Any) -> None:
+    """Writes log-probs of chosen ids under softmax(logits / temperature), and measures of its distributions.
+
+    Args:
+        logits: of the ids [N, V].
+        temperature: above 0.
+        ids: the chosen ones [N].
+        logprobs: where their log-probs go [N].
+        entropies: where the entropies go [N].
+        certainties: where the divergences of the uniform distribution go [N].
+    """
+    size = np.float32(logits.shape[1])
+    scale, log_size = ONE / temperature, np.log(size)
+    for i in range(len(logits)):
+        row = logits[i]
+        highest = widen(row[0])
+        for v in range(len(row)):
+            highest = max(highest, widen(row[v]))
+        total, weighted, plain = np.float32(0), np.float32(0), np.float32(0)
+        for v in range(len(row)):
+            number = (widen(row[v]) - highest) * scale
+            weight = exp(number)
+            total += weight
+            weighted += weight * number
+            plain += number
+        log_total = np.log(total)
+        logprobs[i] = (widen(row[ids[i]]) - highest) * scale - log_total
+        entropies[i] = log_total - weighted / total
+        certainties[i] = log_total - plain / size - log_size
+
+
+@compiled()
+def choose_back(
+    logits: Any, temperature: Any, ids: Any, logprobs: Any, gradient: Any, of_logits: Any
+) -> None:
+    """Writes the gradient of logits [N, V] from that of log-probs [N]; the rest is as in `choose`."""
+    scale = ONE / temperature
+    for i in range(len(logits)):
+        row, of_row = logits[i], of_logits[i]
+        chosen, factor = widen(row[ids[i]]), gradient[i] * scale
+        for v in range(len(row)):
+            probability = exp((widen(row[v]) - chosen) * scale + logprobs[i])
+            of_row[v] = narrow(-factor * probability, of_logits[0, 0])
+        of_row[ids[i]] = narrow(factor * (ONE - np.exp(logprobs[i])), of_logits[0, 0])

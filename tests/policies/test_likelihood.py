@@ -120,7 +120,7 @@ def kept(model: Model, **settings: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4))
+        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4), torch.arange(120))
     return sum(sizes)
 
 
