@@ -1,8 +1,8 @@
 """Compiled loops of a rollout step on a CPU: attention, norm, gate.
 
 A step has one token per row, so plain operators spend its time on their number and on memory. These loops
-read each number once. Everything is rounded where
-training rounds it: results of products, queries, keys, weights, norms.
+read each number once. Everything is rounded where training rounds it: results of products, queries, keys,
+weights, norms.
 
 Shapes: R rows, P rows of a prefix (each seen by as many consecutive rows), S slots, G key-value heads,
 Q query heads per key-value head, D head width, H hidden, I width of the MLP.

@@ -1,8 +1,8 @@
 """The decoder layers of training on CPUs: the arithmetic of transformers' layers in fewer passes.
 
 The input holds every token once (`policies.janus.packing.Tree`). Norms, linear layers and rotary positions
-run over these tokens only. Attention runs over sequences of similar length at a time, and in float32 skips
-most products that the causal mask would hide.
+run over these tokens only, attention over sequences of similar length at a time. Matrix products are torch's;
+what lies between them are compiled loops (`policies.janus.training_kernels`).
 
 The rounding is the rollout engine's: queries are scaled before the product, and scores and weights have the
 number format of products. (Transformers' own attention scales the product. Replayed log-probs then differ

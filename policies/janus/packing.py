@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 PADDING = -1
-MULTIPLE = 32  # of which a tree's width is one: products in bfloat16 are compiled once per size
+MULTIPLE = 32  # of a tree's width: oneDNN compiles its bfloat16 products once for each size
 
 
 @dataclass(frozen=True, kw_only=True)
