@@ -89,6 +89,11 @@ def _products(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def _copy(weight: Tensor) -> Tensor:
+    """A copy for loops: FSDP frees the memory of weights, and may not once an array has shared it."""
+    return weight.detach().clone()
+
+
 class _Norm(Function):
     """RMSNorm."""
 
@@ -96,7 +101,7 @@ class _Norm(Function):
     def forward(ctx: Any, x_NH: Tensor, weight_H: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(x_NH, weight_H)
         ctx.epsilon = epsilon
-        return compiled.normalize(x_NH.contiguous(), weight_H, epsilon, dtype)
+        return compiled.normalize(x_NH.contiguous(), _copy(weight_H), epsilon, dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -111,7 +116,7 @@ class _AddNorm(Function):
         ctx: Any, x_NH: Tensor, added_NH: Tensor, weight_H: Tensor, epsilon: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         total_NH, out_NH = torch.empty_like(x_NH), torch.empty_like(x_NH, dtype=dtype)
-        arrays = [array(x) for x in (x_NH, added_NH, weight_H)]
+        arrays = [array(x) for x in (x_NH, added_NH, _copy(weight_H))]
         kernels.add_normalize(*arrays, np.float32(epsilon), array(total_NH), array(out_NH))
         ctx.save_for_backward(total_NH, weight_H)
         ctx.epsilon, ctx.added = epsilon, added_NH.dtype
@@ -128,7 +133,7 @@ def _norm_back(ctx: Any, gradient: Tensor, more: Tensor | None) -> tuple[Tensor,
     x_NH, weight_H = ctx.saved_tensors
     of_x, of_weight = torch.empty_like(x_NH), torch.zeros_like(weight_H, dtype=torch.float32)
     gradients = [None if one is None else array(one.contiguous()) for one in (gradient, more)]
-    x, weight = array(x_NH), array(weight_H)
+    x, weight = array(x_NH), array(_copy(weight_H))
     kernels.normalize_back(x, weight, np.float32(ctx.epsilon), *gradients, array(of_x), array(of_weight))
     return of_x, of_weight
 
