@@ -17,19 +17,20 @@ from torch import Tensor
 from policies.janus import kernels
 from policies.janus.batch_attention import Heads
 from policies.janus.cache import KeyValues, RowGroup
+from policies.janus.loops import array
 
 
 def normalize(x_RH: Tensor, weight_H: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
     """[R, H] with a root mean square of 1 in each row, times the weight, as LlamaRMSNorm; in `dtype`."""
     out_RH = x_RH.new_empty(x_RH.shape, dtype=dtype)
-    kernels.normalize(_array(x_RH), _array(weight_H), np.float32(epsilon), _array(out_RH))
+    kernels.normalize(array(x_RH), array(weight_H), np.float32(epsilon), array(out_RH))
     return out_RH
 
 
 def gate(gate_up_RI: Tensor) -> Tensor:
     """[R, I] silu(gate) * up from gates and ups [R, 2 I]."""
     out_RI = gate_up_RI.new_empty(len(gate_up_RI), gate_up_RI.shape[1] // 2)
-    kernels.gate(_array(gate_up_RI), _array(out_RI))
+    kernels.gate(array(gate_up_RI), array(out_RI))
     return out_RI
 
 
@@ -40,8 +41,8 @@ def draw(logits_RV: Tensor, temperature: float, uniforms_R: Tensor) -> tuple[Ten
     """
     ids_R = torch.empty(len(logits_RV), dtype=torch.long)
     logprobs_R = torch.empty(len(logits_RV))
-    arrays = [_array(x) for x in (uniforms_R, ids_R, logprobs_R)]
-    kernels.draw(_array(logits_RV), np.float32(temperature), *arrays)
+    arrays = [array(x) for x in (uniforms_R, ids_R, logprobs_R)]
+    kernels.draw(array(logits_RV), np.float32(temperature), *arrays)
     return ids_R, logprobs_R
 
 
@@ -73,7 +74,7 @@ class RowAttention:
         """
         width = self._heads.kv_heads * self._heads.queries * self._heads.width
         out_RH = qkv_RH.new_empty(len(qkv_RH), width, dtype=self._heads.dtype)
-        tokens, cos, sin, out = (_array(x) for x in (qkv_RH.to(self._heads.dtype), cos_RD, sin_RD, out_RH))
+        tokens, cos, sin, out = (array(x) for x in (qkv_RH.to(self._heads.dtype), cos_RD, sin_RD, out_RH))
         first = 0
         for group in self._groups:
             of_group = group.rows[rows].numpy()
@@ -108,9 +109,7 @@ class _Group:
 def _by_layer(cache: KeyValues, kv_heads: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     layers = []
     for keys, values in zip(cache.keys, cache.values, strict=True):
-        layers.append(
-            (_array(keys.unflatten(0, (kv_heads, -1))), _array(values.unflatten(0, (kv_heads, -1))))
-        )
+        layers.append((array(keys.unflatten(0, (kv_heads, -1))), array(values.unflatten(0, (kv_heads, -1)))))
     return layers
 
 
@@ -118,7 +117,3 @@ def _filled(prefix: KeyValues, rows: int) -> NDArray[np.int64]:
     if prefix.filled_R is None:
         return np.full(rows, prefix.slots)
     return prefix.filled_R.numpy()
-
-
-def _array(x: Tensor) -> NDArray[Any]:
-    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()

@@ -1,8 +1,8 @@
 """The decoder layers of training on CPUs: the arithmetic of transformers' layers in fewer passes.
 
 The input holds every token once (`policies.janus.packing.Tree`). Norms, linear layers and rotary positions
-run over these tokens only. Attention runs over sequences of similar length at a time, and in float32 skips
-most products that the causal mask would hide.
+run over these tokens only, attention over sequences of similar length at a time. Matrix products are torch's;
+what lies between them are compiled loops (`policies.janus.training_kernels`).
 
 The rounding is the rollout engine's: queries are scaled before the product, and scores and weights have the
 number format of products. (Transformers' own attention scales the product. Replayed log-probs then differ
@@ -14,15 +14,20 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
+from policies.janus import compiled
+from policies.janus import training_kernels as kernels
+from policies.janus.loops import array
 from policies.janus.packing import Tree
 
 if TYPE_CHECKING:
@@ -30,7 +35,9 @@ if TYPE_CHECKING:
 
 
 SEQUENCES = 8  # of a part
-QUERIES = {torch.float32: 32, torch.bfloat16: 128}  # of a block; smaller ones are slower in bfloat16
+MULTIPLE = 8  # of which the padded length is one: products of other lengths take up to 1.4 times as long
+QUERIES = 128  # of a block; smaller ones skip more of what the mask hides, but their products are slower
+PLAIN = (None, None, np.float32(1))  # neither rotated nor scaled
 
 
 class Layer(LlamaDecoderLayer):
@@ -39,16 +46,25 @@ class Layer(LlamaDecoderLayer):
     It calls the linear layers as modules, so that adapters apply.
     """
 
-    def forward(self, hidden: Tensor, *arguments: Any, rows: Rows | None = None, **options: Any) -> Tensor:
-        """[N, H] states after this layer; without `rows` transformers' own forward."""
+    def forward(
+        self,
+        hidden: Tensor,
+        *arguments: Any,
+        rows: Rows | None = None,
+        read: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """[N, H] states after this layer, or those of the tokens `read`; without `rows` transformers' own."""
         if rows is None:
             return super().forward(hidden, *arguments, **options)
         attention, mlp = self.self_attn, self.mlp
         x_NH = norm(hidden, self.input_layernorm)
         projected = attention.q_proj(x_NH), attention.k_proj(x_NH), attention.v_proj(x_NH)
-        hidden = hidden + attention.o_proj(_Attention.apply(*projected, rows, attention.scaling))
-        x_NH = norm(hidden, self.post_attention_layernorm)
-        return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(x_NH)) * mlp.up_proj(x_NH))
+        mixed_NH = _Attention.apply(*projected, rows, attention.scaling)
+        if read is not None:
+            hidden, mixed_NH = hidden.index_select(0, read), mixed_NH.index_select(0, read)
+        hidden, x_NH = _add_norm(hidden, attention.o_proj(mixed_NH), self.post_attention_layernorm)
+        return hidden + mlp.down_proj(_Gate.apply(mlp.gate_proj(x_NH), mlp.up_proj(x_NH)))
 
 
 def use(language_model: LlamaModel) -> None:
@@ -62,126 +78,122 @@ def norm(x_NH: Tensor, module: LlamaRMSNorm) -> Tensor:
     return _Norm.apply(x_NH, module.weight, module.variance_epsilon, _products(x_NH))
 
 
+def _add_norm(x_NH: Tensor, added_NH: Tensor, module: LlamaRMSNorm) -> tuple[Tensor, Tensor]:
+    """[N, H] sum, and [N, H] normalized, in the number format of products."""
+    return _AddNorm.apply(x_NH, added_NH, module.weight, module.variance_epsilon, _products(x_NH))
+
+
 def _products(x: Tensor) -> torch.dtype:
     """The number format of matrix products with `x`."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def _copy(weight: Tensor) -> Tensor:
+    """A copy for loops: FSDP frees the memory of weights, and may not once an array has shared it."""
+    return weight.detach().clone()
+
+
 class _Norm(Function):
-    """RMSNorm in float32."""
+    """RMSNorm."""
 
     @staticmethod
     def forward(ctx: Any, x_NH: Tensor, weight_H: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
-        x_NH, weight_H = x_NH.float(), weight_H.float()
-        squares_N1 = torch.linalg.vector_norm(x_NH, dim=-1, keepdim=True).square_()
-        factor_N1 = squares_N1.div_(x_NH.shape[-1]).add_(epsilon).rsqrt_()
-        normal_NH = x_NH * factor_N1
-        ctx.save_for_backward(normal_NH, factor_N1, weight_H)
-        return (normal_NH * weight_H).to(dtype)
+        ctx.save_for_backward(x_NH, weight_H)
+        ctx.epsilon = epsilon
+        return compiled.normalize(x_NH.contiguous(), _copy(weight_H), epsilon, dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        normal_NH, factor_N1, weight_H = ctx.saved_tensors
-        gradient = gradient.float()
-        projected_NH = gradient * normal_NH
-        of_weight = projected_NH.sum(0) if ctx.needs_input_grad[1] else None
-        mean_N1 = torch.mv(projected_NH, weight_H).div_(-len(weight_H))[:, None]
-        of_x = (gradient * weight_H).addcmul_(normal_NH, mean_N1).mul_(factor_N1)
-        return of_x, of_weight, None, None
+        return *_norm_back(ctx, gradient, None), None, None
+
+
+class _AddNorm(Function):
+    """A sum, and its RMSNorm."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_NH: Tensor, added_NH: Tensor, weight_H: Tensor, epsilon: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        total_NH, out_NH = torch.empty_like(x_NH), torch.empty_like(x_NH, dtype=dtype)
+        arrays = [array(x) for x in (x_NH, added_NH, _copy(weight_H))]
+        kernels.add_normalize(*arrays, np.float32(epsilon), array(total_NH), array(out_NH))
+        ctx.save_for_backward(total_NH, weight_H)
+        ctx.epsilon, ctx.added = epsilon, added_NH.dtype
+        return total_NH, out_NH
+
+    @staticmethod
+    def backward(ctx: Any, of_total: Tensor, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_x, of_weight = _norm_back(ctx, gradient, of_total)
+        return of_x, of_x.to(ctx.added), of_weight, None, None
+
+
+def _norm_back(ctx: Any, gradient: Tensor, more: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The gradients of a normalized input, which has the gradient `more`, too, and of the weight."""
+    x_NH, weight_H = ctx.saved_tensors
+    of_x, of_weight = torch.empty_like(x_NH), torch.zeros_like(weight_H, dtype=torch.float32)
+    gradients = [None if one is None else array(one.contiguous()) for one in (gradient, more)]
+    x, weight = array(x_NH), array(_copy(weight_H))
+    kernels.normalize_back(x, weight, np.float32(ctx.epsilon), *gradients, array(of_x), array(of_weight))
+    return of_x, of_weight
+
+
+class _Gate(Function):
+    """silu(gate) * up."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, ups: Tensor) -> Tensor:
+        ctx.save_for_backward(gates, ups)
+        out = torch.empty_like(gates)
+        kernels.gate(array(gates), array(ups), array(out))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gates, ups = ctx.saved_tensors
+        of_gates, of_ups = torch.empty_like(gates), torch.empty_like(ups)
+        arrays = [array(x) for x in (gates, ups, gradient.contiguous(), of_gates, of_ups)]
+        kernels.gate_back(*arrays)
+        return of_gates, of_ups
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Queries of a part that follow one another; they see the keys up to the last of them."""
+    """Queries of sequences that follow one another, from token `first` on, and the keys up to the last."""
 
-    queries: Tensor  # rows of [N * G, D]
-    mask: Tensor
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Sequences of similar length."""
-
-    sequences: int
-    keys: Tensor  # rows of [N * K, D]
-    blocks: list[_Block]
+    first: int
+    queries: NDArray[np.int64]  # the tokens [B, queries]; -1 at padding
+    owned: NDArray[np.int64]  # the first of them in each sequence that no earlier sequence has
+    keys: NDArray[np.int64]  # the tokens [B, keys]; -1 at padding
 
 
 class Rows:
     """Positions of the tokens of a tree, and how its sequences lie in padded rows."""
 
     def __init__(self, tree: Tree, language_model: LlamaModel, like: Tensor) -> None:
-        config, dtype = language_model.config, _products(like)
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.parts: list[_Part] = []
-        queries = []
-        order = sorted(tree.tokens, key=len)
-        for start in range(0, len(order), SEQUENCES):
-            slot_BT = _padded(order[start : start + SEQUENCES])
-            masks = _masks(slot_BT.shape[1], self.heads // self.kv_heads, dtype)
-            blocks = []
-            for mask, slots in zip(masks, slot_BT.split(QUERIES[dtype], dim=1), strict=True):
-                queries.append(_by_head(slots, self.heads))
-                blocks.append(_Block(queries[-1].clamp(min=0), mask))
-            keys = _by_head(slot_BT, self.kv_heads).clamp(min=0)
-            self.parts.append(_Part(len(slot_BT), keys, blocks))
-        self._sizes = list(map(len, queries))
-        self._places = _first_places(torch.cat(queries), tree.width * self.heads)
         cos_1ND, sin_1ND = language_model.rotary_emb(like.float(), tree.positions(like.device))
-        cos_N1D, (first, second) = cos_1ND[0, :, None], sin_1ND[0, :, None].chunk(2, dim=-1)
-        every = (-1, self.heads + self.kv_heads, -1)
-        self._cos = cos_N1D.expand(every).contiguous()
-        self._sin = torch.cat((-first, second), -1).expand(every).contiguous()
-
-    def rotate(self, x: Tensor, direction: int = 1) -> Tensor:
-        """[N, G + K, D] in float32, every head turned by its token's position; -1 turns back."""
-        x = x.float()
-        first, second = x.chunk(2, dim=-1)
-        return (x * self._cos).addcmul_(torch.cat((second, first), -1), self._sin, value=direction)
-
-    def join(self, blocks: list[Tensor]) -> Tensor:
-        """[N, G, D] from the results of all blocks. Of equal tokens, the first one counts."""
-        width = blocks[0].shape[-1]
-        rows = torch.cat([block.view(-1, width) for block in blocks])
-        return rows.index_select(0, self._places).view(-1, self.heads, width)
-
-    def spread(self, x: Tensor) -> Iterator[Tensor]:
-        """The gradients of the blocks, from that of what they join to: [N, G * D]."""
-        by_head = x.reshape(len(self._places), -1)
-        rows = by_head.new_zeros(sum(self._sizes), by_head.shape[1])
-        return iter(rows.index_copy_(0, self._places, by_head).split(self._sizes))
+        first, second = sin_1ND[0].chunk(2, dim=-1)
+        cos_ND, sin_ND = array(cos_1ND[0]), array(torch.cat((-first, second), -1))
+        self.width = cos_ND.shape[1]
+        self.turn, self.turn_back = (cos_ND, sin_ND), (cos_ND, -sin_ND)
+        self.parts: list[tuple[NDArray[np.int64], list[_Block]]] = []
+        order = sorted(range(len(tree.tokens)), key=lambda sequence: len(tree.tokens[sequence]))
+        for start in range(0, len(order), SEQUENCES):
+            part = order[start : start + SEQUENCES]
+            slots = _padded([tree.tokens[sequence] for sequence in part])
+            shared = np.array([tree.firsts[sequence] for sequence in part])
+            blocks = []
+            for first in range(0, slots.shape[1], QUERIES):
+                keys = np.ascontiguousarray(slots[:, : first + QUERIES])
+                queries = np.ascontiguousarray(keys[:, first:])
+                blocks.append(_Block(first, queries, (shared - first).clip(min=0), keys))
+            self.parts.append((slots, blocks))
 
 
-def _padded(sequences: Sequence[tuple[int, ...]]) -> Tensor:
+def _padded(sequences: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
     """[B, T] slots; -1 at padding on the right, which no token before it sees."""
-    longest = max(map(len, sequences))
-    return torch.tensor([[*slots, *[-1] * (longest - len(slots))] for slots in sequences])
-
-
-def _by_head(slot_BT: Tensor, heads: int) -> Tensor:
-    """[B * heads * T] rows of [N * heads, D]; negative at padding."""
-    row_BGT = slot_BT[:, None] * heads + torch.arange(heads)[:, None]
-    return row_BGT.masked_fill_(slot_BT[:, None] < 0, -1).flatten()
-
-
-def _masks(length: int, groups: int, dtype: torch.dtype) -> list[Tensor]:
-    """For each block of queries, scores to add: [G / K * queries, keys seen]."""
-    later_TT = torch.ones(length, length, dtype=torch.bool).triu(1)
-    mask_TT = torch.zeros(length, length, dtype=dtype).masked_fill_(later_TT, -torch.inf)
-    masks = []
-    for first in range(0, length, QUERIES[dtype]):
-        last = first + QUERIES[dtype]
-        masks.append(mask_TT[first:last, :last].repeat(groups, 1))
-    return masks
-
-
-def _first_places(rows: Tensor, count: int) -> Tensor:
-    """[count] the first place of every number below `count` in `rows`."""
-    places = torch.arange(len(rows))
-    real = rows >= 0
-    none = torch.full((count,), len(rows))
-    return none.scatter_reduce_(0, rows[real], places[real], "amin")
+    longest = -(-max(map(len, sequences)) // MULTIPLE) * MULTIPLE
+    return np.array([[*slots, *[-1] * (longest - len(slots))] for slots in sequences])
 
 
 class _Attention(Function):
@@ -189,48 +201,50 @@ class _Attention(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rows: Rows, scaling: float) -> Tensor:
-        heads, kv_heads = rows.heads, rows.kv_heads
-        rotated = rows.rotate(torch.cat((q, k), -1).unflatten(-1, (heads + kv_heads, -1)))
-        width = rotated.shape[-1]
-        q, k = rotated[:, :heads] * scaling, rotated[:, heads:]
-        q, k, v = (x.to(v.dtype).reshape(-1, width) for x in (q, k, v))
-        mixed, saved = [], []
-        for part in rows.parts:
-            shape = (part.sequences * kv_heads, -1, width)
-            keys, values = (x.index_select(0, part.keys).view(shape) for x in (k, v))
+        kv_heads, groups = k.shape[1] // rows.width, q.shape[1] // k.shape[1]
+        dtype, out = v.dtype, torch.zeros_like(q, dtype=v.dtype)  # padding stays 0
+        saved = []
+        for slots, blocks in rows.parts:
+            shape = (kv_heads * slots.shape[0], slots.shape[1], rows.width)
+            keys, values = torch.empty(2, *shape, dtype=dtype)
+            nobody = np.zeros_like(blocks[0].owned)
+            kernels.spread(array(k), *rows.turn, np.float32(1), slots, nobody, array(keys))
+            kernels.spread(array(v), *PLAIN, slots, nobody, array(values))
             saved += [keys, values]
-            for block in part.blocks:
-                queries = q.index_select(0, block.queries).view(shape)
-                seen = block.mask.shape[1]
-                scores = torch.bmm(queries, keys[:, :seen].transpose(1, 2)).add_(block.mask)
-                weights = torch.softmax(scores, -1)
+            for block in blocks:
+                seen = block.keys.shape[1]
+                queries = torch.empty(len(keys), block.queries.shape[1] * groups, rows.width, dtype=dtype)
+                own = block.queries, block.owned
+                kernels.spread(array(q), *rows.turn, np.float32(scaling), *own, array(queries))
+                weights = torch.bmm(queries, keys[:, :seen].transpose(1, 2))
+                kernels.weigh(array(weights), block.first, groups)
+                mixed = torch.bmm(weights, values[:, :seen])
+                kernels.join(array(mixed), *PLAIN, *own, array(out))
                 saved += [queries, weights]
-                mixed.append(torch.bmm(weights, values[:, :seen]))
         ctx.save_for_backward(*saved)
-        ctx.rows, ctx.scaling = rows, scaling
-        return rows.join(mixed).flatten(1)
+        ctx.rows, ctx.scaling, ctx.groups = rows, scaling, groups
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, tokens, dtype = ctx.rows, len(gradient), gradient.dtype
-        saved, gradients = iter(ctx.saved_tensors), rows.spread(gradient)
-        of_q = []
+        rows, groups, saved = ctx.rows, ctx.groups, iter(ctx.saved_tensors)
+        gradient = gradient.contiguous()
+        of_q = torch.zeros_like(gradient)
         # float32: the tokens of many sequences may share a key
-        of_k, of_v = torch.zeros(2, tokens * rows.kv_heads, gradient.shape[1] // rows.heads)
-        for part in rows.parts:
+        of_k, of_v = torch.zeros(2, len(gradient), gradient.shape[1] // groups)
+        for _, blocks in rows.parts:
             keys, values = next(saved), next(saved)
-            of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
-            for _ in part.blocks:
+            for block in blocks:
                 queries, weights = next(saved), next(saved)
-                of_mixed, seen = next(gradients).view(queries.shape), weights.shape[-1]
-                of_weights = torch.bmm(of_mixed, values[:, :seen].transpose(1, 2))
-                of_scores = torch._softmax_backward_data(of_weights, weights, -1, dtype)
-                of_q.append(torch.bmm(of_scores, keys[:, :seen]))
-                of_keys[:, :seen] += torch.bmm(of_scores.transpose(1, 2), queries)
-                of_values[:, :seen] += torch.bmm(weights.transpose(1, 2), of_mixed)
-            of_k.index_add_(0, part.keys, of_keys.view(-1, keys.shape[-1]).float())
-            of_v.index_add_(0, part.keys, of_values.view(-1, keys.shape[-1]).float())
-        scaled, of_k = rows.join(of_q) * ctx.scaling, of_k.view(tokens, rows.kv_heads, -1)
-        turned = rows.rotate(torch.cat((scaled, of_k), 1), -1).to(dtype)
-        q, k = turned.split([rows.heads, rows.kv_heads], 1)
-        return q.flatten(1), k.flatten(1), of_v.view(tokens, -1).to(dtype), None, None
+                own, seen = (block.queries, block.owned), block.keys.shape[1]
+                of_mixed = torch.empty_like(queries)
+                kernels.spread(array(gradient), *PLAIN, *own, array(of_mixed))
+                of_values = torch.bmm(weights.transpose(1, 2), of_mixed)
+                kernels.add(array(of_values), None, None, block.keys, array(of_v))
+                of_scores = torch.bmm(of_mixed, values[:, :seen].transpose(1, 2))
+                kernels.weigh_back(array(weights), array(of_scores), block.first, groups)
+                of_keys = torch.bmm(of_scores.transpose(1, 2), queries)
+                kernels.add(array(of_keys), *rows.turn_back, block.keys, array(of_k))
+                of_queries = torch.bmm(of_scores, keys[:, :seen])
+                kernels.join(array(of_queries), *rows.turn_back, np.float32(ctx.scaling), *own, array(of_q))
+        return of_q, of_k.to(gradient.dtype), of_v.to(gradient.dtype), None, None

@@ -76,16 +76,20 @@ class Likelihood:
         if sampling.guidance > 1:
             rows += [self._erase(row) for row in tokens]
         layout = self._layout(rows)
-        states_SH = self._states(self._inputs(rows, layout), layout)
+        chain_N, image_N = _chain_slots(tokens, actions, layout), _image_slots(rows, layout)
+        read_N = torch.cat((chain_N, image_N)).to(self._device)
+        states_NH = self._states(self._inputs(rows, layout), layout, read_N)
         action_BT, image_BT = _masks(tokens, actions, self._device)
         values_BT = torch.zeros(action_BT.shape, device=self._device)
         measured_MBT = torch.zeros(len(measures), *action_BT.shape, device=self._device)
         if any(actions):
             chain_BT = action_BT & ~image_BT
-            values_N, measured_MN = self._score_chains(states_SH, tokens, actions, layout, sampling, measures)
+            values_N, measured_MN = self._score_chains(
+                states_NH[: len(chain_N)], tokens, actions, sampling, measures
+            )
             values_BT = values_BT.masked_scatter(chain_BT, values_N)
             measured_MBT = measured_MBT.masked_scatter(chain_BT, measured_MN)
-        values_N, measured_MN = self._score_images(states_SH, rows, layout, sampling, measures)
+        values_N, measured_MN = self._score_images(states_NH[len(chain_N) :], rows, sampling, measures)
         values_BT = values_BT.masked_scatter(image_BT, values_N)
         measured_MBT = measured_MBT.masked_scatter(image_BT, measured_MN)
         return TokenLogprobs(values_BT, action_BT, image_BT, dict(zip(measures, measured_MBT, strict=True)))
@@ -121,66 +125,54 @@ class Likelihood:
         # under autocast too: the residual stream keeps its dtype
         return inputs_SH.index_copy_(0, torch.cat(image_slots).to(self._device), image_NH.to(text_NH.dtype))
 
-    def _states(self, inputs_SH: Tensor, layout: Layout | Tree) -> Tensor:
-        """[S, H] states after the final norm."""
+    def _states(self, inputs_SH: Tensor, layout: Layout | Tree, read_N: Tensor) -> Tensor:
+        """[N, H] states after the final norm, of the slots that are read."""
         hidden = inputs_SH if isinstance(layout, Tree) else inputs_SH.view(layout.rows, layout.width, -1)
         arguments = attention.arguments(self._decoder, layout, hidden)
         # non-reentrant: with LoRA the first layer's input needs no gradient; and nothing here is random
         recomputing: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        last = self._decoder.layers[-1]
         for layer in self._decoder.layers:
+            if isinstance(layout, Tree) and layer is last:
+                arguments["read"] = read_N
             if self._recompute and torch.is_grad_enabled():
                 hidden = checkpoint(layer, hidden, **recomputing, **arguments)
             else:
                 hidden = layer(hidden, **arguments)
         if isinstance(layout, Tree):
             return layers.norm(hidden, self._decoder.norm)
-        return self._decoder.norm(hidden).flatten(0, 1)
+        return self._decoder.norm(hidden).flatten(0, 1)[read_N]
 
     def _score_chains(
         self,
-        states_SH: Tensor,
+        states_NH: Tensor,
         tokens: Sequence[Tokens],
         actions: Sequence[int],
-        layout: Layout | Tree,
         sampling: Sampling,
         measures: Sequence[str],
     ) -> tuple[Tensor, Tensor]:
         """[N] log-probs and [M, N] measures of the first `actions` chain ids of every row."""
         ids: list[int] = []
-        slots = []
-        for index, (row, count) in enumerate(zip(tokens, actions, strict=True)):
+        for row, count in zip(tokens, actions, strict=True):
             ids += row.chain[:count]
-            slots.append(layout.slots(index, len(row.prompt) - 1, count))
-        states_KNH = states_SH.index_select(0, torch.cat(slots).to(self._device))[None]
+        padding = [0] * (len(states_NH) - len(ids))
         head = self._model.lm_head
-        return heads.logprobs(
+        values_N, measured_MN = heads.logprobs(
             head,
             head.out_features,
-            states_KNH,
-            torch.tensor(ids, device=self._device),
+            states_NH[None],
+            torch.tensor(ids + padding, device=self._device),
             guidance=1.0,
             temperature=sampling.text_temperature,
             measures=measures,
         )
+        return values_N[: len(ids)], measured_MN[:, : len(ids)]
 
     def _score_images(
-        self,
-        states_SH: Tensor,
-        rows: Sequence[Tokens],
-        layout: Layout | Tree,
-        sampling: Sampling,
-        measures: Sequence[str],
+        self, states_NH: Tensor, rows: Sequence[Tokens], sampling: Sampling, measures: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """[N] log-probs and [M, N] measures of all image ids.
-
-        Begin-of-image and every image id but the last have the states that predict them.
-        """
+        """[N] log-probs and [M, N] measures of all image ids."""
         copies = 2 if sampling.guidance > 1 else 1
-        slots = []
-        for index, row in enumerate(rows):
-            slots.append(layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image)))
-        states_NH = states_SH.index_select(0, torch.cat(slots).to(self._device))
-        states_KNH = states_NH.view(copies, -1, states_SH.shape[-1])
         ids: list[int] = []
         for row in rows[: len(rows) // copies]:
             ids += row.image
@@ -188,12 +180,31 @@ class Likelihood:
         return heads.logprobs(
             head,
             head.vision_head.out_features,
-            states_KNH,
+            states_NH.view(copies, -1, states_NH.shape[-1]),
             torch.tensor(ids, device=self._device),
             guidance=sampling.guidance,
             temperature=sampling.image_temperature,
             measures=measures,
         )
+
+
+def _chain_slots(tokens: Sequence[Tokens], actions: Sequence[int], layout: Layout | Tree) -> Tensor:
+    """The slots whose states predict the first `actions` chain ids of every row, and padding of a tree."""
+    slots = []
+    for index, (row, count) in enumerate(zip(tokens, actions, strict=True)):
+        slots.append(layout.slots(index, len(row.prompt) - 1, count))
+    slots_N = torch.cat(slots)
+    if isinstance(layout, Tree):
+        return torch.nn.functional.pad(slots_N, (0, packing.rounded_up(len(slots_N)) - len(slots_N)))
+    return slots_N
+
+
+def _image_slots(rows: Sequence[Tokens], layout: Layout | Tree) -> Tensor:
+    """The slots whose states predict image ids: begin-of-image and every image id but the last."""
+    slots = []
+    for index, row in enumerate(rows):
+        slots.append(layout.slots(index, len(row.prompt) + len(row.chain) - 1, len(row.image)))
+    return torch.cat(slots)
 
 
 def _check(measures: Sequence[str], guidance: float) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 PADDING = -1
+MULTIPLE = 32  # of a tree's width: oneDNN compiles its bfloat16 products once for each size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ class Layout:
 class Tree:
     """One row that holds every token once: tokens with the same past have the same state, and one slot.
 
-    So the samples of a group share their prompt, and erased rows nearly all of their text.
+    So the samples of a group share their prompt, and erased rows nearly all of their text. The last slots may
+    be padding, which no sequence has.
     """
 
     tokens: tuple[tuple[int, ...], ...]  # the slots of every sequence
@@ -69,9 +72,13 @@ class Tree:
     width: int
     rows: int = 1
 
+    @cached_property
+    def _slots(self) -> list[Tensor]:
+        return [torch.tensor(slots, dtype=torch.long) for slots in self.tokens]
+
     def slots(self, sequence: int, first: int, count: int) -> Tensor:
         """The slots of `count` tokens of a sequence, from its token `first` on."""
-        return torch.tensor(self.tokens[sequence][first : first + count], dtype=torch.long)
+        return self._slots[sequence][first : first + count]
 
     def shared(self, sequence: int) -> int:
         """How many tokens of a sequence have the slots of earlier ones."""
@@ -80,8 +87,8 @@ class Tree:
     def positions(self, device: torch.device) -> Tensor:
         """[1, N] rotary positions."""
         position_N = torch.zeros(self.width, dtype=torch.long)
-        for slots in self.tokens:
-            position_N[torch.tensor(slots)] = torch.arange(len(slots))
+        for slots in self._slots:
+            position_N[slots] = torch.arange(len(slots))
         return position_N[None].to(device)
 
 
@@ -101,7 +108,12 @@ def tree(texts: Sequence[Sequence[int]], more: int) -> Tree:
         slots += range(width, width + more)
         width += more
         tokens.append(tuple(slots))
-    return Tree(tokens=tuple(tokens), firsts=tuple(firsts), width=width)
+    return Tree(tokens=tuple(tokens), firsts=tuple(firsts), width=rounded_up(width))
+
+
+def rounded_up(count: int) -> int:
+    """The next multiple of `MULTIPLE`."""
+    return -(-count // MULTIPLE) * MULTIPLE
 
 
 def one_per_row(lengths: Sequence[int]) -> Layout:

@@ -32,7 +32,8 @@ class Janus(PolicyRecipe):
         precision: of matrix products in training and rollouts: float32, bfloat16, or auto.
         weights: the dtype of the weights: float32, or bfloat16 if only adapters (LoRA) or nothing is trained.
         recompute: compute activations again in the backward pass instead of keeping them.
-        pack: tokens in a row of training that several samples share; null = one sample to a row.
+        pack: tokens in a row of training that several samples share; null = one sample to a row. CPUs ignore
+            it: there no row has padding.
     """
 
     encoding: ClassVar = {

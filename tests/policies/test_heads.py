@@ -123,15 +123,15 @@ def test_measures_change_no_bit_and_run_no_head_again(
 
 def test_the_backward_pass_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts: list[int] = []
-    entropy = heads._entropy
+    contrast = heads._contrast
 
-    def counted(scaled: Tensor, *rest: Any) -> Tensor:
-        parts.append(len(scaled))
-        return entropy(scaled, *rest)
+    def counted(logits: Tensor, *rest: Any) -> Tensor:
+        parts.append(len(logits) // 2)
+        return contrast(logits, *rest)
 
-    monkeypatch.setattr(heads, "_entropy", counted)
-    monkeypatch.setattr(heads, "LOGITS", 7 * VOCABULARY)
-    run(1, 23, measures=("entropy",))
+    monkeypatch.setattr(heads, "_contrast", counted)
+    monkeypatch.setattr(heads, "LOGITS", 14 * VOCABULARY)
+    run(2, 23, measures=("contrast",))
     assert parts == [7, 7, 7, 2]
 
 

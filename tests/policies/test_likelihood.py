@@ -120,7 +120,7 @@ def kept(model: Model, **settings: Any) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4))
+        likelihood._states(torch.randn(120, 32), one_per_row([30] * 4), torch.arange(120))
     return sum(sizes)
 
 
@@ -170,7 +170,7 @@ def test_parts_and_blocks_of_any_size_give_the_same_numbers(
     values = scored(model, TOKENS, PLAIN)
     expected = gradients(model, values)
     monkeypatch.setattr(layers, "SEQUENCES", size)
-    monkeypatch.setitem(layers.QUERIES, torch.float32, size + 4)
+    monkeypatch.setattr(layers, "QUERIES", size + 4)
     others = scored(model, TOKENS, PLAIN)
     assert torch.allclose(values, others, rtol=1e-6)
     assert furthest(expected, gradients(model, others)) < 1e-5

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.janus.packing import first_fit, one_per_row, tree
+from policies.janus.packing import first_fit, one_per_row, rounded_up, tree
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=25)
 
@@ -84,4 +84,5 @@ def test_tokens_of_a_tree_share_a_slot_if_and_only_if_their_pasts_are_equal(
         for last, slot in enumerate(slots[len(ids) :]):
             slot_of_past[(index, -1, last)] = slot
         assert layout.positions(torch.device("cpu"))[0, slots].tolist() == list(range(len(ids) + more))
-    assert sorted(slot_of_past.values()) == list(range(layout.width)), "every slot has one past"
+    assert sorted(slot_of_past.values()) == list(range(len(slot_of_past))), "every slot has one past"
+    assert layout.width == rounded_up(len(slot_of_past)), "the rest is padding"
