@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from types import TracebackType
 from harness.stages.status import OVER, Status
 
 NICE = 10  # below the jobs, but not so far that two busy cores keep the first report back for minutes
+PAUSE = 8  # between two reports, in times that the last one took: together they take a tenth of a core
 MODULE = "harness.launch.partial"
 LOG = "partial_report.log"
 
@@ -25,8 +27,8 @@ LOG = "partial_report.log"
 class PartialReports:
     """Keeps the report of a study up to date while the block runs; never waits for it.
 
-    One process at a time writes. Cells that finish meanwhile are in the next report. A report that fails
-    leaves its reason in the study's folder and ends no study.
+    One process at a time writes, with pauses. Cells that finish meanwhile are in the next report. A report
+    that fails leaves its reason in the study's folder and ends no study.
 
     Args:
         study_folder: the folder of the study.
@@ -38,6 +40,7 @@ class PartialReports:
         self._writer: subprocess.Popen[bytes] | None = None
         self._written: Mapping[str, str] = {}
         self._is_announced = False
+        self._started = self._pause_end = 0.0
 
     def __enter__(self) -> PartialReports:
         return self
@@ -57,10 +60,10 @@ class PartialReports:
                 the last one the sweep writes the whole report.
         """
         ended = {name: status.state for name, status in statuses.items() if status.state in OVER}
-        if self._reports is None or self._is_writing():
+        if self._reports is None or self._is_writing() or time.monotonic() < self._pause_end:
             return
         if ended != self._written and "done" in ended.values() and len(ended) < len(statuses):
-            self._written = ended
+            self._written, self._started = ended, time.monotonic()
             with suppress(OSError):  # no process, no disk: the study matters more
                 self._writer = _start(self._study, self._reports)
 
@@ -74,6 +77,8 @@ class PartialReports:
             page = self._reports / self._study.name / "index.html"
             print(f"partial report, written again as cells finish: {page}", flush=True)
         if code is not None:
+            now = time.monotonic()
+            self._pause_end = now + PAUSE * (now - self._started)
             self._writer.communicate()
             self._writer = None
         return code is None

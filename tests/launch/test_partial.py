@@ -40,6 +40,7 @@ def watched(reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     (tmp_path / "study").mkdir()
     (tmp_path / "writer.py").write_text(WRITER)
     monkeypatch.setattr(partial, "MODULE", "writer")
+    monkeypatch.setattr(partial, "PAUSE", 0)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return PartialReports(tmp_path / "study", reports)
 
@@ -82,6 +83,26 @@ def test_a_report_is_written_once_per_change_and_never_twice_at_a_time(
         watched.update(states("done", "done", "lost", "running"))
         watched.update(states("done", "done", "lost", "done"))
         assert watched._writer is None, "nothing is new, or the sweep writes the whole report now"
+    assert len(begun(reports)) == 2
+
+
+def test_between_reports_the_processor_is_left_to_the_jobs(
+    watched: PartialReports, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(partial.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(partial, "PAUSE", 8)
+    with watched:
+        watched.update(states("done", "running", "running"))
+        watched._writer.wait()
+        now[0] += 5  # as long as it wrote
+        for waited in (0, 39):
+            now[0] += waited
+            watched.update(states("done", "done", "running"))
+            assert watched._writer is None
+        now[0] += 1
+        watched.update(states("done", "done", "running"))
+        watched._writer.wait()
     assert len(begun(reports)) == 2
 
 
