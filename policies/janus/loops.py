@@ -5,10 +5,13 @@ bfloat16 is read and written as its bits, since NumPy has no such type.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from llvmlite import ir
@@ -21,6 +24,24 @@ INVERSE_LN2, LN2 = np.float32(1 / math.log(2)), np.float32(math.log(2))
 LARGEST = np.float32(87)  # beyond, e^x is no normal float32
 ONE, HALF = np.float32(1), np.float32(0.5)
 T3, T4, T5, T6, T7 = (np.float32(1 / math.factorial(order)) for order in range(3, 8))
+SOURCES = ("loops.py", "kernels.py", "training_kernels.py")
+
+
+def _machine_code(folder: Path, sources: Sequence[Path]) -> Path:
+    """The folder in `folder` for the machine code of these sources.
+
+    Numba compiles a loop again if its own file has changed, but not if a loop of another file that it calls
+    has. So each version of the sources has a folder of its own.
+    """
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return folder / f"loops-{digest.hexdigest()[:12]}"
+
+
+_here = Path(__file__).parent
+_parent = Path(numba.config.CACHE_DIR or _here / "__pycache__")  # type: ignore[attr-defined]
+numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]
+    _machine_code(_parent, [_here / name for name in SOURCES])
+)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -76,3 +78,15 @@ def test_without_a_folder_for_machine_code_the_loops_are_compiled_all_the_same(
     monkeypatch.setattr(loops, "njit", refuse)
     function, options = loops.compiled()(kernels.gate)
     assert function is kernels.gate and options["fastmath"]
+
+
+def test_an_edit_of_any_loop_leaves_older_machine_code_behind(tmp_path: Path) -> None:
+    sources = [tmp_path / "loops.py", tmp_path / "kernels.py"]
+    for source in sources:
+        source.write_text("pass\n")
+    folders = {loops._machine_code(tmp_path, sources)}
+    for source in sources:
+        source.write_text("pass  # edited\n")
+        folders.add(loops._machine_code(tmp_path, sources))
+    assert len(folders) == 3
+    assert {path.name for path in Path(loops.__file__).parent.glob("*kernels.py")} < set(loops.SOURCES)
