@@ -132,20 +132,18 @@ def attend(
                     mixed[d] = np.float32(0)
                 end = 0
                 for number in range(len(prefixes)):
-                    shared = prefixes[number][0][
-                        kv_head, row // (len(filled[number]) // prefixes[number][0].shape[1])
-                    ]
-                    begin, end = end, end + filled[number][row]
-                    _score(rotated, shared, scores[begin:end])
+                    shared, counts = prefixes[number][0], filled[number]
+                    begin, end = end, end + counts[row]
+                    seen = shared[kv_head, row * shared.shape[1] // len(counts)]
+                    _score(rotated, seen, scores[begin:end])
                 _score(rotated, keys[kv_head, row], scores[end : end + slot + 1])
                 _softmax(scores[: end + slot + 1], keys[0, 0, 0, 0])
                 end = 0
                 for number in range(len(prefixes)):
-                    shared = prefixes[number][1][
-                        kv_head, row // (len(filled[number]) // prefixes[number][0].shape[1])
-                    ]
-                    begin, end = end, end + filled[number][row]
-                    _mix(scores[begin:end], shared, mixed)
+                    shared, counts = prefixes[number][1], filled[number]
+                    begin, end = end, end + counts[row]
+                    seen = shared[kv_head, row * shared.shape[1] // len(counts)]
+                    _mix(scores[begin:end], seen, mixed)
                 _mix(scores[end : end + slot + 1], values[kv_head, row], mixed)
                 for d in range(width):
                     out[i, first + d] = narrow(mixed[d], out[0, 0])
