@@ -9,10 +9,11 @@ The formulas (in bytes) count what the code allocates for the longest samples th
     gradients          trained parameters x their bytes; adapters and their optimizer are float32
     optimizer          twice the gradients (AdamW)
     casts              products in a smaller format than the weights: their copies until the backward pass
-    activations        for each token and layer: 16 H (residual and norms, float32), the inputs of its
-                       linear layers, q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP, and without
-                       a fused kernel T x heads attention weights; with recompute only the layer's input.
-                       One layer more for what the backward pass holds at once.
+    activations        for each token and layer, on a GPU: 16 H (residual and norms, float32), the inputs of
+                       its linear layers, q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP; on a CPU:
+                       8 H (residual), 2 H inputs, 2 Q + 2 K, 3 I, and T x heads attention weights; with
+                       recompute only the layer's input. One layer more for what the backward pass holds at
+                       once. Tokens that share their past count as if they did not.
     logits             `ModelSizes.logits` of them at a time, 16 bytes each with their gradient
     keys and values    samples x (chain + image tokens, twice with guidance) x 2 x layers x K
     image decoding     `decode_bytes` for each image of a batch
@@ -164,11 +165,16 @@ def update(sizes: ModelSizes, training: Training, processes: int, gpu: bool) -> 
 def _activations(sizes: ModelSizes, training: Training, product_bytes: int, gpu: bool) -> float:
     tokens = training.rows * training.tokens
     queries, keys = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
-    # in a smaller format, each product casts its own input
-    inputs = 2 * 4 * sizes.hidden if product_bytes == 4 else 5 * product_bytes * sizes.hidden
-    attention = 0 if gpu else 4 * sizes.heads * training.tokens
-    products = product_bytes * (3 * queries + 2 * keys + 4 * sizes.intermediate)
-    layer = 16 * sizes.hidden + inputs + products + attention
+    if gpu:
+        # in a smaller format, each product casts its own input
+        inputs = 2 * 4 * sizes.hidden if product_bytes == 4 else 5 * product_bytes * sizes.hidden
+        products = product_bytes * (3 * queries + 2 * keys + 4 * sizes.intermediate)
+        layer = 16 * sizes.hidden + inputs + products
+    else:
+        inputs = 2 * product_bytes * sizes.hidden
+        products = product_bytes * (2 * queries + 2 * keys + 3 * sizes.intermediate)
+        attention = product_bytes * sizes.heads * training.tokens
+        layer = 8 * sizes.hidden + inputs + products + attention
     kept = 4 * sizes.hidden if sizes.recompute else layer
     outside = 6 * 4 * sizes.hidden  # embeddings, the final norm, the states that the heads read
     return tokens * (sizes.layers * kept + layer + outside)

@@ -66,7 +66,7 @@ class RowAttention:
         sin_RD: Tensor,
         *,
         slot: int,
-        rows: Tensor | slice,
+        rows: NDArray[np.int64] | slice,
     ) -> Tensor:
         """[R, G * Q * D] for projected tokens [R, (G * Q + 2 * G) * D], which go to `slot`.
 
@@ -77,7 +77,7 @@ class RowAttention:
         tokens, cos, sin, out = (array(x) for x in (qkv_RH.to(self._heads.dtype), cos_RD, sin_RD, out_RH))
         first = 0
         for group in self._groups:
-            of_group = group.rows[rows].numpy()
+            of_group = group.rows[rows]
             part = slice(first, first + len(of_group))
             kernels.attend(
                 tokens[part],
@@ -99,7 +99,7 @@ class _Group:
     """The cache of a group of rows as arrays [G, P, S, D] that share its memory."""
 
     def __init__(self, group: RowGroup, kv_heads: int) -> None:
-        self.rows = torch.arange(group.rows)
+        self.rows = np.arange(group.rows)
         self.tails = _by_layer(group.tail, kv_heads)
         prefixes = [_by_layer(prefix, kv_heads) for prefix in group.prefixes]
         self.prefixes = list(zip(*prefixes, strict=True))

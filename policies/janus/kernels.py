@@ -17,7 +17,7 @@ import numpy as np
 from policies.janus.loops import ONE, compiled, exp, narrow, widen
 
 
-@compiled()
+@compiled(inline="always")
 def normal_row(x: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """Writes a row [H] divided by its root mean square, times the weight [H], to `out`."""
     total = np.float32(0)
@@ -36,7 +36,7 @@ def normalize(x: Any, weight: Any, epsilon: Any, out: Any) -> None:
         normal_row(x[row], weight, epsilon, out[row])
 
 
-@compiled()
+@compiled(inline="always")
 def gate_row(gates: Any, ups: Any, out: Any) -> None:
     """Writes silu(gate) * up of one row [I] to `out`."""
     for i in range(len(out)):
@@ -149,7 +149,7 @@ def attend(
                     out[i, first + d] = narrow(mixed[d], out[0, 0])
 
 
-@compiled()
+@compiled(inline="always")
 def rotate(head: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
     """Writes a head [D] at its rotary position, times `scale`; the first half of `sin` is negated."""
     half = len(head) // 2
@@ -159,7 +159,7 @@ def rotate(head: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
         out[half + d] = narrow(scale * (second * cos[half + d] + first * sin[half + d]), out[0])
 
 
-@compiled()
+@compiled(inline="always")
 def _score(query: Any, keys: Any, scores: Any) -> None:
     """Writes the scores of a query [D] with as many of the keys [S, D] as `scores` has room for."""
     for s in range(len(scores)):
@@ -169,7 +169,7 @@ def _score(query: Any, keys: Any, scores: Any) -> None:
         scores[s] = widen(narrow(total, keys[0, 0]))
 
 
-@compiled()
+@compiled(inline="always")
 def _softmax(scores: Any, like: Any) -> None:
     """Turns scores into weights, rounded as numbers like `like` are stored."""
     highest = scores[0]
@@ -183,7 +183,7 @@ def _softmax(scores: Any, like: Any) -> None:
         scores[s] = widen(narrow(scores[s] / total, like))
 
 
-@compiled()
+@compiled(inline="always")
 def _mix(weights: Any, values: Any, mixed: Any) -> None:
     """Adds the values [S, D], each with its weight, to `mixed` [D]."""
     fours = len(weights) // 4 * 4
@@ -201,7 +201,7 @@ def _mix(weights: Any, values: Any, mixed: Any) -> None:
             mixed[d] += weights[s] * widen(values[s, d])
 
 
-@compiled()
+@compiled(inline="always")
 def softmax_row(scores: Any, buffer: Any) -> None:
     """Turns scores [S] into weights. The buffer has room for as many float32."""
     highest = widen(scores[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,19 @@ def _machine_code(folder: Path, sources: Sequence[Path]) -> Path:
     return folder / f"loops-{digest.hexdigest()[:12]}"
 
 
-_here = Path(__file__).parent
-_parent = Path(numba.config.CACHE_DIR or _here / "__pycache__")  # type: ignore[attr-defined]
+_package = Path(str(resources.files("policies.janus")))
+_parent = Path(numba.config.CACHE_DIR or _package / "__pycache__")  # type: ignore[attr-defined]
 numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]
-    _machine_code(_parent, [_here / name for name in SOURCES])
+    _machine_code(_parent, [_package / name for name in SOURCES])
 )
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compiles at the first call, and keeps the machine code on disk where a folder for it can be written."""
+    """Compiles at the first call, and keeps the machine code on disk where a folder for it can be written.
+
+    A loop that others call must be compiled into each of them (`inline="always"`). Else the optimizer would
+    see its code in the process that compiles both, but not where it is read from disk, and sums would differ.
+    """
     options |= {"nogil": True, "fastmath": True, "error_model": "numpy"}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,7 +38,8 @@ class Compiled:
             step: the number of the step.
             rows: all; or some, where there is one group.
         """
-        attention = partial(self._attention, slot=step, rows=rows)
+        numbers = rows if isinstance(rows, slice) else rows.numpy()
+        attention = partial(self._attention, slot=step, rows=numbers)
         return self._head(self._decoder.step(embeds_RH, self._first_R[rows] + step, attention))
 
     def unended(self, ended_B: Tensor) -> Rows:

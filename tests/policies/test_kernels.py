@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from policies.janus import compiled, kernels, loops
+from policies.janus import compiled, kernels, loops, training_kernels
 
 FORMATS = [torch.float32, torch.bfloat16]
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 2**-7}
@@ -90,3 +92,14 @@ def test_an_edit_of_any_loop_leaves_older_machine_code_behind(tmp_path: Path) ->
         folders.add(loops._machine_code(tmp_path, sources))
     assert len(folders) == 3
     assert {path.name for path in Path(loops.__file__).parent.glob("*kernels.py")} < set(loops.SOURCES)
+
+
+def test_no_loop_is_compiled_apart_from_those_that_call_it() -> None:
+    """Whether its code is at hand would decide how its caller is compiled, and so the last bits."""
+    called = re.compile(r"(?<!def )\b([a-z_]+)\(")
+    for module in (kernels, training_kernels):
+        loops_of = {name: value for name, value in vars(module).items() if hasattr(value, "py_func")}
+        for loop in loops_of.values():
+            for name in called.findall(inspect.getsource(loop.py_func)):
+                if name in loops_of:
+                    assert loops_of[name].targetoptions.get("inline") == "always", name

@@ -146,6 +146,7 @@ def test_every_data_file_in_the_packages_is_declared_by_a_module_that_reads_besi
     data = set()
     for package in PACKAGES:
         files = [path for path in (ROOT / package).rglob("*") if path.is_file()]
+        files = [path for path in files if "__pycache__" not in path.parts]
         data.update(path for path in files if path.suffix not in NO_DATA)
     reports = set((ROOT / "harness" / "report" / "templates").iterdir())  # of the report, which is no stage
     reports.add(ROOT / "benchmarks" / "shapes" / "calibration.json")
