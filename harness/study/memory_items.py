@@ -9,9 +9,9 @@ The formulas (in bytes) count what the code allocates for the longest samples th
     gradients          trained parameters x their bytes; adapters and their optimizer are float32
     optimizer          twice the gradients (AdamW)
     casts              products in a smaller format than the weights: their copies until the backward pass
-    activations        for each token and layer, on a GPU: 16 H (residual and norms, float32), the inputs of
-                       its linear layers, q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP; on a CPU:
-                       8 H (residual), 2 H inputs, 2 Q + 2 K, 3 I, and T x heads attention weights; with
+    activations        for each token and layer. On a GPU 16 H (residual and norms, float32), the inputs of
+                       its linear layers, q k v and the mixed values (2 Q + Q + 2 K), 4 I in the MLP. On a CPU
+                       8 H (residual), 2 H inputs, 2 Q + 2 K, 3 I, and T x heads attention weights. With
                        recompute only the layer's input. One layer more for what the backward pass holds at
                        once. Tokens that share their past count as if they did not.
     logits             `ModelSizes.logits` of them at a time, 16 bytes each with their gradient
